@@ -1,0 +1,137 @@
+/* storage/io.h: the only door to the world: disk, network, time and randomness.
+ *
+ * Two implementations: storage/io_uring.c (one ring per shard) and tests/sim/io_sim.c (virtual time, faults,
+ * one seed). Nothing else in storage/ or broker/ may call the kernel. One thread owns an io; nothing here
+ * is thread-safe.
+ *
+ * Two kinds of call:
+ *  - cold calls (open, rename, list ...) are made at start, at segment changes and at stop; they may block
+ *    for the length of one metadata operation and return 0 or -errno at once;
+ *  - submitted operations (read, write, sync) are completed exactly once, through op->done, from inside
+ *    io_reap() and never from inside io_submit(). Until then the op and its buffer must not move or be freed.
+ * io_reap() is the only place that waits. Callbacks run inside it; they may submit and close, never reap. */
+#pragma once
+
+#include "../wire/span.h"
+
+struct io;
+
+/* ---- submitted file operations ---- */
+
+enum io_op_kind {
+	IO_READ,  /* up to len bytes at offset; res = bytes read, 0 at end of file */
+	IO_WRITE, /* len bytes at offset; res = bytes written; a short write is legal: go on from there */
+	IO_SYNC,  /* data and size of the file durable when res == 0 */
+};
+
+struct io_op {
+	enum io_op_kind kind;
+	int file;          /* from io_open */
+	void *data;        /* IO_DIRECT files: address, len and offset are multiples of DISK_BLOCK */
+	size_t len;
+	uint64_t offset;
+	void (*done)(struct io_op *op, int64_t res); /* res < 0 is -errno */
+	void *ctx;         /* the submitter's */
+	void *impl_next;   /* the implementation's, until done */
+	uint64_t impl[4];
+};
+
+/* ---- connections ---- */
+
+/* A stale id names nothing: the generation changes when a slot is used again. */
+struct io_conn {
+	uint32_t slot, generation;
+};
+
+/* What the owner of the listeners is told. All spans are borrowed until the callback returns. */
+struct io_net_events {
+	/* A peer dialled in. `peer` is a printable address; `local` is true for unix sockets.
+	 * The answer is the owner's context for this connection, or NULL to have it closed at once. */
+	void *(*accepted)(void *owner, struct io_conn conn, const char *peer, bool local);
+	/* Bytes arrived, in order. */
+	void (*received)(void *owner, void *conn_ctx, struct span bytes);
+	/* The send that io_send started is over: 0, or -errno and `closed` will follow. */
+	void (*sent)(void *owner, void *conn_ctx, int res);
+	/* The connection is gone (0 = orderly end of stream by the peer, else -errno). Comes exactly once for each
+	 * accepted connection, also after io_close_conn, and is the last call for it: no send is in flight
+	 * any more and conn_ctx may be freed. */
+	void (*closed)(void *owner, void *conn_ctx, int res);
+};
+
+/* ---- the table of functions ---- */
+
+enum {
+	IO_CREATE = 1,    /* create; fails with -EEXIST where the name exists */
+	IO_DIRECT = 2,    /* O_DIRECT where the file system has it (see direct_out) */
+	IO_DSYNC = 4,     /* each write is durable when it completes */
+	IO_READONLY = 8,
+};
+
+struct io_vtable {
+	/* Waits until something completes, a wake-up comes or deadline_ns (monotonic) is reached, then runs all
+	 * callbacks that are due. deadline_ns 0 = do not wait. Returns how many callbacks ran. */
+	uint32_t (*reap)(struct io *io, uint64_t deadline_ns);
+	void (*submit)(struct io *io, struct io_op *op);
+
+	uint64_t (*now_ns)(struct io *io);   /* monotonic; never goes back */
+	uint64_t (*wall_ms)(struct io *io);  /* milliseconds since 1970, may jump */
+	void (*random)(struct io *io, void *out, size_t len);
+
+	/* Files. Names are plain names inside the one data directory of this io. */
+	int (*open)(struct io *io, const char *name, unsigned flags);    /* file id >= 0 or -errno */
+	void (*close)(struct io *io, int file);                          /* no op may be in flight */
+	int64_t (*size)(struct io *io, int file);
+	int (*allocate)(struct io *io, int file, uint64_t bytes);        /* reserves; reads as zeros; size = bytes */
+	int (*truncate)(struct io *io, int file, uint64_t bytes);
+	int (*rename)(struct io *io, const char *from, const char *to);  /* atomic; durable after sync_dir */
+	int (*unlink)(struct io *io, const char *name);                  /* durable after sync_dir */
+	int (*sync_dir)(struct io *io);
+	int (*list)(struct io *io, void (*each)(void *ctx, const char *name), void *ctx);
+	int64_t (*free_bytes)(struct io *io);                            /* of the file system */
+	int (*lock)(struct io *io, const char *name);                    /* creates; -EWOULDBLOCK where held; until the io is freed */
+
+	/* Network. `url` is tcp://HOST:PORT, tcp://[V6]:PORT or unix://PATH; port 0 = any, and *port_out tells which. */
+	int (*listen)(struct io *io, const char *url, uint16_t *port_out);  /* 0 or -errno; more than one allowed */
+	void (*stop_listening)(struct io *io);                              /* all listeners; accepted connections stay */
+	/* Sends all of `bytes` in order; one send in flight per connection; memory stays put until `sent`. */
+	void (*send)(struct io *io, struct io_conn conn, struct span bytes);
+	/* While paused nothing more is received (bytes already on their way may still be delivered). */
+	void (*pause)(struct io *io, struct io_conn conn, bool paused);
+	/* Starts the close; `closed` follows. abort = drop unsent bytes and reset. */
+	void (*close_conn)(struct io *io, struct io_conn conn, bool abort);
+	/* Callable from another thread or a signal handler: makes reap return. */
+	void (*wake)(struct io *io);
+	void (*free)(struct io *io);
+};
+
+struct io {
+	const struct io_vtable *v;
+	const struct io_net_events *net;
+	void *net_owner;
+};
+
+/* Convenience spellings, so that callers read io_now_ns(io). */
+static inline uint32_t io_reap(struct io *io, uint64_t deadline_ns) { return io->v->reap(io, deadline_ns); }
+static inline void io_submit(struct io *io, struct io_op *op) { io->v->submit(io, op); }
+static inline uint64_t io_now_ns(struct io *io) { return io->v->now_ns(io); }
+static inline uint64_t io_wall_ms(struct io *io) { return io->v->wall_ms(io); }
+
+struct io_uring_config {
+	const char *dir;            /* data directory; created by the caller */
+	uint32_t conns_max;         /* slots for connections */
+	uint32_t recv_buffers;      /* provided buffers, a power of two */
+	uint32_t recv_buffer_bytes;
+	uint32_t spin_us;           /* how long reap polls before it sleeps while operations are in flight; 0 = never */
+};
+
+/* Opens the real thing on a ring of its own. 0 and *out, or -errno and a message in text (256 bytes). */
+int io_uring_open(const struct io_uring_config *config, struct io **out, char text[256]) MUST_CHECK;
+
+/* ---- blocking helpers for start and stop (storage/io_sync.c), built on the calls above ---- */
+
+/* Reads a whole small file into `out` (appended). 0 or -errno; -ENOENT where there is none; -EFBIG over max. */
+int io_read_file(struct io *io, const char *name, size_t max, struct buf *out) MUST_CHECK;
+/* Writes name.tmp, syncs it, renames it to name and syncs the directory. 0 or -errno. */
+int io_replace_file(struct io *io, const char *name, struct span bytes) MUST_CHECK;
+/* One operation, waited for (short transfers are continued). Bytes transferred or -errno. */
+int64_t io_do(struct io *io, enum io_op_kind kind, int file, void *data, size_t len, uint64_t offset) MUST_CHECK;

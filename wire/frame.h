@@ -1,0 +1,44 @@
+/* wire/frame.h: the 16-byte frame header and its incremental decoder.
+ *
+ *   size u32 | kind u16 | flags u16 | meta size u32 | correlation u32      (little-endian)
+ *
+ * `size` counts everything after the header: meta (one FlatBuffer, padded to 8), then the raw payload part.
+ * In the flow: socket -> FRAME -> verify -> session. Borrows its input, keeps nothing. */
+#pragma once
+
+#include "err.h"
+#include "limits.h"
+#include "span.h"
+
+enum frame_kind {
+	FRAME_HELLO = 1, FRAME_WELCOME = 2, FRAME_ERROR = 3, FRAME_PING = 4, FRAME_PONG = 5, FRAME_GOODBYE = 6,
+	FRAME_SUBMIT = 16, FRAME_CONFIRMS = 17, FRAME_AWAIT = 18, FRAME_FORGET = 19, FRAME_RESULTS = 20,
+	FRAME_SERVE = 32, FRAME_CREDIT = 33, FRAME_DELIVER = 34, FRAME_REPORT = 35, FRAME_REPORTED = 36, FRAME_SIGNALS = 37,
+	FRAME_REQUEST = 48, FRAME_REPLY = 49,
+};
+
+struct frame {
+	uint16_t kind;
+	uint16_t flags;       /* none defined yet: sent as 0, ignored */
+	uint32_t correlation; /* Request -> Reply, Serve -> Error ...: given back unchanged */
+	struct span meta;     /* 8-aligned where the input was */
+	struct span payload;
+};
+
+/* The name of a kind ("SUBMIT"), or "kind-N" is not made up: unknown gives "UNKNOWN". Static. */
+const char *frame_kind_name(uint16_t kind);
+
+/* Looks for one whole frame at the start of `in`.
+ *  ERR_OK: *out is filled (borrowing `in`) and *used bytes are consumed.
+ *  ERR_AGAIN: *need (> in.len) is how many bytes from the start of `in` must be there; call again.
+ *  ERR_TOO_BIG, ERR_MALFORMED: the stream cannot go on; text says which field was wrong.
+ * `frame_max` bounds header + body, so that a lying size is refused before one body byte is buffered. */
+enum err frame_decode(struct span in, size_t frame_max, struct frame *out, size_t *used, size_t *need,
+		      char text[128]) MUST_CHECK;
+
+/* Starts a frame at the end of `out`: reserves the header, returns where it is (an offset).
+ * Then append meta, call frame_meta_done, append payload, call frame_end. Frames start 8-aligned relative
+ * to the buffer's start where the previous one was ended by frame_end. */
+size_t frame_begin(struct buf *out, enum frame_kind kind, uint32_t correlation);
+void frame_meta_done(struct buf *out, size_t begin);
+void frame_end(struct buf *out, size_t begin);

@@ -1,0 +1,39 @@
+/* wire/limits.h: every fixed limit of the system on one screen, and the relations between them.
+ * Limits that an operator may change are in broker/config.c with these as their upper bounds. */
+#pragma once
+
+#include "base.h"
+
+enum {
+	LIMIT_FRAME_HEADER = 16,
+	LIMIT_META_BYTES = 1 << 20,       /* one FlatBuffer */
+	LIMIT_PAYLOAD_BYTES = 1 << 20,    /* one task's payload or result; larger ones will travel as blobs */
+	LIMIT_FRAME_PAYLOAD = 4 << 20,    /* all payload bytes of one frame */
+	LIMIT_FRAME_BYTES = LIMIT_FRAME_HEADER + LIMIT_META_BYTES + LIMIT_FRAME_PAYLOAD,
+	LIMIT_HANDSHAKE_BYTES = 4 << 10,  /* everything a connection may send before WELCOME */
+	LIMIT_HANDSHAKE_MS = 5000,
+	LIMIT_FRAME_ITEMS = 16384,        /* tasks, reports, refs in one frame */
+
+	LIMIT_NAME_BYTES = 255,           /* type, queue, client name */
+	LIMIT_KEY_BYTES = 255,            /* idempotency key */
+	LIMIT_TEXT_BYTES = 4096,          /* error text, reason */
+	LIMIT_HEAD_BYTES = 16 << 10,      /* one task head, headers included */
+	LIMIT_HEADERS = 64,
+	LIMIT_FB_DEPTH = 8,               /* FlatBuffers verifier: nesting, and tables in all */
+	LIMIT_FB_TABLES = 4096,
+
+	LIMIT_PRIORITY = 31,              /* 0 is served last, 31 first */
+	LIMIT_SESSION_ENTRIES = 256,      /* entries one session may declare */
+	LIMIT_ENTRY_CREDIT = 65536,
+	LIMIT_PRODUCER_WINDOW = 65536,    /* unresolved submissions of one producer */
+
+	LIMIT_RECORD_BYTES = LIMIT_FRAME_PAYLOAD + LIMIT_META_BYTES,
+	LIMIT_BATCH_BYTES = 16 << 20,     /* one turn's entry in the log */
+	LIMIT_SEGMENT_BYTES_MIN = 32 << 20,
+	DISK_BLOCK = 4096,                /* every batch starts and ends on one */
+};
+
+_Static_assert(LIMIT_BATCH_BYTES >= 2 * LIMIT_RECORD_BYTES, "a batch must hold two largest records");
+_Static_assert(LIMIT_SEGMENT_BYTES_MIN >= 2 * LIMIT_BATCH_BYTES, "a segment must hold two batches");
+_Static_assert(LIMIT_FRAME_PAYLOAD >= LIMIT_PAYLOAD_BYTES, "a frame must hold one largest payload");
+_Static_assert(LIMIT_HEAD_BYTES < LIMIT_META_BYTES, "a head travels inside the meta part");

@@ -1,0 +1,160 @@
+/* wire/msg.h: messages as plain structs. Nothing above this line sees a FlatBuffer.
+ *
+ * msg_decode verifies the meta part (bounds, depth and table limits, required fields, UTF-8-free strings are
+ * bytes) and fills a plain struct whose spans and vectors borrow the frame. msg_encode_* append a whole frame
+ * to a struct buf. The cold messages go through generated C++ in wire/codec.cc behind this header (no C++ run
+ * time is needed to link it); SUBMIT, CONFIRMS, CREDIT, DELIVER, REPORT and REPORTED are built in C from
+ * fixed templates (wire/codec_hot.c), and a differential fuzz target holds them against the official library.
+ *
+ * Vectors of wire structs are borrowed in place: the C mirrors below have the very layout of the schema
+ * (checked at compile time in codec.cc), little-endian. They may be only 4-aligned in hostile input: verified
+ * to be 8-aligned for structs with 64-bit members before they are handed out.
+ * Names: strings are spans without a terminating zero; an absent string is {NULL, 0}. */
+#pragma once
+
+#include "frame.h"
+
+enum task_state {
+	TASK_UNKNOWN, TASK_SCHEDULED, TASK_READY, TASK_LEASED, TASK_STARTED,
+	TASK_DONE, TASK_FAILED, TASK_CANCELLED, TASK_EXPIRED, TASK_LOST, TASK_DEAD,
+	TASK_STATES
+};
+/* "ready", "done" ...; unknown values give "unknown". Static strings. */
+const char *task_state_name(uint32_t state);
+
+enum confirm_level { CONFIRM_DURABLE, CONFIRM_ACCEPTED, CONFIRM_NONE };
+enum report_verb { REPORT_NONE, REPORT_START, REPORT_COMPLETE, REPORT_FAIL, REPORT_RELEASE, REPORT_REJECT,
+		   REPORT_EXTEND, REPORT_CANCELLED };
+enum signal_kind { SIGNAL_NONE, SIGNAL_CANCEL, SIGNAL_LEASE_LOST, SIGNAL_DEADLINE_SOON, SIGNAL_DRAIN };
+enum { REPORT_FLAG_DELAY = 1 };
+enum verb {
+	VERB_NONE, VERB_TASK_SHOW, VERB_TASK_LIST, VERB_TASK_CANCEL, VERB_TASK_RETRY, VERB_TASK_PEEK,
+	VERB_QUEUE_LIST, VERB_QUEUE_SHOW, VERB_QUEUE_CREATE, VERB_QUEUE_SET, VERB_QUEUE_PURGE, VERB_QUEUE_PAUSE,
+	VERB_QUEUE_RESUME, VERB_QUEUE_PEEK, VERB_QUEUE_REMOVE, VERB_DLQ_LIST, VERB_DLQ_REDRIVE, VERB_DLQ_PURGE,
+	VERB_STATS, VERB_WORKER_LIST, VERB_CHECKPOINT
+};
+
+struct u32s { const uint32_t *at; uint32_t count; };
+struct u64s { const uint64_t *at; uint32_t count; };
+
+struct task_ref { uint64_t task; uint32_t attempt, epoch; };
+struct confirm_run { uint64_t first_seq, first_task; uint32_t count; uint16_t code; uint8_t level, duplicate; };
+struct result_item { uint64_t task; uint32_t size, app_code; uint16_t code; uint8_t state, failed; uint32_t pad; };
+struct credit_item { uint32_t entry, credit; };
+struct deliver_item { uint64_t task; uint32_t attempt, size; };
+struct report_item { struct task_ref ref; uint32_t size, app_code, delay_ms; uint8_t verb, flags; uint16_t class_code; };
+struct reported_item { struct task_ref ref; uint16_t code; uint8_t verb, state; uint32_t pad; };
+struct signal_item { struct task_ref ref; uint8_t signal, pad0; uint16_t code; uint32_t pad; };
+_Static_assert(sizeof(struct task_ref) == 16 && sizeof(struct confirm_run) == 24, "wire layout");
+_Static_assert(sizeof(struct result_item) == 24 && sizeof(struct deliver_item) == 16, "wire layout");
+_Static_assert(sizeof(struct report_item) == 32 && sizeof(struct reported_item) == 24, "wire layout");
+_Static_assert(sizeof(struct signal_item) == 24, "wire layout");
+
+struct msg_hello {
+	uint16_t versions[8]; uint32_t version_count; /* the first eight are enough */
+	uint64_t features; uint8_t session[16]; struct span client, token; bool resume;
+};
+struct msg_welcome {
+	uint16_t version; uint64_t features; struct span node; uint32_t epoch; bool resumed;
+	uint32_t heartbeat_ms, grace_ms, payload_max, frame_payload_max, window_max; struct span broker;
+};
+struct msg_error { uint16_t code; struct span text; uint16_t kind; bool fatal; };
+struct msg_ping { uint64_t echo; };
+struct msg_goodbye { uint16_t code; struct span text; uint32_t retry_after_ms; };
+
+struct task_header { struct span name, value; };
+struct task_head {
+	struct span type, queue, key, trace, correlation;
+	uint64_t fingerprint, delay_ms, expires_ms, execution_ms, retention_ms;
+	uint16_t max_attempts; uint8_t priority; bool want_result;
+	struct task_header headers[LIMIT_HEADERS]; uint32_t header_count;
+};
+struct msg_submit {
+	uint64_t producer, first_seq, resolved_below; uint8_t confirm;
+	struct span head; /* TaskHead bytes, verified: task_head_decode cannot fail on them */
+	struct u32s sizes; uint32_t crc;
+};
+struct msg_confirms { uint64_t producer; const struct confirm_run *runs; uint32_t run_count; struct span text; };
+struct msg_tasks { struct u64s tasks; };                        /* AWAIT, FORGET */
+struct msg_results { const struct result_item *items; uint32_t count; uint32_t crc; };
+struct wire_entry { uint32_t id; struct span service; bool by_queue; uint32_t credit; };
+struct msg_serve { struct wire_entry entries[LIMIT_SESSION_ENTRIES]; uint32_t count; };
+struct msg_credit { const struct credit_item *items; uint32_t count; };
+struct msg_deliver {
+	uint32_t entry, epoch, lease_ms; struct span head, queue;
+	const struct deliver_item *items; uint32_t count; uint32_t crc;
+};
+struct msg_report { const struct report_item *items; uint32_t count; uint32_t crc; };
+struct msg_reported { const struct reported_item *items; uint32_t count; struct span text; };
+struct msg_signals { const struct signal_item *items; uint32_t count; struct span text; };
+
+struct queue_settings { int64_t length_max, max_attempts, lease_ms, backoff_min_ms, backoff_max_ms, expires_ms, retention_ms; };
+#define QUEUE_SETTINGS_UNSET ((struct queue_settings){ -1, -1, -1, -1, -1, -1, -1 })
+struct msg_request {
+	uint16_t verb; struct span name; struct u64s tasks; uint8_t state; uint64_t cursor; uint32_t limit, rate;
+	struct queue_settings settings; struct span text;
+};
+struct task_info {
+	uint64_t task; uint8_t state, priority; struct span type, queue, reason, worker, result, payload, key;
+	uint64_t submitted_ms, ready_ms, expires_ms, settled_ms;
+	uint32_t acquired, failed, max_attempts, size, app_code; uint16_t code;
+};
+struct queue_info {
+	struct span name; bool paused; struct queue_settings settings;
+	uint64_t ready, leased, scheduled, dead;
+	uint64_t submitted_total, done_total, failed_total, expired_total, cancelled_total, dead_total;
+	uint32_t workers;
+};
+struct worker_info { struct span name, address; struct span entries[16]; uint32_t entry_count; uint64_t credit, leased, connected_ms; };
+struct stat_item { struct span name; double value; };
+struct msg_reply {
+	uint16_t code; struct span text; uint64_t count, next;
+	/* Encoding: arrays owned by the caller. Decoding: counts only; read items with msg_reply_*. */
+	const struct task_info *tasks; uint32_t task_count;
+	const struct queue_info *queues; uint32_t queue_count;
+	const struct worker_info *workers; uint32_t worker_count;
+	const struct stat_item *stats; uint32_t stat_count;
+	struct span meta; /* decoding: where the items are */
+};
+
+struct msg {
+	enum frame_kind kind;
+	union {
+		struct msg_hello hello; struct msg_welcome welcome; struct msg_error error; struct msg_ping ping;
+		struct msg_goodbye goodbye; struct msg_submit submit; struct msg_confirms confirms;
+		struct msg_tasks tasks; struct msg_results results; struct msg_serve serve; struct msg_credit credit;
+		struct msg_deliver deliver; struct msg_report report; struct msg_reported reported;
+		struct msg_signals signals; struct msg_request request; struct msg_reply reply;
+	};
+};
+
+/* Verifies and reads the meta part of a frame. ERR_UNKNOWN_KIND or ERR_MALFORMED / ERR_TOO_BIG with the message
+ * and field in text. Also checks what needs no state: counts within limits, sizes that add up to the payload
+ * part, and the crc (ERR_INTEGRITY_MISMATCH). Borrows the frame for as long as *out is used. */
+enum err msg_decode(const struct frame *frame, struct msg *out, char text[128]) MUST_CHECK;
+
+/* Verifies and reads TaskHead bytes. */
+enum err task_head_decode(struct span head, struct task_head *out, char text[128]) MUST_CHECK;
+/* Appends TaskHead bytes (no frame), a multiple of 8 long. */
+void task_head_encode(struct buf *out, const struct task_head *head);
+
+/* Items of a decoded Reply; index is below the count. */
+void msg_reply_task(const struct msg_reply *reply, uint32_t index, struct task_info *out);
+void msg_reply_queue(const struct msg_reply *reply, uint32_t index, struct queue_info *out);
+void msg_reply_worker(const struct msg_reply *reply, uint32_t index, struct worker_info *out);
+void msg_reply_stat(const struct msg_reply *reply, uint32_t index, struct stat_item *out);
+
+/* Appends one whole frame. For kinds with a payload part `payload` pieces are appended in order, and the crc
+ * field is computed here. HELLO, WELCOME, ERROR, PING, PONG, GOODBYE, AWAIT, FORGET, SERVE, SIGNALS, REQUEST, REPLY
+ * ignore it. msg->kind chooses. Never fails: the caller keeps within the limits (ENSUREd). */
+void msg_encode(struct buf *out, const struct msg *msg, uint32_t correlation,
+		const struct span *payload, uint32_t payload_count);
+
+/* The hot ones, without filling a struct msg (a struct msg is large). Same result as msg_encode. */
+void msg_encode_submit(struct buf *out, const struct msg_submit *m, const struct span *payload, uint32_t payload_count);
+void msg_encode_confirms(struct buf *out, const struct msg_confirms *m);
+void msg_encode_credit(struct buf *out, const struct msg_credit *m);
+void msg_encode_deliver(struct buf *out, const struct msg_deliver *m, const struct span *payload, uint32_t payload_count);
+void msg_encode_report(struct buf *out, const struct msg_report *m, const struct span *payload, uint32_t payload_count);
+void msg_encode_reported(struct buf *out, const struct msg_reported *m);
+void msg_encode_results(struct buf *out, const struct msg_results *m, const struct span *payload, uint32_t payload_count);
