@@ -1,0 +1,184 @@
+/* broker/tasks.h: the task machine: what a task, a queue, a producer and a lease are, and every change they can go through.
+ *
+ *   session -> route -> PROPOSE -> log append + sync -> commit -> APPLY -> deliver
+ *
+ * Two halves that never mix:
+ *  - durable state, changed only by tasks_apply (pure: no I/O, no clock, no randomness; time is in the entry). Replay,
+ *    recovery and later replication run it over the same records;
+ *  - this leader's volatile view: ready lanes, leases, timers. It is derived from the durable state by tasks_begin
+ *    after recovery and kept up by apply. Leases are volatile on purpose: a restart gives every unsettled task out again
+ *    under a new epoch, and tokens of the old epoch are refused.
+ *
+ * Memory. A task that merely waits costs an offset (4 bytes), a live bit and a share of a range in its lane; only leased, delayed,
+ * expiring, retried, dead or retained tasks have an object. Tasks are numbered densely in commit order, so a number finds
+ * its segment by binary search and its record by one array access.
+ *
+ * Not thread-safe; one shard owns it. */
+#pragma once
+
+#include "../storage/log.h"
+#include "../wire/msg.h"
+
+struct tasks;
+struct holder; /* who may hold leases: one per session */
+
+enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6 };
+
+/* What the owner is told while state changes. Called from apply, tick and holder_lost; may not change tasks. */
+struct tasks_hooks {
+	void *ctx;
+	/* The queue has tasks to hand out. Not called for paused queues. */
+	void (*ready)(void *ctx, uint32_t queue);
+	/* A lease ended without its holder asking: tell it. */
+	void (*signal)(void *ctx, struct holder *holder, const struct signal_item *item);
+	/* A task reached a terminal state (live applies only); look at it with tasks_show. */
+	void (*settled)(void *ctx, uint64_t task);
+};
+
+struct tasks_config {
+	uint32_t queues_max, producers_max, keys_max, recent_max; /* recent_max: settled tasks remembered for `task show` */
+	uint64_t producer_idle_ms; /* a producer's numbers are forgotten after this long unused (dedup window) */
+	uint64_t key_window_ms;    /* idempotency keys */
+	uint64_t cancel_grace_ms;  /* a silent worker is overruled after this */
+	bool auto_create;          /* a submit to an unknown queue makes it */
+	struct queue_settings defaults;
+	uint32_t epoch;            /* of the leases this process gives */
+	uint64_t seed;             /* of the backoff jitter */
+	struct tasks_hooks hooks;
+};
+
+struct tasks *tasks_new(const struct tasks_config *config);
+void tasks_free(struct tasks *t);
+
+/* ---- durable half ---- */
+
+enum { APPLIED_RUNS_MAX = 64 };
+struct applied {
+	/* REC_SUBMIT: the answer to its producer, in order of sequence. */
+	struct confirm_run runs[APPLIED_RUNS_MAX];
+	uint32_t run_count;
+	/* REC_SETTLE of a worker's report: one per item of the record. Borrowed until the next apply. */
+	const struct reported_item *reported;
+	uint32_t reported_count;
+	uint64_t affected; /* REC_REDRIVE, REC_PURGE, admin settles: how many tasks changed */
+};
+/* Applies one committed record. `live` as in log_config. Damaged records do not come here: a body that does not parse aborts. */
+void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct log_record *record, bool live,
+		 struct applied *out);
+void tasks_checkpoint(struct tasks *t, struct buf *out);
+enum err tasks_restore(struct tasks *t, struct span checkpoint, char text[256]) MUST_CHECK;
+void tasks_seal(struct tasks *t, uint32_t segment, struct buf *out);
+enum err tasks_load_segment(struct tasks *t, uint32_t segment, struct span index, char text[256]) MUST_CHECK;
+bool tasks_segment_live(const struct tasks *t, uint32_t segment);
+/* After recovery: builds lanes, timers and counters; from here on hooks are called. */
+void tasks_begin(struct tasks *t, uint64_t now_ms);
+
+/* ---- proposals: check against the state, then append records to the log. Nothing changes until apply. ---- */
+
+struct submit_answer {
+	/* Runs that need no record: refused, or accepted before (duplicates whose original is applied). */
+	struct confirm_run runs[APPLIED_RUNS_MAX];
+	uint32_t run_count;
+	uint32_t records; /* REC_SUBMIT records appended; apply answers for them, in order */
+	char text[256];   /* about the first refused run */
+};
+/* A frame of equal tasks. Order of checks: queue (name rules, existence or creation), paused is fine, idempotency key, sequence
+ * against the producer's window, queue length (a prefix may be accepted), log room and batch room (RESOURCE_EXHAUSTED). `payload` is the
+ * frame's payload part. `head` is m->head decoded. */
+void tasks_propose_submit(struct tasks *t, struct log *log, const struct msg_submit *m, const struct task_head *head,
+			  struct span payload, uint64_t now_ms, struct submit_answer *out);
+
+/* A worker's report. START, EXTEND and RELEASE without delay change the volatile half at once. The rest become one
+ * REC_SETTLE. Items that are refused (stale, late, foreign, unknown) are answered in `refused`, room for m->count. Returns
+ * how many items the appended record has (0 = none appended), and *refused_count. If the log has no room nothing is changed and all
+ * settling items are refused with RESOURCE_EXHAUSTED (the worker keeps its results and sends again). */
+uint32_t tasks_propose_report(struct tasks *t, struct log *log, struct holder *holder, const struct msg_report *m,
+			      struct span payload, uint64_t now_ms, struct reported_item *refused, uint32_t *refused_count);
+
+/* Administration. Each appends at most one record, whose apply says how many were affected; *records tells whether it did. */
+enum err tasks_propose_queue(struct tasks *t, struct log *log, struct span name, const struct queue_settings *settings,
+			     bool create, uint32_t *records, char text[256]) MUST_CHECK;
+enum err tasks_propose_pause(struct tasks *t, struct log *log, struct span name, bool paused, uint32_t *records,
+			     char text[256]) MUST_CHECK;
+enum err tasks_propose_remove(struct tasks *t, struct log *log, struct span name, uint32_t *records, char text[256]) MUST_CHECK; /* only when empty */
+enum err tasks_propose_purge(struct tasks *t, struct log *log, struct span name, bool dead, uint32_t *records,
+			     char text[256]) MUST_CHECK;   /* dead: its dead letters, else what waits */
+/* One task back to ready with fresh counters: a dead letter, a failed or cancelled one still remembered, a delayed one now. */
+enum err tasks_propose_retry(struct tasks *t, struct log *log, uint64_t task, uint32_t *records, char text[256]) MUST_CHECK;
+/* The oldest `limit` dead letters of a queue back to ready. */
+enum err tasks_propose_redrive(struct tasks *t, struct log *log, struct span name, uint32_t limit, uint32_t *records,
+			       char text[256]) MUST_CHECK;
+/* Waiting: settles as CANCELLED. Leased: the holder gets SIGNAL_CANCEL and has cancel_grace_ms to confirm. */
+enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, uint64_t now_ms, uint32_t *records,
+			      char text[256]) MUST_CHECK;
+
+/* ---- volatile half ---- */
+
+struct holder *tasks_holder_new(struct tasks *t, void *ctx);
+void *tasks_holder_ctx(const struct holder *holder);
+uint32_t tasks_holder_leases(const struct holder *holder);
+/* The session is gone for good: tasks not started go back to ready (same priority, in front, nothing counted); started ones
+ * are proposed as failed attempts (class INTERNAL). Frees the holder. If the log has no room, the rest is done by later ticks. */
+void tasks_holder_lost(struct tasks *t, struct log *log, struct holder *holder, uint64_t now_ms);
+
+/* The next tasks of a queue: neighbours in one record (same head), in order of priority, then age. */
+struct ready_run {
+	uint64_t first_task;
+	uint32_t count;      /* as many as are next to each other */
+	uint32_t item;       /* index of the first in its record */
+	uint64_t addr;       /* of the REC_SUBMIT or REC_MOVE record: submit_record_open reads it */
+	uint32_t attempt;    /* the attempt these will be (same for all) */
+};
+bool tasks_peek(struct tasks *t, uint32_t queue, struct ready_run *out);
+/* Leases the first `count` of what tasks_peek just showed. */
+void tasks_lease(struct tasks *t, uint32_t queue, uint32_t count, struct holder *holder, uint64_t execution_ms, uint64_t now_ms);
+
+/* A view of the payloads in a REC_SUBMIT or REC_MOVE record. */
+struct submit_record { struct span head; const uint32_t *sizes; uint32_t count; struct span payload; };
+enum err submit_record_open(const struct log_record *record, struct submit_record *out) MUST_CHECK;
+/* Payload bytes before item `index` (sums sizes; cheap for in-order walks: keep the running offset yourself). */
+uint64_t submit_record_offset(const struct submit_record *r, uint32_t index);
+/* The result bytes of a settled task inside its REC_SETTLE record. */
+struct span settle_record_result(const struct log_record *record, uint64_t task);
+
+/* The earliest moment tasks_tick has something to do (wall ms), or UINT64_MAX. */
+uint64_t tasks_next_ms(const struct tasks *t);
+/* Makes delayed tasks ready, expires, overruns, overrules silent cancels (may append records), forgets. Bounded work per
+ * call; says by tasks_next_ms if there is more. */
+void tasks_tick(struct tasks *t, struct log *log, uint64_t now_ms);
+/* Looks for a sparse sealed segment and moves some of what lives in it (appends REC_MOVE; uses log_fetch). Bounded. True when
+ * it wants to be called again soon. */
+bool tasks_compact(struct tasks *t, struct log *log);
+
+/* ---- looking ---- */
+
+struct task_view {
+	enum task_state state;
+	uint32_t queue;
+	uint8_t priority;
+	uint64_t submitted_ms, ready_ms, expires_ms, settled_ms;
+	uint32_t acquired, failed, max_attempts, app_code;
+	uint16_t code;
+	uint64_t addr;        /* payload record, 0 when gone */
+	uint32_t item;
+	uint64_t result_addr; /* REC_SETTLE with the result or error text, 0 = none */
+	uint32_t result_size;
+	struct holder *holder;
+	bool cancelling;
+};
+/* False: never existed or forgotten. */
+bool tasks_show(struct tasks *t, uint64_t task, struct task_view *out);
+
+uint32_t tasks_queue_count(const struct tasks *t);           /* ids are 1..count; removed ones have an empty name */
+uint32_t tasks_queue_find(const struct tasks *t, struct span name); /* 0 = none */
+void tasks_queue_info(const struct tasks *t, uint32_t queue, struct queue_info *out);
+/* Tasks of a queue in one state, from `cursor` (0 = start) on, by number. Returns how many; *next 0 = no more. Bounded work. */
+uint32_t tasks_list(struct tasks *t, uint32_t queue, enum task_state state, uint64_t cursor, uint32_t limit, uint64_t *out,
+		    uint64_t *next);
+
+struct tasks_stats {
+	uint64_t waiting, leased, scheduled, dead, retained, producers, keys, segments;
+	uint64_t submitted_total, done_total, failed_total, duplicates_total, stale_total, expired_total;
+	uint64_t memory_bytes; /* what this module has allocated */
+};
+void tasks_get_stats(const struct tasks *t, struct tasks_stats *out);
