@@ -1,0 +1,270 @@
+/* hillock.h: the client library of Hillock, a durable task broker.
+ *
+ * A client is one session with a broker: it submits tasks, awaits results, and serves tasks that the broker pushes down
+ * the same connection. It always dials; nothing ever dials it. It reconnects by itself, resumes its session, sends
+ * unconfirmed submissions again under the same sequence and keeps results of finished tasks until the broker has them.
+ *
+ * The one rule about threads: a struct hlk is used by one thread at a time; different ones have nothing in common.
+ * Only hlk_wake may be called from any thread (and from a signal handler) at any time.
+ *
+ * Two ways to use it, freely mixed:
+ *  - blocking calls, each with a deadline (the names that end in _wait, and everything under "administration");
+ *  - an event loop: poll hlk_fd for reading; when it is readable call hlk_process, which calls your callbacks.
+ * Callbacks run only inside hlk_process and inside blocking calls. They may call anything but hlk_close and the blocking
+ * calls.
+ *
+ * Results. Functions return 0 (HLK_OK) or an error code; hlk_last_error tells kind and text. Times are milliseconds.
+ * A deadline of HLK_FOREVER never passes. Strings are UTF-8, borrowed during the call unless said otherwise. */
+#ifndef HILLOCK_H
+#define HILLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define HLK_API __attribute__((visibility("default")))
+#else
+#define HLK_API
+#endif
+
+struct hlk;       /* a client */
+struct hlk_head;  /* what equal submissions share, encoded once */
+struct hlk_task;  /* a task this client works on */
+
+#define HLK_FOREVER (-1)
+
+/* ---------------------------------------------------------------- errors */
+
+/* The codes callers act on; hlk_error_name knows all of them (docs/protocol.md has the whole table). */
+enum {
+	HLK_OK = 0, HLK_AGAIN = 1, HLK_MALFORMED = 10, HLK_TOO_BIG = 11, HLK_INVALID_INPUT = 15, HLK_INTEGRITY_MISMATCH = 16,
+	HLK_TIMEOUT = 17, HLK_NOT_FOUND = 30, HLK_EXISTS = 31, HLK_QUEUE_FULL = 32, HLK_DISK_FULL = 33,
+	HLK_RESOURCE_EXHAUSTED = 34, HLK_STALE_LEASE = 35, HLK_LATE_RESULT = 36, HLK_WRONG_STATE = 37,
+	HLK_DUPLICATE_SESSION = 39, HLK_PERMISSION = 40, HLK_UNAVAILABLE = 41, HLK_CANCELLED = 42, HLK_UNSUPPORTED = 43,
+	/* outcome classes for hlk_fail: the first four and TIMEOUT, RESOURCE_EXHAUSTED are tried again */
+	HLK_TRANSIENT = 60, HLK_INTERNAL = 64, HLK_PERMANENT = 61, HLK_DEPENDENCY = 62, HLK_SECURITY = 63,
+	HLK_EXPIRED = 65, HLK_LOST = 66,
+	HLK_NETWORK = 90, HLK_CLOSED = 91, HLK_MEMORY = 92,
+};
+
+enum hlk_error_kind { HLK_KIND_NONE, HLK_KIND_USAGE, HLK_KIND_NETWORK, HLK_KIND_AUTH, HLK_KIND_PROTOCOL,
+		      HLK_KIND_REFUSED, HLK_KIND_TIMEOUT };
+
+struct hlk_error {
+	enum hlk_error_kind kind;
+	int code;
+	bool retryable;   /* may the same call succeed later? */
+	char text[512];   /* names what was wrong and where */
+};
+
+/* The error of the last call on this client that returned non-zero; empty before. Valid until the next call. */
+HLK_API const struct hlk_error *hlk_last_error(const struct hlk *c);
+HLK_API const char *hlk_error_name(int code);   /* "QUEUE_FULL"; static */
+HLK_API const char *hlk_error_text(int code);   /* a sentence; static */
+
+/* ---------------------------------------------------------------- connecting */
+
+struct hlk_options {
+	const char *url;        /* tcp://HOST[:4333], tcp://[V6]:PORT, unix:///PATH, mock:// ; several, comma separated, are tried in turn */
+	const char *name;       /* of this program, for people; default: the process name */
+	const char *token;
+	const uint8_t *session; /* 16 secret bytes to resume as; default: random */
+	uint32_t window;        /* unconfirmed submissions allowed; default 8192, at most 65536 */
+	uint32_t backoff_min_ms, backoff_max_ms; /* of reconnects, with full jitter; default 50 and 5000 */
+	void (*state)(struct hlk *c, bool connected, const char *detail, void *ctx); /* told of every change; may be NULL */
+	void *ctx;
+};
+
+/* Makes a client and starts to connect; does not wait. 0, or HLK_INVALID_INPUT (text in *error) with *out NULL. */
+HLK_API int hlk_open(const struct hlk_options *options, struct hlk **out, struct hlk_error *error);
+/* hlk_open and wait until the session is up. On failure *out is NULL and *error says why (`error` may be NULL). */
+HLK_API int hlk_connect(const char *url, int timeout_ms, struct hlk **out, struct hlk_error *error);
+/* Waits until connected. */
+HLK_API int hlk_ready_wait(struct hlk *c, int timeout_ms);
+/* Says goodbye after sending what is queued (waits at most timeout_ms for confirms and acknowledgements), frees everything.
+ * Outstanding callbacks are called with HLK_CLOSED first. */
+HLK_API void hlk_close(struct hlk *c, int timeout_ms);
+
+HLK_API int hlk_fd(struct hlk *c);          /* one descriptor for the life of the client: poll it for reading */
+HLK_API int hlk_process(struct hlk *c);     /* does what is due; never blocks */
+HLK_API int hlk_run(struct hlk *c, int timeout_ms); /* waits for something to be due (or the timeout), then processes once */
+HLK_API void hlk_wake(struct hlk *c);       /* makes hlk_run return */
+HLK_API int hlk_flush(struct hlk *c);       /* sends what is batched now, instead of at the end of hlk_process */
+HLK_API bool hlk_connected(const struct hlk *c);
+
+/* ---------------------------------------------------------------- submitting */
+
+enum hlk_confirm { HLK_CONFIRM_DURABLE, HLK_CONFIRM_ACCEPTED, HLK_CONFIRM_NONE };
+
+struct hlk_header { const char *name, *value; };
+
+/* Everything but `type` may be left zero. */
+struct hlk_submit_options {
+	const char *type;         /* what the task is: "media.v1.Transcode" */
+	const char *queue;        /* default: the queue named like the type */
+	const char *key;          /* idempotency key: the same key within the broker's window gives the same task */
+	int priority;             /* 1..32: 32 is served first; 0 = default (as 5). The wire's 0..31 plus one */
+	uint64_t delay_ms, expires_ms, execution_ms, retention_ms;
+	uint32_t max_attempts;
+	bool want_result;         /* push the result to this client: see hlk_on_result */
+	enum hlk_confirm confirm;
+	const char *trace, *correlation;
+	const struct hlk_header *headers; size_t header_count;
+	uint64_t fingerprint;
+};
+
+/* Encodes what equal tasks share, once. Belongs to the caller until hlk_head_free; may be used with any client. NULL and
+ * *error when something is out of range. */
+HLK_API struct hlk_head *hlk_head_new(const struct hlk_submit_options *options, struct hlk_error *error);
+HLK_API void hlk_head_free(struct hlk_head *head); /* submissions under way keep what they need */
+
+/* The answer to a submission: code HLK_OK and the task's id, or why it was refused. */
+struct hlk_confirmed { int code; uint64_t task; bool duplicate; enum hlk_confirm level; const char *text; };
+typedef void hlk_submit_fn(struct hlk *c, const struct hlk_confirmed *confirmed, void *ctx);
+
+/* Queues one task; the payload is copied. `fn` (may be NULL) is called exactly once. HLK_AGAIN when the window is full: process and try
+ * again. Tasks with the same head that are submitted one after the other travel together; they leave at the next hlk_flush, at the end of
+ * hlk_process, or when a frame is full. Works while disconnected. */
+HLK_API int hlk_submit(struct hlk *c, struct hlk_head *head, const void *payload, size_t size, hlk_submit_fn *fn, void *ctx);
+/* Submits one task and waits for the confirm. */
+HLK_API int hlk_submit_wait(struct hlk *c, const struct hlk_submit_options *options, const void *payload, size_t size,
+			    int timeout_ms, uint64_t *task_out, bool *duplicate_out);
+HLK_API uint32_t hlk_unconfirmed(const struct hlk *c);
+
+/* ---------------------------------------------------------------- results */
+
+struct hlk_result {
+	uint64_t task;
+	const char *state;       /* "done", "failed", "dead", "cancelled", "expired", "lost" */
+	int code;                /* HLK_OK when done, else the class; HLK_NOT_FOUND; HLK_TIMEOUT; HLK_CLOSED */
+	uint32_t app_code, failed;
+	const void *data; size_t size; /* result, or error text; borrowed until the callback returns */
+};
+typedef void hlk_result_fn(struct hlk *c, const struct hlk_result *result, void *ctx);
+
+/* Results of tasks submitted by this client with want_result, that nobody awaits by id. */
+HLK_API void hlk_on_result(struct hlk *c, hlk_result_fn *fn, void *ctx);
+/* Calls `fn` once when the task is final (from any client, also long after its submission), at the latest at the deadline. */
+HLK_API int hlk_await(struct hlk *c, uint64_t task, int timeout_ms, hlk_result_fn *fn, void *ctx);
+/* Waits for the result. *result borrows memory valid until the next call on this client. Returns HLK_OK when the task is final, whatever
+ * its outcome (look at result->code), HLK_TIMEOUT, HLK_NOT_FOUND. */
+HLK_API int hlk_await_wait(struct hlk *c, uint64_t task, int timeout_ms, struct hlk_result *result);
+
+/* ---------------------------------------------------------------- working */
+
+struct hlk_task_info {
+	uint64_t id; uint32_t attempt;
+	const char *type, *queue, *key, *trace, *correlation; /* "" when absent */
+	uint64_t fingerprint, execution_ms; int priority;
+	const void *payload; size_t size;
+	const struct hlk_header *headers; size_t header_count;
+};
+/* A task arrived. Settle it with hlk_complete or one of its sisters, now or later; it stays valid until then. The start has been reported
+ * already unless the entry says manual_start. Handlers run inside hlk_process: one that takes long should hand the task to a thread
+ * or process of its own and settle it from the client's thread when that is done. */
+typedef void hlk_task_fn(struct hlk *c, struct hlk_task *task, void *ctx);
+/* The broker withdraws a task: signal is "cancel" (settle it soon; hlk_confirm_cancel or complete), "lease-lost" or "deadline-soon". After
+ * "lease-lost" settling is a no-op that the broker would refuse. */
+typedef void hlk_signal_fn(struct hlk *c, struct hlk_task *task, const char *signal, void *ctx);
+
+struct hlk_serve_options {
+	const char *type;      /* serve tasks of the queue named like this type ... */
+	const char *queue;     /* ... or of this queue: exactly one of the two */
+	uint32_t credit;       /* tasks in work or on their way; default 1 */
+	bool manual_start;     /* you call hlk_start */
+	hlk_task_fn *task;
+	hlk_signal_fn *signal; /* may be NULL */
+	void *ctx;
+};
+/* Declares one more responsibility of this session; kept over reconnects. *entry_out may be NULL. */
+HLK_API int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, uint32_t *entry_out);
+HLK_API int hlk_serve_credit(struct hlk *c, uint32_t entry, uint32_t credit); /* changes it; 0 drains */
+HLK_API int hlk_unserve(struct hlk *c, uint32_t entry);
+
+HLK_API const struct hlk_task_info *hlk_task_info(const struct hlk_task *task);
+HLK_API void hlk_task_set_ctx(struct hlk_task *task, void *ctx);
+HLK_API void *hlk_task_ctx(const struct hlk_task *task);
+
+HLK_API int hlk_start(struct hlk_task *task);
+HLK_API int hlk_extend(struct hlk_task *task, uint32_t lease_ms);
+/* The settling verbs. Each ends the task for this client and frees `task`; the payload must not be used any more. The report is kept and
+ * sent again until the broker acknowledges it. `settled` callbacks: see hlk_on_settled. */
+HLK_API int hlk_complete(struct hlk_task *task, const void *result, size_t size);
+HLK_API int hlk_fail(struct hlk_task *task, int class_code, uint32_t app_code, const char *text, int64_t retry_after_ms); /* < 0: the queue's backoff */
+HLK_API int hlk_release(struct hlk_task *task, int64_t delay_ms);   /* give back; counts as nothing */
+HLK_API int hlk_reject(struct hlk_task *task, const char *text);    /* never again: to the dead letters */
+HLK_API int hlk_confirm_cancel(struct hlk_task *task);
+
+/* Told when a settling report is durable at the broker (code HLK_OK) or was refused (HLK_STALE_LEASE, HLK_LATE_RESULT ...). */
+typedef void hlk_settled_fn(struct hlk *c, uint64_t task, uint32_t attempt, int code, void *ctx);
+HLK_API void hlk_on_settled(struct hlk *c, hlk_settled_fn *fn, void *ctx);
+
+/* A whole worker from one function: serves options->type or queue until hlk_stop, `count` tasks (0 = no limit) or a final error;
+ * drains before it returns. */
+HLK_API int hlk_worker_run(struct hlk *c, const struct hlk_serve_options *options, uint64_t count);
+HLK_API void hlk_stop(struct hlk *c); /* makes hlk_worker_run finish; from a callback, or any thread */
+
+/* ---------------------------------------------------------------- administration (blocking; deadline = 10 s or hlk_set_timeout) */
+
+HLK_API void hlk_set_timeout(struct hlk *c, int timeout_ms);
+
+struct hlk_queue_settings { int64_t length_max, max_attempts, lease_ms, backoff_min_ms, backoff_max_ms, expires_ms, retention_ms; }; /* -1: leave, or default */
+#define HLK_QUEUE_UNCHANGED { -1, -1, -1, -1, -1, -1, -1 }
+struct hlk_queue_row {
+	const char *name; bool paused; struct hlk_queue_settings settings;
+	uint64_t ready, leased, scheduled, dead, submitted_total, done_total, failed_total, expired_total, cancelled_total, dead_total;
+	uint32_t workers;
+};
+struct hlk_task_row {
+	uint64_t task; const char *state, *type, *queue, *reason, *worker, *key;
+	int priority; uint64_t submitted_ms, ready_ms, expires_ms, settled_ms; /* since 1970; 0 = does not apply */
+	uint32_t acquired, failed, max_attempts, app_code; int code; uint32_t size;
+	const void *result; size_t result_size; const void *payload; size_t payload_size;
+};
+struct hlk_worker_row { const char *name, *address; const char *const *entries; size_t entry_count; uint64_t credit, leased, connected_ms; };
+
+typedef void hlk_queue_fn(const struct hlk_queue_row *row, void *ctx);   /* rows are borrowed until return */
+typedef void hlk_task_row_fn(const struct hlk_task_row *row, void *ctx);
+typedef void hlk_worker_fn(const struct hlk_worker_row *row, void *ctx);
+typedef void hlk_stat_fn(const char *name, double value, void *ctx);
+
+HLK_API int hlk_queue_list(struct hlk *c, hlk_queue_fn *each, void *ctx);
+HLK_API int hlk_queue_show(struct hlk *c, const char *queue, hlk_queue_fn *each, void *ctx);
+HLK_API int hlk_queue_create(struct hlk *c, const char *queue, const struct hlk_queue_settings *settings); /* HLK_EXISTS with other settings */
+HLK_API int hlk_queue_set(struct hlk *c, const char *queue, const struct hlk_queue_settings *settings);
+HLK_API int hlk_queue_remove(struct hlk *c, const char *queue);          /* only an empty one */
+HLK_API int hlk_queue_pause(struct hlk *c, const char *queue, bool paused);
+HLK_API int hlk_queue_purge(struct hlk *c, const char *queue, uint64_t *count_out);
+HLK_API int hlk_queue_peek(struct hlk *c, const char *queue, uint32_t limit, hlk_task_row_fn *each, void *ctx);
+HLK_API int hlk_task_show(struct hlk *c, uint64_t task, hlk_task_row_fn *each, void *ctx);
+/* state "" = any; *cursor 0 to start, and then where to go on (0 = the end). */
+HLK_API int hlk_task_list(struct hlk *c, const char *queue, const char *state, uint32_t limit, uint64_t *cursor,
+			  hlk_task_row_fn *each, void *ctx);
+HLK_API int hlk_task_cancel(struct hlk *c, uint64_t task, const char *reason);
+HLK_API int hlk_task_retry(struct hlk *c, uint64_t task);
+HLK_API int hlk_dlq_list(struct hlk *c, const char *queue, uint32_t limit, uint64_t *cursor, hlk_task_row_fn *each, void *ctx);
+HLK_API int hlk_dlq_redrive(struct hlk *c, const char *queue, uint32_t limit, uint64_t *count_out);
+HLK_API int hlk_dlq_purge(struct hlk *c, const char *queue, uint64_t *count_out);
+HLK_API int hlk_worker_list(struct hlk *c, hlk_worker_fn *each, void *ctx);
+HLK_API int hlk_stats(struct hlk *c, hlk_stat_fn *each, void *ctx);
+HLK_API int hlk_checkpoint(struct hlk *c);
+
+/* ---------------------------------------------------------------- testing without a broker */
+
+/* With the URL mock:// the client is its own broker, in memory: what it submits it can serve, settle, await, list and cancel, with the same
+ * callbacks in the same order, retries and dead letters included. Time stands still until it is moved on: */
+HLK_API int hlk_mock_advance(struct hlk *c, uint64_t ms);
+/* Makes the next connection event happen: a cut. In-flight leases are lost as with a real broker after its grace. */
+HLK_API int hlk_mock_cut(struct hlk *c);
+
+HLK_API const char *hlk_version(void); /* "0.1.0" */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
