@@ -4,5 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#undef alloca /* a macro in glibc, and macros are poisoned with a warning */
 #pragma GCC poison strcpy strcat strncat sprintf vsprintf gets strtok alloca
 #endif
