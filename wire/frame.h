@@ -2,7 +2,10 @@
  *
  *   size u32 | kind u16 | flags u16 | meta size u32 | correlation u32      (little-endian)
  *
- * `size` counts everything after the header: meta (one FlatBuffer, padded to 8), then the raw payload part.
+ * `size` counts everything after the header: meta (one FlatBuffer), then the raw payload part. Each is padded with
+ * zeros to a multiple of 8, and the padding is counted, so every frame is a multiple of 8 long: in a buffer that
+ * starts 8-aligned, all frames and their meta parts are 8-aligned, however many arrive back to back. The real
+ * length of the payload part follows from the message (its sizes).
  * In the flow: socket -> FRAME -> verify -> session. Borrows its input, keeps nothing. */
 #pragma once
 
@@ -21,8 +24,8 @@ struct frame {
 	uint16_t kind;
 	uint16_t flags;       /* none defined yet: sent as 0, ignored */
 	uint32_t correlation; /* Request -> Reply, Serve -> Error ...: given back unchanged */
-	struct span meta;     /* 8-aligned where the input was */
-	struct span payload;
+	struct span meta;     /* 8-aligned where the input was; may end in padding */
+	struct span payload;  /* may end in up to 7 bytes of padding */
 };
 
 /* The name of a kind ("SUBMIT"), or "kind-N" is not made up: unknown gives "UNKNOWN". Static. */
@@ -37,8 +40,10 @@ enum err frame_decode(struct span in, size_t frame_max, struct frame *out, size_
 		      char text[128]) MUST_CHECK;
 
 /* Starts a frame at the end of `out`: reserves the header, returns where it is (an offset).
- * Then append meta, call frame_meta_done, append payload, call frame_end. Frames start 8-aligned relative
- * to the buffer's start where the previous one was ended by frame_end. */
+ * Then append meta, call frame_meta_done, append payload, call frame_end (both pad). Frames start 8-aligned
+ * relative to the buffer's start where the previous one was ended by frame_end. */
 size_t frame_begin(struct buf *out, enum frame_kind kind, uint32_t correlation);
 void frame_meta_done(struct buf *out, size_t begin);
 void frame_end(struct buf *out, size_t begin);
+/* Changes the correlation of a frame that was begun at `begin`, ended or not. */
+void frame_set_correlation(struct buf *out, size_t begin, uint32_t correlation);

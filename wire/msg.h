@@ -128,9 +128,12 @@ struct msg {
 	};
 };
 
-/* Verifies and reads the meta part of a frame. ERR_UNKNOWN_KIND or ERR_MALFORMED / ERR_TOO_BIG with the message
- * and field in text. Also checks what needs no state: counts within limits, sizes that add up to the payload
- * part, and the crc (ERR_INTEGRITY_MISMATCH). Borrows the frame for as long as *out is used. */
+/* Verifies and reads the meta part of a frame. ERR_UNKNOWN_KIND, ERR_MALFORMED (structure), ERR_TOO_BIG,
+ * ERR_INVALID_INPUT (a value) or ERR_UNSUPPORTED (a REQUEST verb), with the message and field in text. Also checks
+ * what needs no state: counts within limits, sizes that add up to the payload part (they do where
+ * sum <= payload.len < sum + 8; the rest is zero padding), and the crc (ERR_INTEGRITY_MISMATCH).
+ * frame->meta must be 8-aligned in memory (ENSUREd): parse frames in an 8-aligned buffer, where every frame is so.
+ * Borrows the frame for as long as *out is used. */
 enum err msg_decode(const struct frame *frame, struct msg *out, char text[128]) MUST_CHECK;
 
 /* Verifies and reads TaskHead bytes. */

@@ -1,0 +1,194 @@
+/* fuzz/msg_equal.h: do two messages, each decoded from its own frame, say the same? Shared by the fuzzers and the
+ * codec tests. A message that was made for encoding can be compared too, except for REPLY items. */
+#pragma once
+
+#include "../wire/msg.h"
+
+static inline bool bytes_equal(const void *a, uint32_t a_count, const void *b, uint32_t b_count, size_t item)
+{
+	return a_count == b_count && (a_count == 0 || memcmp(a, b, item * a_count) == 0);
+}
+
+static inline bool head_equal(const struct task_head *a, const struct task_head *b)
+{
+	bool same = span_eq(a->type, b->type) && span_eq(a->queue, b->queue) && span_eq(a->key, b->key) &&
+		    span_eq(a->trace, b->trace) && span_eq(a->correlation, b->correlation) &&
+		    a->fingerprint == b->fingerprint && a->delay_ms == b->delay_ms &&
+		    a->expires_ms == b->expires_ms && a->execution_ms == b->execution_ms &&
+		    a->retention_ms == b->retention_ms && a->max_attempts == b->max_attempts &&
+		    a->priority == b->priority && a->want_result == b->want_result &&
+		    a->header_count == b->header_count;
+	for (uint32_t i = 0; same && i < a->header_count; i++)
+		same = span_eq(a->headers[i].name, b->headers[i].name) &&
+		       span_eq(a->headers[i].value, b->headers[i].value);
+	return same;
+}
+
+static inline bool task_info_equal(const struct task_info *a, const struct task_info *b)
+{
+	return a->task == b->task && a->state == b->state && a->priority == b->priority &&
+	       span_eq(a->type, b->type) && span_eq(a->queue, b->queue) && span_eq(a->reason, b->reason) &&
+	       span_eq(a->worker, b->worker) && span_eq(a->result, b->result) &&
+	       span_eq(a->payload, b->payload) && span_eq(a->key, b->key) &&
+	       a->submitted_ms == b->submitted_ms && a->ready_ms == b->ready_ms &&
+	       a->expires_ms == b->expires_ms && a->settled_ms == b->settled_ms && a->acquired == b->acquired &&
+	       a->failed == b->failed && a->max_attempts == b->max_attempts && a->size == b->size &&
+	       a->app_code == b->app_code && a->code == b->code;
+}
+
+static inline bool queue_info_equal(const struct queue_info *a, const struct queue_info *b)
+{
+	return span_eq(a->name, b->name) && a->paused == b->paused &&
+	       memcmp(&a->settings, &b->settings, sizeof a->settings) == 0 && a->ready == b->ready &&
+	       a->leased == b->leased && a->scheduled == b->scheduled && a->dead == b->dead &&
+	       a->submitted_total == b->submitted_total && a->done_total == b->done_total &&
+	       a->failed_total == b->failed_total && a->expired_total == b->expired_total &&
+	       a->cancelled_total == b->cancelled_total && a->dead_total == b->dead_total &&
+	       a->workers == b->workers;
+}
+
+static inline bool worker_info_equal(const struct worker_info *a, const struct worker_info *b)
+{
+	bool same = span_eq(a->name, b->name) && span_eq(a->address, b->address) &&
+		    a->entry_count == b->entry_count && a->credit == b->credit && a->leased == b->leased &&
+		    a->connected_ms == b->connected_ms;
+	for (uint32_t i = 0; same && i < a->entry_count; i++)
+		same = span_eq(a->entries[i], b->entries[i]);
+	return same;
+}
+
+static inline bool reply_items_equal(const struct msg_reply *a, const struct msg_reply *b)
+{
+	bool same = true;
+	for (uint32_t i = 0; same && i < a->task_count; i++) {
+		struct task_info x, y;
+		msg_reply_task(a, i, &x);
+		msg_reply_task(b, i, &y);
+		same = task_info_equal(&x, &y);
+	}
+	for (uint32_t i = 0; same && i < a->queue_count; i++) {
+		struct queue_info x, y;
+		msg_reply_queue(a, i, &x);
+		msg_reply_queue(b, i, &y);
+		same = queue_info_equal(&x, &y);
+	}
+	for (uint32_t i = 0; same && i < a->worker_count; i++) {
+		struct worker_info x, y;
+		msg_reply_worker(a, i, &x);
+		msg_reply_worker(b, i, &y);
+		same = worker_info_equal(&x, &y);
+	}
+	for (uint32_t i = 0; same && i < a->stat_count; i++) {
+		struct stat_item x, y;
+		msg_reply_stat(a, i, &x);
+		msg_reply_stat(b, i, &y);
+		same = span_eq(x.name, y.name) && memcmp(&x.value, &y.value, sizeof x.value) == 0;
+	}
+	return same;
+}
+
+static inline bool reply_equal(const struct msg_reply *a, const struct msg_reply *b)
+{
+	return a->code == b->code && span_eq(a->text, b->text) && a->count == b->count && a->next == b->next &&
+	       a->task_count == b->task_count && a->queue_count == b->queue_count &&
+	       a->worker_count == b->worker_count && a->stat_count == b->stat_count &&
+	       (!a->meta.data || !b->meta.data || reply_items_equal(a, b));
+}
+
+static inline bool welcome_equal(const struct msg_welcome *a, const struct msg_welcome *b)
+{
+	return a->version == b->version && a->features == b->features && span_eq(a->node, b->node) &&
+	       a->epoch == b->epoch && a->resumed == b->resumed && a->heartbeat_ms == b->heartbeat_ms &&
+	       a->grace_ms == b->grace_ms && a->payload_max == b->payload_max &&
+	       a->frame_payload_max == b->frame_payload_max && a->window_max == b->window_max &&
+	       span_eq(a->broker, b->broker);
+}
+
+static inline bool serve_equal(const struct msg_serve *a, const struct msg_serve *b)
+{
+	bool same = a->count == b->count;
+	for (uint32_t i = 0; same && i < a->count; i++)
+		same = a->entries[i].id == b->entries[i].id && a->entries[i].by_queue == b->entries[i].by_queue &&
+		       a->entries[i].credit == b->entries[i].credit &&
+		       span_eq(a->entries[i].service, b->entries[i].service);
+	return same;
+}
+
+static inline bool request_equal(const struct msg_request *a, const struct msg_request *b)
+{
+	return a->verb == b->verb && span_eq(a->name, b->name) &&
+	       bytes_equal(a->tasks.at, a->tasks.count, b->tasks.at, b->tasks.count, 8) && a->state == b->state &&
+	       a->cursor == b->cursor && a->limit == b->limit && a->rate == b->rate &&
+	       memcmp(&a->settings, &b->settings, sizeof a->settings) == 0 && span_eq(a->text, b->text);
+}
+
+/* The crc of a message is computed by the encoder, so it is left out. */
+static inline bool submit_equal(const struct msg_submit *a, const struct msg_submit *b)
+{
+	return a->producer == b->producer && a->first_seq == b->first_seq &&
+	       a->resolved_below == b->resolved_below && a->confirm == b->confirm && span_eq(a->head, b->head) &&
+	       bytes_equal(a->sizes.at, a->sizes.count, b->sizes.at, b->sizes.count, 4);
+}
+
+static inline bool deliver_equal(const struct msg_deliver *a, const struct msg_deliver *b)
+{
+	return a->entry == b->entry && a->epoch == b->epoch && a->lease_ms == b->lease_ms &&
+	       span_eq(a->head, b->head) && span_eq(a->queue, b->queue) &&
+	       bytes_equal(a->items, a->count, b->items, b->count, sizeof *a->items);
+}
+
+static inline bool hello_equal(const struct msg_hello *a, const struct msg_hello *b)
+{
+	return bytes_equal(a->versions, a->version_count, b->versions, b->version_count, 2) &&
+	       a->features == b->features && memcmp(a->session, b->session, sizeof a->session) == 0 &&
+	       span_eq(a->client, b->client) && span_eq(a->token, b->token) && a->resume == b->resume;
+}
+
+static inline bool msg_equal(const struct msg *a, const struct msg *b)
+{
+	if (a->kind != b->kind)
+		return false;
+	switch (a->kind) {
+	case FRAME_HELLO: return hello_equal(&a->hello, &b->hello);
+	case FRAME_WELCOME: return welcome_equal(&a->welcome, &b->welcome);
+	case FRAME_ERROR:
+		return a->error.code == b->error.code && span_eq(a->error.text, b->error.text) &&
+		       a->error.kind == b->error.kind && a->error.fatal == b->error.fatal;
+	case FRAME_PING:
+	case FRAME_PONG: return a->ping.echo == b->ping.echo;
+	case FRAME_GOODBYE:
+		return a->goodbye.code == b->goodbye.code && span_eq(a->goodbye.text, b->goodbye.text) &&
+		       a->goodbye.retry_after_ms == b->goodbye.retry_after_ms;
+	case FRAME_SUBMIT: return submit_equal(&a->submit, &b->submit);
+	case FRAME_CONFIRMS:
+		return a->confirms.producer == b->confirms.producer && span_eq(a->confirms.text, b->confirms.text) &&
+		       bytes_equal(a->confirms.runs, a->confirms.run_count, b->confirms.runs,
+				   b->confirms.run_count, sizeof *a->confirms.runs);
+	case FRAME_AWAIT:
+	case FRAME_FORGET:
+		return bytes_equal(a->tasks.tasks.at, a->tasks.tasks.count, b->tasks.tasks.at,
+				   b->tasks.tasks.count, 8);
+	case FRAME_RESULTS:
+		return bytes_equal(a->results.items, a->results.count, b->results.items, b->results.count,
+				   sizeof *a->results.items);
+	case FRAME_SERVE: return serve_equal(&a->serve, &b->serve);
+	case FRAME_CREDIT:
+		return bytes_equal(a->credit.items, a->credit.count, b->credit.items, b->credit.count,
+				   sizeof *a->credit.items);
+	case FRAME_DELIVER: return deliver_equal(&a->deliver, &b->deliver);
+	case FRAME_REPORT:
+		return bytes_equal(a->report.items, a->report.count, b->report.items, b->report.count,
+				   sizeof *a->report.items);
+	case FRAME_REPORTED:
+		return span_eq(a->reported.text, b->reported.text) &&
+		       bytes_equal(a->reported.items, a->reported.count, b->reported.items, b->reported.count,
+				   sizeof *a->reported.items);
+	case FRAME_SIGNALS:
+		return span_eq(a->signals.text, b->signals.text) &&
+		       bytes_equal(a->signals.items, a->signals.count, b->signals.items, b->signals.count,
+				   sizeof *a->signals.items);
+	case FRAME_REQUEST: return request_equal(&a->request, &b->request);
+	case FRAME_REPLY: return reply_equal(&a->reply, &b->reply);
+	}
+	return false;
+}

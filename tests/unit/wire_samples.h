@@ -1,0 +1,196 @@
+/* tests/unit/wire_samples.h: one sample of every message kind, and a comparison of plain structs.
+ * Shared by the codec tests and by the golden bytes; a change here changes golden files (tests/golden/README). */
+#pragma once
+
+#include "../../wire/msg.h"
+
+#define SAMPLE_KINDS(X)                                                                                   \
+	X(HELLO) X(WELCOME) X(ERROR) X(PING) X(PONG) X(GOODBYE) X(SUBMIT) X(CONFIRMS) X(AWAIT) X(FORGET) \
+	X(RESULTS) X(SERVE) X(CREDIT) X(DELIVER) X(REPORT) X(REPORTED) X(SIGNALS) X(REQUEST) X(REPLY)
+
+static const uint16_t sample_kinds[] = {
+#define X(name) FRAME_##name,
+	SAMPLE_KINDS(X)
+#undef X
+};
+
+static const uint32_t sample_sizes[] = { 5, 0, 3 };
+static const struct span sample_pieces[] = {
+	{ (const uint8_t *)"hello", 5 },
+	{ NULL, 0 },
+	{ (const uint8_t *)"abc", 3 },
+};
+static const uint64_t sample_tasks[] = { 1, 0x8000000000000000u, 77 };
+static const struct confirm_run sample_runs[] = {
+	{ .first_seq = 10, .first_task = 100, .count = 7, .code = ERR_OK, .level = CONFIRM_DURABLE },
+	{ .first_seq = 17, .count = 1, .code = ERR_QUEUE_FULL, .level = CONFIRM_ACCEPTED },
+	{ .first_seq = 18, .first_task = 50, .count = 2, .level = CONFIRM_DURABLE, .duplicate = 1 },
+};
+static const struct result_item sample_results[] = {
+	{ .task = 100, .size = 5, .state = TASK_DONE },
+	{ .task = 101, .app_code = 9, .code = ERR_TRANSIENT, .state = TASK_FAILED, .failed = 3 },
+	{ .task = 102, .size = 3, .code = ERR_NOT_FOUND, .state = TASK_UNKNOWN, .failed = 255 },
+};
+static const struct credit_item sample_credit[] = { { 1, 100 }, { 2, LIMIT_ENTRY_CREDIT } };
+static const struct deliver_item sample_deliver[] = {
+	{ .task = 100, .attempt = 1, .size = 5 },
+	{ .task = 101, .attempt = 2, .size = 0 },
+	{ .task = 103, .attempt = 1, .size = 3 },
+};
+static const struct report_item sample_reports[] = {
+	{ .ref = { 100, 1, 4 }, .size = 5, .verb = REPORT_COMPLETE },
+	{ .ref = { 101, 2, 4 }, .delay_ms = 250, .verb = REPORT_RELEASE, .flags = REPORT_FLAG_DELAY },
+	{ .ref = { 103, 1, 4 }, .size = 3, .app_code = 42, .verb = REPORT_FAIL, .class_code = ERR_PERMANENT },
+};
+static const struct reported_item sample_reported[] = {
+	{ .ref = { 100, 1, 4 }, .code = ERR_OK, .verb = REPORT_COMPLETE, .state = TASK_DONE },
+	{ .ref = { 101, 2, 4 }, .code = ERR_STALE_LEASE, .verb = REPORT_EXTEND, .state = TASK_READY },
+};
+static const struct signal_item sample_signals[] = {
+	{ .ref = { 100, 1, 4 }, .signal = SIGNAL_CANCEL, .code = ERR_CANCELLED },
+	{ .ref = { 0, 0, 0 }, .signal = SIGNAL_DRAIN },
+};
+static const struct stat_item sample_stats[] = {
+	{ .name = { (const uint8_t *)"tasks_ready", 11 }, .value = 12.5 },
+	{ .name = { (const uint8_t *)"turns", 5 }, .value = 1e9 },
+};
+
+static inline void sample_head(struct task_head *h)
+{
+	*h = (struct task_head){
+		.type = span_str("media.v1.Transcode"), .queue = span_str("media"), .priority = 31,
+		.fingerprint = 0x1122334455667788u, .delay_ms = 10, .expires_ms = 20, .execution_ms = 30,
+		.retention_ms = 40, .max_attempts = 5, .want_result = true,
+		.trace = span_str("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+		.correlation = span_str("order 17"),
+		.headers = { { span_str("lang"), span_str("de") }, { span_str("empty"), span_str("") } },
+		.header_count = 2,
+	};
+}
+
+static inline struct task_info sample_task_info(void)
+{
+	return (struct task_info){
+		.task = 100, .state = TASK_DEAD, .priority = 7, .type = span_str("t"), .queue = span_str("q"),
+		.reason = span_str("broken"), .worker = span_str("w"), .result = span_of("\0\1\2", 3),
+		.payload = span_str("payload"), .key = span_str("k"), .submitted_ms = 1, .ready_ms = 2,
+		.expires_ms = 3, .settled_ms = 4, .acquired = 5, .failed = 6, .max_attempts = 7, .size = 8,
+		.app_code = 9, .code = ERR_LOST,
+	};
+}
+
+static inline struct queue_info sample_queue_info(void)
+{
+	return (struct queue_info){
+		.name = span_str("q"), .paused = true,
+		.settings = { 1000, 5, 30000, 100, 60000, -1, 3600000 },
+		.ready = 1, .leased = 2, .scheduled = 3, .dead = 4, .submitted_total = 5, .done_total = 6,
+		.failed_total = 7, .expired_total = 8, .cancelled_total = 9, .dead_total = 10, .workers = 11,
+	};
+}
+
+static inline struct worker_info sample_worker_info(void)
+{
+	return (struct worker_info){
+		.name = span_str("w"), .address = span_str("127.0.0.1:5"),
+		.entries = { span_str("a.v1.A"), span_str("b.v1.B") }, .entry_count = 2, .credit = 1,
+		.leased = 2, .connected_ms = 3,
+	};
+}
+
+/* Fills *m with the sample of `kind`. `head` keeps TaskHead bytes that the message borrows; the pieces of the
+ * payload part, where the kind has one, are sample_pieces. Arrays of a REPLY are in *space. */
+struct sample_space {
+	struct buf head;
+	struct task_info tasks[2];
+	struct queue_info queues[2];
+	struct worker_info workers[2];
+};
+
+static inline bool sample_has_payload(uint16_t kind)
+{
+	return kind == FRAME_SUBMIT || kind == FRAME_RESULTS || kind == FRAME_DELIVER || kind == FRAME_REPORT;
+}
+
+static inline void sample_session_message(uint16_t kind, struct msg *m)
+{
+	if (kind == FRAME_HELLO)
+		m->hello = (struct msg_hello){
+			.versions = { 1, 2, 3 }, .version_count = 3, .features = 5,
+			.session = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 },
+			.client = span_str("test"), .token = span_str("secret"), .resume = true,
+		};
+	else if (kind == FRAME_WELCOME)
+		m->welcome = (struct msg_welcome){
+			.version = 1, .features = 3, .node = span_str("n1"), .epoch = 4, .resumed = true,
+			.heartbeat_ms = 5000, .grace_ms = 30000, .payload_max = LIMIT_PAYLOAD_BYTES,
+			.frame_payload_max = LIMIT_FRAME_PAYLOAD, .window_max = LIMIT_PRODUCER_WINDOW,
+			.broker = span_str("hillockd 0.1.0"),
+		};
+	else if (kind == FRAME_ERROR)
+		m->error = (struct msg_error){ ERR_MALFORMED, span_str("SUBMIT.sizes: empty"), FRAME_SUBMIT, true };
+	else if (kind == FRAME_GOODBYE)
+		m->goodbye = (struct msg_goodbye){ ERR_UNAVAILABLE, span_str("restarting"), 1500 };
+	else
+		m->ping = (struct msg_ping){ 0xfedcba9876543210u };
+}
+
+static inline void sample_task_message(uint16_t kind, struct msg *m, struct span head)
+{
+	if (kind == FRAME_SUBMIT)
+		m->submit = (struct msg_submit){ .producer = 9, .first_seq = 1000, .resolved_below = 990,
+						 .confirm = CONFIRM_ACCEPTED, .head = head,
+						 .sizes = { sample_sizes, 3 } };
+	else if (kind == FRAME_CONFIRMS)
+		m->confirms = (struct msg_confirms){ 9, sample_runs, 3, span_str("queue q is full") };
+	else if (kind == FRAME_RESULTS)
+		m->results = (struct msg_results){ .items = sample_results, .count = 3 };
+	else if (kind == FRAME_SERVE)
+		m->serve = (struct msg_serve){ .entries = { { 1, span_str("media.v1.Transcode"), false, 10 },
+							    { 7, span_str("mail"), true, 0 } }, .count = 2 };
+	else if (kind == FRAME_CREDIT)
+		m->credit = (struct msg_credit){ sample_credit, 2 };
+	else if (kind == FRAME_DELIVER)
+		m->deliver = (struct msg_deliver){ .entry = 7, .epoch = 4, .lease_ms = 30000, .head = head,
+						   .queue = span_str("media"), .items = sample_deliver, .count = 3 };
+	else if (kind == FRAME_REPORT)
+		m->report = (struct msg_report){ .items = sample_reports, .count = 3 };
+	else if (kind == FRAME_REPORTED)
+		m->reported = (struct msg_reported){ sample_reported, 2, span_str("the lease of 101 ran out") };
+	else if (kind == FRAME_SIGNALS)
+		m->signals = (struct msg_signals){ sample_signals, 2, span_str("by the operator") };
+	else
+		m->tasks = (struct msg_tasks){ { sample_tasks, 3 } };
+}
+
+static inline void sample_message(uint16_t kind, struct msg *m, struct sample_space *space)
+{
+	struct task_head head;
+	sample_head(&head);
+	space->head.len = 0;
+	task_head_encode(&space->head, &head);
+	m->kind = (enum frame_kind)kind;
+	if (kind < FRAME_SUBMIT) {
+		sample_session_message(kind, m);
+	} else if (kind == FRAME_REQUEST) {
+		m->request = (struct msg_request){
+			.verb = VERB_TASK_LIST, .name = span_str("q"), .tasks = { sample_tasks, 3 },
+			.state = TASK_READY, .cursor = 8, .limit = 50, .rate = 10,
+			.settings = { -1, 3, 0, 1, 2, 3, 4 }, .text = span_str("why"),
+		};
+	} else if (kind == FRAME_REPLY) {
+		space->tasks[0] = sample_task_info();
+		space->tasks[1] = (struct task_info){ .task = 101 };
+		space->queues[0] = sample_queue_info();
+		space->queues[1] = (struct queue_info){ .name = span_str("r"), .settings = QUEUE_SETTINGS_UNSET };
+		space->workers[0] = sample_worker_info();
+		space->workers[1] = (struct worker_info){ .credit = 1 };
+		m->reply = (struct msg_reply){
+			.code = ERR_NOT_FOUND, .text = span_str("no such queue"), .count = 2, .next = 99,
+			.tasks = space->tasks, .task_count = 2, .queues = space->queues, .queue_count = 2,
+			.workers = space->workers, .worker_count = 2, .stats = sample_stats, .stat_count = 2,
+		};
+	} else {
+		sample_task_message(kind, m, buf_span(&space->head));
+	}
+}

@@ -1,0 +1,94 @@
+/* wire/msg.c: the door to the codec. In the flow: frame -> VERIFY -> session, and back out.
+ *
+ * 1. A message leaves msg_decode only when its structure (codec.cc) and its values (msg_check.c) are good.
+ * 2. The hot kinds are built by codec_hot.c, the others by codec.cc; readers cannot tell. */
+#include "codec.h"
+
+const char *task_state_name(uint32_t state)
+{
+	static const char *const names[TASK_STATES] = {
+		[TASK_UNKNOWN] = "unknown", [TASK_SCHEDULED] = "scheduled", [TASK_READY] = "ready",
+		[TASK_LEASED] = "leased", [TASK_STARTED] = "started", [TASK_DONE] = "done",
+		[TASK_FAILED] = "failed", [TASK_CANCELLED] = "cancelled", [TASK_EXPIRED] = "expired",
+		[TASK_LOST] = "lost", [TASK_DEAD] = "dead",
+	};
+	return names[state < TASK_STATES ? state : TASK_UNKNOWN];
+}
+
+enum err msg_decode(const struct frame *frame, struct msg *out, char text[128])
+{
+	ENSURE((uintptr_t)frame->meta.data % 8 == 0); /* our own buffers: never the peer's doing */
+	enum err e = codec_read(frame->kind, frame->meta, out, text);
+	if (e != ERR_OK)
+		return e;
+	out->kind = (enum frame_kind)frame->kind;
+	return msg_check(out, frame->payload, text);
+}
+
+enum err task_head_decode(struct span head, struct task_head *out, char text[128])
+{
+	if (head.len > LIMIT_HEAD_BYTES)
+		return msg_refuse(text, ERR_TOO_BIG, "TaskHead: %zu bytes are over the limit of %u", head.len,
+				  (unsigned)LIMIT_HEAD_BYTES);
+	enum err e = codec_head_read(head, out, text);
+	return e == ERR_OK ? task_head_check(out, text) : e;
+}
+
+void task_head_encode(struct buf *out, const struct task_head *head)
+{
+	codec_head_write(out, head);
+}
+
+static void encode_cold(struct buf *out, const struct msg *msg)
+{
+	size_t begin = frame_begin(out, msg->kind, 0);
+	codec_write(out, msg);
+	frame_meta_done(out, begin);
+	frame_end(out, begin);
+}
+
+void msg_encode(struct buf *out, const struct msg *msg, uint32_t correlation, const struct span *payload,
+		uint32_t payload_count)
+{
+	size_t begin = out->len;
+	switch (msg->kind) {
+	case FRAME_SUBMIT:
+		msg_encode_submit(out, &msg->submit, payload, payload_count);
+		break;
+	case FRAME_CONFIRMS:
+		msg_encode_confirms(out, &msg->confirms);
+		break;
+	case FRAME_RESULTS:
+		msg_encode_results(out, &msg->results, payload, payload_count);
+		break;
+	case FRAME_CREDIT:
+		msg_encode_credit(out, &msg->credit);
+		break;
+	case FRAME_DELIVER:
+		msg_encode_deliver(out, &msg->deliver, payload, payload_count);
+		break;
+	case FRAME_REPORT:
+		msg_encode_report(out, &msg->report, payload, payload_count);
+		break;
+	case FRAME_REPORTED:
+		msg_encode_reported(out, &msg->reported);
+		break;
+	case FRAME_HELLO:
+	case FRAME_WELCOME:
+	case FRAME_ERROR:
+	case FRAME_PING:
+	case FRAME_PONG:
+	case FRAME_GOODBYE:
+	case FRAME_AWAIT:
+	case FRAME_FORGET:
+	case FRAME_SERVE:
+	case FRAME_SIGNALS:
+	case FRAME_REQUEST:
+	case FRAME_REPLY:
+	default:
+		encode_cold(out, msg);
+		break;
+	}
+	if (correlation != 0)
+		frame_set_correlation(out, begin, correlation);
+}

@@ -1,0 +1,328 @@
+/* wire/msg_check.c: judges the values of a message whose structure is good. In the flow: frame -> VERIFY -> session.
+ *
+ * What needs no state is refused here once, so that nothing behind has to ask again: counts, lengths, ranges,
+ * sizes that add up to the payload part, its checksum.
+ *
+ * 1. Every text names the message and the field: it is sent back to a programmer who has to find it.
+ * 2. Work is linear in the bytes of the frame (entries of a SERVE excepted: at most 256, compared in pairs). */
+#include <stdarg.h>
+
+#include "codec.h"
+#include "crc32c.h"
+
+enum err msg_refuse(char text[128], enum err code, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	(void)vsnprintf(text, 128, format, args);
+	va_end(args);
+	return code;
+}
+
+static enum err over(char text[128], const char *what, size_t value, size_t limit)
+{
+	return msg_refuse(text, ERR_TOO_BIG, "%s: %zu bytes are over the limit of %zu", what, value, limit);
+}
+
+static enum err length_check(const char *what, struct span s, size_t limit, char text[128])
+{
+	return s.len <= limit ? ERR_OK : over(text, what, s.len, limit);
+}
+
+/* A name that must be there. */
+static enum err name_check(const char *what, struct span s, char text[128])
+{
+	if (s.len == 0)
+		return msg_refuse(text, ERR_INVALID_INPUT, "%s: empty", what);
+	return length_check(what, s, LIMIT_NAME_BYTES, text);
+}
+
+static enum err count_check(const char *what, uint32_t count, char text[128])
+{
+	if (count <= LIMIT_FRAME_ITEMS)
+		return ERR_OK;
+	return msg_refuse(text, ERR_TOO_BIG, "%s: %u items are over the limit of %u", what, count,
+			  (unsigned)LIMIT_FRAME_ITEMS);
+}
+
+static enum err range(char text[128], const char *what, uint32_t index, uint32_t value)
+{
+	return msg_refuse(text, ERR_INVALID_INPUT, "%s (item %u): %u is not one of its values", what, index, value);
+}
+
+static enum err size_refused(char text[128], const char *items, uint32_t index, uint32_t size, uint32_t limit)
+{
+	return msg_refuse(text, ERR_TOO_BIG, "%s[%u]: %u bytes is over the limit of %u", items, index, size, limit);
+}
+
+/* The payload part is the pieces, then fewer than eight zeros; then it must have been carried intact. */
+static enum err payload_check(const char *name, struct span payload, uint64_t bytes, uint32_t crc, char text[128])
+{
+	if (bytes > payload.len || payload.len - bytes >= 8)
+		return msg_refuse(text, ERR_MALFORMED, "%s: the sizes add up to %llu, the payload part has %zu bytes",
+				  name, (unsigned long long)bytes, payload.len);
+	for (size_t i = (size_t)bytes; i < payload.len; i++)
+		if (payload.data[i] != 0)
+			return msg_refuse(text, ERR_MALFORMED, "%s: the padding of the payload part is not zero", name);
+	if (crc32c(0, span_of(payload.data, (size_t)bytes)) != crc)
+		return msg_refuse(text, ERR_INTEGRITY_MISMATCH, "%s.crc: not that of the payload part", name);
+	return ERR_OK;
+}
+
+static enum err no_payload_check(const struct msg *msg, struct span payload, char text[128])
+{
+	if (payload.len == 0)
+		return ERR_OK;
+	return msg_refuse(text, ERR_MALFORMED, "%s: %zu bytes of payload in a message without a payload part",
+			  frame_kind_name((uint16_t)msg->kind), payload.len);
+}
+
+#define CHECK(expression)                \
+	do {                             \
+		enum err e_ = (expression); \
+		if (e_ != ERR_OK)        \
+			return e_;       \
+	} while (0)
+
+enum err task_head_check(const struct task_head *h, char text[128])
+{
+	CHECK(name_check("TaskHead.type", h->type, text));
+	CHECK(length_check("TaskHead.queue", h->queue, LIMIT_NAME_BYTES, text));
+	CHECK(length_check("TaskHead.key", h->key, LIMIT_KEY_BYTES, text));
+	CHECK(length_check("TaskHead.trace", h->trace, LIMIT_NAME_BYTES, text));
+	CHECK(length_check("TaskHead.correlation", h->correlation, LIMIT_NAME_BYTES, text));
+	if (h->priority > LIMIT_PRIORITY)
+		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.priority: %u is over the limit of %u",
+				  (unsigned)h->priority, (unsigned)LIMIT_PRIORITY);
+	for (uint32_t i = 0; i < h->header_count; i++) {
+		CHECK(name_check("TaskHead.headers.name", h->headers[i].name, text));
+		CHECK(length_check("TaskHead.headers.value", h->headers[i].value, LIMIT_TEXT_BYTES, text));
+	}
+	return ERR_OK;
+}
+
+static enum err submit_check(const struct msg_submit *m, struct span payload, char text[128])
+{
+	struct task_head head;
+	CHECK(count_check("SUBMIT.sizes", m->sizes.count, text));
+	if (m->sizes.count == 0)
+		return msg_refuse(text, ERR_INVALID_INPUT, "SUBMIT.sizes: empty");
+	if (m->producer == 0)
+		return msg_refuse(text, ERR_INVALID_INPUT, "SUBMIT.producer: 0 is not allowed");
+	if (m->first_seq == 0 || m->first_seq > UINT64_MAX - m->sizes.count)
+		return msg_refuse(text, ERR_INVALID_INPUT, "SUBMIT.first_seq: %llu is out of range",
+				  (unsigned long long)m->first_seq);
+	if (m->confirm > CONFIRM_NONE)
+		return range(text, "SUBMIT.confirm", 0, m->confirm);
+	CHECK(task_head_decode(m->head, &head, text));
+	if (head.key.len > 0 && m->sizes.count > 1)
+		return msg_refuse(text, ERR_INVALID_INPUT, "SUBMIT.head: a key is for one task, not for %u",
+				  m->sizes.count);
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < m->sizes.count; i++) {
+		if (m->sizes.at[i] > LIMIT_PAYLOAD_BYTES)
+			return size_refused(text, "SUBMIT.sizes", i, m->sizes.at[i], LIMIT_PAYLOAD_BYTES);
+		bytes += m->sizes.at[i];
+	}
+	return payload_check("SUBMIT", payload, bytes, m->crc, text);
+}
+
+static enum err confirms_check(const struct msg_confirms *m, char text[128])
+{
+	CHECK(count_check("CONFIRMS.runs", m->run_count, text));
+	CHECK(length_check("CONFIRMS.text", m->text, LIMIT_TEXT_BYTES, text));
+	for (uint32_t i = 0; i < m->run_count; i++) {
+		const struct confirm_run *r = &m->runs[i];
+		if (r->level > CONFIRM_NONE)
+			return range(text, "CONFIRMS.runs.level", i, r->level);
+		if (r->duplicate > 1)
+			return range(text, "CONFIRMS.runs.duplicate", i, r->duplicate);
+		if (r->count == 0)
+			return range(text, "CONFIRMS.runs.count", i, r->count);
+		if (r->first_seq == 0 || r->first_seq > UINT64_MAX - r->count ||
+		    r->first_task > UINT64_MAX - r->count)
+			return msg_refuse(text, ERR_INVALID_INPUT,
+					  "CONFIRMS.runs[%u]: first_seq or first_task is out of range", i);
+	}
+	return ERR_OK;
+}
+
+static enum err results_check(const struct msg_results *m, struct span payload, char text[128])
+{
+	CHECK(count_check("RESULTS.items", m->count, text));
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < m->count; i++) {
+		if (m->items[i].state >= TASK_STATES)
+			return range(text, "RESULTS.items.state", i, m->items[i].state);
+		if (m->items[i].size > LIMIT_PAYLOAD_BYTES)
+			return size_refused(text, "RESULTS.items", i, m->items[i].size, LIMIT_PAYLOAD_BYTES);
+		bytes += m->items[i].size;
+	}
+	return payload_check("RESULTS", payload, bytes, m->crc, text);
+}
+
+static enum err serve_check(const struct msg_serve *m, char text[128])
+{
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct wire_entry *e = &m->entries[i];
+		CHECK(name_check("SERVE.entries.service", e->service, text));
+		if (e->credit > LIMIT_ENTRY_CREDIT)
+			return msg_refuse(text, ERR_TOO_BIG, "SERVE.entries[%u].credit: %u is over the limit of %u", i,
+					  e->credit, (unsigned)LIMIT_ENTRY_CREDIT);
+		for (uint32_t j = 0; j < i; j++)
+			if (m->entries[j].id == e->id)
+				return msg_refuse(text, ERR_INVALID_INPUT,
+						  "SERVE.entries[%u].id: %u is used by entry %u as well", i, e->id, j);
+	}
+	return ERR_OK;
+}
+
+static enum err credit_check(const struct msg_credit *m, char text[128])
+{
+	CHECK(count_check("CREDIT.items", m->count, text));
+	for (uint32_t i = 0; i < m->count; i++)
+		if (m->items[i].credit > LIMIT_ENTRY_CREDIT)
+			return msg_refuse(text, ERR_TOO_BIG, "CREDIT.items[%u].credit: %u is over the limit of %u", i,
+					  m->items[i].credit, (unsigned)LIMIT_ENTRY_CREDIT);
+	return ERR_OK;
+}
+
+static enum err deliver_check(const struct msg_deliver *m, struct span payload, char text[128])
+{
+	struct task_head head;
+	CHECK(count_check("DELIVER.items", m->count, text));
+	if (m->count == 0)
+		return msg_refuse(text, ERR_INVALID_INPUT, "DELIVER.items: empty");
+	CHECK(length_check("DELIVER.queue", m->queue, LIMIT_NAME_BYTES, text));
+	CHECK(task_head_decode(m->head, &head, text));
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < m->count; i++) {
+		if (m->items[i].size > LIMIT_PAYLOAD_BYTES)
+			return size_refused(text, "DELIVER.items", i, m->items[i].size, LIMIT_PAYLOAD_BYTES);
+		bytes += m->items[i].size;
+	}
+	return payload_check("DELIVER", payload, bytes, m->crc, text);
+}
+
+/* How many bytes a verb may carry: a result, an error text, or nothing. */
+static uint32_t report_size_max(uint8_t verb)
+{
+	if (verb == REPORT_COMPLETE)
+		return LIMIT_PAYLOAD_BYTES;
+	return verb == REPORT_FAIL || verb == REPORT_REJECT ? LIMIT_TEXT_BYTES : 0;
+}
+
+static enum err report_check(const struct msg_report *m, struct span payload, char text[128])
+{
+	CHECK(count_check("REPORT.items", m->count, text));
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < m->count; i++) {
+		uint8_t verb = m->items[i].verb;
+		if (verb == REPORT_NONE || verb > REPORT_CANCELLED)
+			return range(text, "REPORT.items.verb", i, verb);
+		if (m->items[i].size > report_size_max(verb))
+			return size_refused(text, "REPORT.items", i, m->items[i].size, report_size_max(verb));
+		bytes += m->items[i].size;
+	}
+	return payload_check("REPORT", payload, bytes, m->crc, text);
+}
+
+static enum err reported_check(const struct msg_reported *m, char text[128])
+{
+	CHECK(count_check("REPORTED.items", m->count, text));
+	CHECK(length_check("REPORTED.text", m->text, LIMIT_TEXT_BYTES, text));
+	for (uint32_t i = 0; i < m->count; i++) {
+		if (m->items[i].verb == REPORT_NONE || m->items[i].verb > REPORT_CANCELLED)
+			return range(text, "REPORTED.items.verb", i, m->items[i].verb);
+		if (m->items[i].state >= TASK_STATES)
+			return range(text, "REPORTED.items.state", i, m->items[i].state);
+	}
+	return ERR_OK;
+}
+
+static enum err signals_check(const struct msg_signals *m, char text[128])
+{
+	CHECK(count_check("SIGNALS.items", m->count, text));
+	CHECK(length_check("SIGNALS.text", m->text, LIMIT_TEXT_BYTES, text));
+	for (uint32_t i = 0; i < m->count; i++)
+		if (m->items[i].signal == SIGNAL_NONE || m->items[i].signal > SIGNAL_DRAIN)
+			return range(text, "SIGNALS.items.signal", i, m->items[i].signal);
+	return ERR_OK;
+}
+
+static enum err request_check(const struct msg_request *m, char text[128])
+{
+	if (m->verb == VERB_NONE)
+		return msg_refuse(text, ERR_INVALID_INPUT, "REQUEST.verb: missing");
+	if (m->verb > VERB_CHECKPOINT)
+		return msg_refuse(text, ERR_UNSUPPORTED, "REQUEST.verb: %u is not known here", (unsigned)m->verb);
+	if (m->state >= TASK_STATES)
+		return msg_refuse(text, ERR_INVALID_INPUT, "REQUEST.state: %u is not one of its values",
+				  (unsigned)m->state);
+	CHECK(length_check("REQUEST.name", m->name, LIMIT_NAME_BYTES, text));
+	CHECK(length_check("REQUEST.text", m->text, LIMIT_TEXT_BYTES, text));
+	CHECK(count_check("REQUEST.tasks", m->tasks.count, text));
+	const struct queue_settings *s = &m->settings;
+	const int64_t values[] = { s->length_max, s->max_attempts, s->lease_ms, s->backoff_min_ms,
+				   s->backoff_max_ms, s->expires_ms, s->retention_ms };
+	for (size_t i = 0; i < COUNT_OF(values); i++)
+		if (values[i] < -1)
+			return msg_refuse(text, ERR_INVALID_INPUT, "REQUEST.settings: field %zu is below -1", i);
+	return ERR_OK;
+}
+
+static enum err hello_check(const struct msg_hello *m, char text[128])
+{
+	if (m->version_count == 0)
+		return msg_refuse(text, ERR_INVALID_INPUT, "HELLO.versions: empty");
+	CHECK(length_check("HELLO.client", m->client, LIMIT_NAME_BYTES, text));
+	return length_check("HELLO.token", m->token, LIMIT_TEXT_BYTES, text);
+}
+
+static enum err welcome_check(const struct msg_welcome *m, char text[128])
+{
+	CHECK(length_check("WELCOME.node", m->node, LIMIT_NAME_BYTES, text));
+	return length_check("WELCOME.broker", m->broker, LIMIT_NAME_BYTES, text);
+}
+
+/* The kinds without a payload part. */
+static enum err plain_check(const struct msg *msg, char text[128])
+{
+	switch (msg->kind) {
+	case FRAME_HELLO: return hello_check(&msg->hello, text);
+	case FRAME_WELCOME: return welcome_check(&msg->welcome, text);
+	case FRAME_ERROR: return length_check("ERROR.text", msg->error.text, LIMIT_TEXT_BYTES, text);
+	case FRAME_GOODBYE: return length_check("GOODBYE.text", msg->goodbye.text, LIMIT_TEXT_BYTES, text);
+	case FRAME_CONFIRMS: return confirms_check(&msg->confirms, text);
+	case FRAME_AWAIT: return count_check("AWAIT.tasks", msg->tasks.tasks.count, text);
+	case FRAME_FORGET: return count_check("FORGET.tasks", msg->tasks.tasks.count, text);
+	case FRAME_SERVE: return serve_check(&msg->serve, text);
+	case FRAME_CREDIT: return credit_check(&msg->credit, text);
+	case FRAME_REPORTED: return reported_check(&msg->reported, text);
+	case FRAME_SIGNALS: return signals_check(&msg->signals, text);
+	case FRAME_REQUEST: return request_check(&msg->request, text);
+	case FRAME_REPLY: return length_check("REPLY.text", msg->reply.text, LIMIT_TEXT_BYTES, text);
+	case FRAME_PING:
+	case FRAME_PONG: return ERR_OK;
+	case FRAME_SUBMIT:
+	case FRAME_RESULTS:
+	case FRAME_DELIVER:
+	case FRAME_REPORT: break;
+	}
+	ENSURE(false); /* codec_read knows no other kinds */
+	return ERR_UNKNOWN_KIND;
+}
+
+enum err msg_check(const struct msg *msg, struct span payload, char text[128])
+{
+	if (msg->kind == FRAME_SUBMIT)
+		return submit_check(&msg->submit, payload, text);
+	if (msg->kind == FRAME_DELIVER)
+		return deliver_check(&msg->deliver, payload, text);
+	if (msg->kind == FRAME_REPORT)
+		return report_check(&msg->report, payload, text);
+	if (msg->kind == FRAME_RESULTS)
+		return results_check(&msg->results, payload, text);
+	CHECK(no_payload_check(msg, payload, text));
+	return plain_check(msg, text);
+}
