@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#undef alloca /* a macro in glibc, and macros are poisoned with a warning */
+/* Some are macros of libc (alloca; with clang and _FORTIFY_SOURCE others too), and macros are not poisoned quietly. */
+#undef alloca
+#undef sprintf
+#undef vsprintf
 #pragma GCC poison strcpy strcat strncat sprintf vsprintf gets strtok alloca
 #endif
