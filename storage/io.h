@@ -62,7 +62,7 @@ struct io_net_events {
 
 enum {
 	IO_CREATE = 1,    /* create; fails with -EEXIST where the name exists */
-	IO_DIRECT = 2,    /* O_DIRECT where the file system has it (see direct_out) */
+	IO_DIRECT = 2,    /* O_DIRECT where the file system has it */
 	IO_DSYNC = 4,     /* each write is durable when it completes */
 	IO_READONLY = 8,
 };

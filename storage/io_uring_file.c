@@ -1,0 +1,221 @@
+/* storage/io_uring_file.c: the data directory of the io_uring world: cold calls that block for one metadata
+ * operation, and the submission of reads, writes and syncs.
+ *
+ * Invariants:
+ *  1. Names are plain names below one directory descriptor; no path leaves this file.
+ *  2. Each submitted op is completed exactly once; ops are counted per file and per ring.
+ *  3. A file with ops in flight is not closed. */
+#include "io_uring_impl.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum { TRANSFER_MAX = 1 << 30 }; /* the kernel takes a little less than 2 GiB at a time */
+
+static void check_name(const char *name)
+{
+	ENSURE(name[0] != '\0' && strlen(name) < 256);
+	ENSURE(strchr(name, '/') == NULL);
+}
+
+static struct uring_file *file_get(struct uring *u, int file)
+{
+	ENSURE(file >= 0 && (uint32_t)file < u->file_count);
+	ENSURE(u->files[file].fd >= 0);
+	return &u->files[file];
+}
+
+static int file_new(struct uring *u, int fd)
+{
+	for (uint32_t i = 0; i < u->file_count; i++) {
+		if (u->files[i].fd < 0) {
+			u->files[i] = (struct uring_file){ .fd = fd };
+			return (int)i;
+		}
+	}
+	uint32_t count = u->file_count ? u->file_count * 2 : 16;
+	u->files = realloc(u->files, size_mul(count, sizeof *u->files));
+	ENSURE(u->files != NULL);
+	for (uint32_t i = u->file_count; i < count; i++)
+		u->files[i] = (struct uring_file){ .fd = -1 };
+	uint32_t id = u->file_count;
+	u->file_count = count;
+	u->files[id].fd = fd;
+	return (int)id;
+}
+
+int uring_open(struct io *io, const char *name, unsigned flags)
+{
+	struct uring *u = uring_of(io);
+	check_name(name);
+	int how = O_CLOEXEC | O_NOFOLLOW | (flags & IO_READONLY ? O_RDONLY : O_RDWR);
+	how |= flags & IO_CREATE ? O_CREAT | O_EXCL : 0;
+	how |= flags & IO_DSYNC ? O_DSYNC : 0;
+	int direct = flags & IO_DIRECT ? O_DIRECT : 0;
+	int fd = openat(u->dir_fd, name, how | direct, 0640);
+	if (fd < 0 && errno == EINVAL && direct) {
+		/* tmpfs and some others have no O_DIRECT. The failed call may have created the file already. */
+		fd = openat(u->dir_fd, name, how & ~O_EXCL, 0640);
+	}
+	return fd < 0 ? -errno : file_new(u, fd);
+}
+
+void uring_close(struct io *io, int file)
+{
+	struct uring_file *f = file_get(uring_of(io), file);
+	ENSURE(f->in_flight == 0);
+	(void)close(f->fd); /* what matters was synced, and its error seen, before */
+	f->fd = -1;
+}
+
+int64_t uring_size(struct io *io, int file)
+{
+	struct stat st;
+	return fstat(file_get(uring_of(io), file)->fd, &st) == 0 ? (int64_t)st.st_size : -errno;
+}
+
+int uring_allocate(struct io *io, int file, uint64_t bytes)
+{
+	int fd = file_get(uring_of(io), file)->fd;
+	int err;
+	do {
+		err = fallocate(fd, 0, 0, (off_t)bytes) == 0 ? 0 : -errno;
+	} while (err == -EINTR);
+	if (err == -EOPNOTSUPP) /* no reservation on this file system: the size at least */
+		err = ftruncate(fd, (off_t)bytes) == 0 ? 0 : -errno;
+	return err;
+}
+
+int uring_truncate(struct io *io, int file, uint64_t bytes)
+{
+	return ftruncate(file_get(uring_of(io), file)->fd, (off_t)bytes) == 0 ? 0 : -errno;
+}
+
+int uring_rename(struct io *io, const char *from, const char *to)
+{
+	check_name(from);
+	check_name(to);
+	int dir = uring_of(io)->dir_fd;
+	return renameat(dir, from, dir, to) == 0 ? 0 : -errno;
+}
+
+int uring_unlink(struct io *io, const char *name)
+{
+	check_name(name);
+	return unlinkat(uring_of(io)->dir_fd, name, 0) == 0 ? 0 : -errno;
+}
+
+int uring_sync_dir(struct io *io)
+{
+	return fsync(uring_of(io)->dir_fd) == 0 ? 0 : -errno;
+}
+
+int uring_list(struct io *io, void (*each)(void *ctx, const char *name), void *ctx)
+{
+	/* A descriptor of its own: the position of dir_fd would be shared. */
+	int fd = openat(uring_of(io)->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		int err = -errno;
+		if (fd >= 0)
+			(void)close(fd);
+		return err;
+	}
+	int err = 0;
+	for (;;) {
+		errno = 0;
+		struct dirent *entry = readdir(dir);
+		if (!entry) {
+			err = -errno;
+			break;
+		}
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			each(ctx, entry->d_name);
+	}
+	(void)closedir(dir);
+	return err;
+}
+
+int64_t uring_free_bytes(struct io *io)
+{
+	struct statvfs st;
+	if (fstatvfs(uring_of(io)->dir_fd, &st) != 0)
+		return -errno;
+	return (int64_t)st.f_bavail * (int64_t)st.f_frsize;
+}
+
+int uring_lock(struct io *io, const char *name)
+{
+	struct uring *u = uring_of(io);
+	check_name(name);
+	int fd = openat(u->dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		int err = -errno;
+		(void)close(fd);
+		return err;
+	}
+	u->locks = realloc(u->locks, size_mul(u->lock_count + 1, sizeof *u->locks));
+	ENSURE(u->locks != NULL);
+	u->locks[u->lock_count++] = fd;
+	return 0;
+}
+
+void uring_submit(struct io *io, struct io_op *op)
+{
+	struct uring *u = uring_of(io);
+	struct uring_file *f = file_get(u, op->file);
+	ENSURE(op->done != NULL);
+	struct io_uring_sqe *sqe = uring_sqe(u);
+	unsigned len = (unsigned)MIN_OF(op->len, (size_t)TRANSFER_MAX);
+	switch (op->kind) {
+	case IO_READ:
+		io_uring_prep_read(sqe, f->fd, op->data, len, op->offset);
+		break;
+	case IO_WRITE:
+		io_uring_prep_write(sqe, f->fd, op->data, len, op->offset);
+		break;
+	case IO_SYNC:
+		/* Of the metadata only the size matters, and fdatasync keeps that. */
+		io_uring_prep_fsync(sqe, f->fd, IORING_FSYNC_DATASYNC);
+		break;
+	}
+	io_uring_sqe_set_data64(sqe, uring_data(op, URING_TAG_OP));
+	f->in_flight++;
+	u->ops_in_flight++;
+}
+
+void uring_op_done(struct uring *u, struct io_op *op, int32_t res)
+{
+	struct uring_file *f = file_get(u, op->file);
+	if (res == -EINTR || res == -EAGAIN) { /* not a result; nothing was transferred */
+		f->in_flight--;
+		u->ops_in_flight--;
+		uring_submit(&u->io, op);
+		return;
+	}
+	ENSURE(f->in_flight > 0 && u->ops_in_flight > 0);
+	f->in_flight--;
+	u->ops_in_flight--;
+	u->callbacks++;
+	op->done(op, res);
+}
+
+void uring_files_free(struct uring *u)
+{
+	for (uint32_t i = 0; i < u->file_count; i++) {
+		if (u->files[i].fd >= 0)
+			(void)close(u->files[i].fd);
+	}
+	for (uint32_t i = 0; i < u->lock_count; i++)
+		(void)close(u->locks[i]);
+	free(u->files);
+	free(u->locks);
+	(void)close(u->dir_fd);
+}
