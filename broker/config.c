@@ -1,0 +1,432 @@
+/* broker/config.c: the one table of settings, and the three ways to fill it: defaults, a file (libconfuse), the command line.
+ *
+ * In the flow: before it. main.c reads the configuration once and hands plain numbers to the shard.
+ *
+ * Invariants
+ *  1. Every key is one row of `keys`: its name, type, bounds, default and manual text cannot drift apart.
+ *  2. A value outside its row's bounds never gets into struct config; relations between keys are in config_check.
+ *  3. What config_print writes, config_read reads back to the same struct (a test holds it to that). */
+#include "config.h"
+
+#include "config_value.h"
+#include "note.h"
+
+#include <confuse.h>
+#include <errno.h>
+
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define SECOND 1000ull
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+#define AT(field) offsetof(struct config, field)
+
+struct key {
+	const char *name;
+	enum config_type type;
+	size_t at;              /* of a uint64_t, a char * or the list in struct config */
+	uint64_t min, max, def; /* numbers */
+	const char *def_text;   /* strings and lists */
+	const char *doc;        /* lines of the manual; the first one is a summary */
+};
+
+static const struct key keys[] = {
+	{ "node", CONFIG_STRING, AT(node), 0, 0, 0, "hillock",
+	  "Name of this node. Written into a new data directory; clients see it." },
+	{ "data", CONFIG_STRING, AT(data), 0, 0, 0, "/var/lib/hillock",
+	  "Data directory. Made (mode 0700) where it does not exist; one process at a time may use it." },
+	{ "listen", CONFIG_LIST, AT(listen), 0, 0, 0, "tcp://127.0.0.1:4333",
+	  "Where clients dial: tcp://HOST:PORT, tcp://[V6]:PORT (port 0 = any) and unix://PATH.\n"
+	  "There is no authentication yet: listen only where every peer is trusted." },
+	{ "log_level", CONFIG_LEVEL, AT(log_level), 0, NOTE_LEVELS - 1, NOTE_INFO, NULL,
+	  "Lines above this level are not written to standard error." },
+
+	{ "conns_max", CONFIG_INT, AT(conns_max), 1, 1000000, 16384, NULL,
+	  "Connections at a time; more are closed at once. The limit of open files is raised to fit." },
+	{ "heartbeat", CONFIG_MS, AT(heartbeat_ms), 100, HOUR, 10 * SECOND, NULL,
+	  "A silent connection gets a ping after this; after three times this without a byte it is dead." },
+	{ "session_grace", CONFIG_MS, AT(session_grace_ms), 0, DAY, 30 * SECOND, NULL,
+	  "How long a session without connection keeps its leases, so that its client can come back for them." },
+	{ "payload_max", CONFIG_SIZE, AT(payload_max_bytes), 1, LIMIT_PAYLOAD_BYTES, LIMIT_PAYLOAD_BYTES, NULL,
+	  "Largest payload or result of one task." },
+	{ "producer_window", CONFIG_INT, AT(producer_window), 1, LIMIT_PRODUCER_WINDOW, LIMIT_PRODUCER_WINDOW, NULL,
+	  "Submissions a producer may have without an answer." },
+	{ "conn_out_max", CONFIG_SIZE, AT(conn_out_max_bytes), 64 * KIB, GIB, 16 * MIB, NULL,
+	  "Bytes that may wait to be sent to one connection; a slower reader gets no more pushes until it has read." },
+	{ "buffers_max", CONFIG_SIZE, AT(buffers_max_bytes), 16 * MIB, 1024 * GIB, 1 * GIB, NULL,
+	  "Bytes in the buffers of all connections together. At the limit nothing more is read until some are free." },
+
+	{ "queues_max", CONFIG_INT, AT(queues_max), 1, 1000000, 10000, NULL,
+	  "Queues, removed ones included until restart." },
+	{ "auto_create", CONFIG_BOOL, AT(auto_create), 0, 1, 1, NULL,
+	  "A submission to an unknown queue makes it (with the queue_ settings below); else it is refused." },
+	{ "queue_length_max", CONFIG_INT, AT(queue_length_max), 0, 1ull << 40, 0, NULL,
+	  "New queues: tasks that may wait; a submission beyond is refused with QUEUE_FULL. 0 = no limit." },
+	{ "queue_max_attempts", CONFIG_INT, AT(queue_max_attempts), 0, 1000000, 5, NULL,
+	  "New queues: failed attempts until a task becomes a dead letter. 0 = no limit." },
+	{ "queue_lease", CONFIG_MS, AT(queue_lease_ms), 100, 365 * DAY, MINUTE, NULL,
+	  "New queues: how long a worker that is connected but reports nothing keeps a task it has started." },
+	{ "queue_backoff_min", CONFIG_MS, AT(queue_backoff_min_ms), 0, DAY, SECOND, NULL,
+	  "New queues: delay before the first retry; it doubles with each failure, with jitter." },
+	{ "queue_backoff_max", CONFIG_MS, AT(queue_backoff_max_ms), 0, 30 * DAY, 5 * MINUTE, NULL,
+	  "New queues: longest delay before a retry." },
+	{ "queue_expires", CONFIG_MS, AT(queue_expires_ms), 0, 3650 * DAY, 0, NULL,
+	  "New queues: a task that was not handed out within this time expires. 0 = never." },
+	{ "queue_retention", CONFIG_MS, AT(queue_retention_ms), 0, 3650 * DAY, 0, NULL,
+	  "New queues: how long a settled task and its result are kept for those who ask later.\n"
+	  "0 = only where the submitter wanted the result." },
+	{ "producers_max", CONFIG_INT, AT(producers_max), 1, 10000000, 100000, NULL,
+	  "Producers whose sequence numbers are remembered." },
+	{ "producer_idle", CONFIG_MS, AT(producer_idle_ms), MINUTE, 365 * DAY, DAY, NULL,
+	  "A producer's numbers are forgotten after this long without a submission." },
+	{ "keys_max", CONFIG_INT, AT(keys_max), 1, 100000000, 1000000, NULL,
+	  "Idempotency keys that are remembered. At the limit a submission with a new key is refused." },
+	{ "key_window", CONFIG_MS, AT(key_window_ms), SECOND, 365 * DAY, DAY, NULL,
+	  "How long an idempotency key stands for its task." },
+	{ "recent_max", CONFIG_INT, AT(recent_max), 0, 10000000, 100000, NULL,
+	  "Settled tasks without retention that 'hillock task show' still knows." },
+	{ "retained_max", CONFIG_INT, AT(retained_max), 1, 100000000, 1000000, NULL,
+	  "Settled tasks kept with their result; beyond it those that would end first go early." },
+	{ "cancel_grace", CONFIG_MS, AT(cancel_grace_ms), 0, DAY, 30 * SECOND, NULL,
+	  "A worker that does not answer a cancel within this time is overruled." },
+
+	{ "segment_size", CONFIG_SIZE, AT(segment_bytes), LIMIT_SEGMENT_BYTES_MIN, 4 * GIB, 64 * MIB, NULL,
+	  "Size of one file of the log; a multiple of 4KiB, at least twice batch_size." },
+	{ "batch_size", CONFIG_SIZE, AT(batch_bytes), 64 * KIB, LIMIT_BATCH_BYTES, LIMIT_BATCH_BYTES, NULL,
+	  "Most bytes that one turn of the loop writes and syncs at once." },
+	{ "cache_size", CONFIG_SIZE, AT(cache_bytes), 1 * MIB, 1024 * GIB, 64 * MIB, NULL,
+	  "Memory for the recent end of the log and for what is read back from disk." },
+	{ "reserve_segments", CONFIG_INT, AT(reserve_segments), 1, 1024, 2, NULL,
+	  "Segments kept free for settling tasks when the disk fills up; new tasks are refused before that." },
+	{ "recv_buffers", CONFIG_INT, AT(recv_buffers), 16, 32768, 1024, NULL,
+	  "Buffers shared by all connections for receiving; a power of two." },
+	{ "recv_buffer_size", CONFIG_SIZE, AT(recv_buffer_bytes), 1 * KIB, 1 * MIB, 16 * KIB, NULL,
+	  "Size of one receive buffer." },
+	{ "spin", CONFIG_US, AT(spin_us), 0, 10000, 50, NULL,
+	  "How long the loop polls before it sleeps while work is under way. 0 saves power, more saves latency." },
+	{ "stop_grace", CONFIG_MS, AT(stop_grace_ms), 0, HOUR, 10 * SECOND, NULL,
+	  "On SIGTERM: how long workers may finish what they have started before the broker stops." },
+};
+_Static_assert(COUNT_OF(keys) <= CONFIG_KEYS_MAX, "room for one line number per key");
+
+static uint64_t *number_at(struct config *c, const struct key *k)
+{
+	return (uint64_t *)(void *)((char *)c + k->at);
+}
+
+static uint64_t number_of(const struct config *c, const struct key *k)
+{
+	return *(const uint64_t *)(const void *)((const char *)c + k->at);
+}
+
+static char **string_at(struct config *c, const struct key *k)
+{
+	return (char **)(void *)((char *)c + k->at);
+}
+
+static const char *string_of(const struct config *c, const struct key *k)
+{
+	return *(char *const *)(const void *)((const char *)c + k->at);
+}
+
+static bool is_number(const struct key *k)
+{
+	return k->type != CONFIG_STRING && k->type != CONFIG_LIST;
+}
+
+static char *copy_text(const char *from)
+{
+	char *copy = strdup(from);
+	ENSURE(copy != NULL);
+	return copy;
+}
+
+static const struct key *key_find(const char *name)
+{
+	for (size_t index = 0; index < COUNT_OF(keys); index++) {
+		if (strcmp(keys[index].name, name) == 0)
+			return &keys[index];
+	}
+	return NULL;
+}
+
+static void listen_clear(struct config *c)
+{
+	while (c->listen_count > 0)
+		free(c->listen[--c->listen_count]);
+}
+
+static enum err set_text(struct config *c, const struct key *k, const char *value, char text[256])
+{
+	if (!value[0] || strlen(value) > LIMIT_TEXT_BYTES) {
+		(void)snprintf(text, 256, "must be 1 to %d bytes long", (int)LIMIT_TEXT_BYTES);
+		return ERR_INVALID_INPUT;
+	}
+	if (k->type == CONFIG_STRING) {
+		free(*string_at(c, k));
+		*string_at(c, k) = copy_text(value);
+		return ERR_OK;
+	}
+	if (strncmp(value, "tcp://", 6) != 0 && strncmp(value, "unix://", 7) != 0) {
+		(void)snprintf(text, 256, "'%.100s' is not tcp://HOST:PORT or unix://PATH", value);
+		return ERR_INVALID_INPUT;
+	}
+	if (c->listen_count == CONFIG_LISTEN_MAX) {
+		(void)snprintf(text, 256, "at most %d addresses", (int)CONFIG_LISTEN_MAX);
+		return ERR_INVALID_INPUT;
+	}
+	c->listen[c->listen_count++] = copy_text(value);
+	return ERR_OK;
+}
+
+static enum err set_value(struct config *c, const struct key *k, const char *value, char text[256])
+{
+	if (!is_number(k))
+		return set_text(c, k, value, text);
+	uint64_t number;
+	enum err e = config_value_parse(k->type, value, &number, text);
+	if (e != ERR_OK)
+		return e;
+	if (number < k->min || number > k->max) {
+		char min[32], max[32];
+		config_value_format(k->type, k->min, min);
+		config_value_format(k->type, k->max, max);
+		(void)snprintf(text, 256, "'%.100s' is out of range: %s to %s", value, min, max);
+		return ERR_INVALID_INPUT;
+	}
+	*number_at(c, k) = number;
+	return ERR_OK;
+}
+
+void config_init(struct config *c)
+{
+	*c = (struct config){ .node = NULL };
+	for (size_t index = 0; index < COUNT_OF(keys); index++) {
+		const struct key *k = &keys[index];
+		char text[256];
+		if (is_number(k)) {
+			ENSURE(k->def >= k->min && k->def <= k->max);
+			*number_at(c, k) = k->def;
+		} else {
+			ENSURE(set_text(c, k, k->def_text, text) == ERR_OK);
+		}
+	}
+}
+
+void config_free(struct config *c)
+{
+	listen_clear(c);
+	for (size_t index = 0; index < COUNT_OF(keys); index++) {
+		if (keys[index].type == CONFIG_STRING)
+			free(*string_at(c, &keys[index]));
+	}
+	*c = (struct config){ .node = NULL };
+}
+
+enum err config_set(struct config *c, const char *key, const char *value, bool replace, char text[CONFIG_TEXT])
+{
+	char why[256];
+	const struct key *k = key_find(key);
+	ENSURE(k != NULL);
+	if (k->type == CONFIG_LIST && replace)
+		listen_clear(c);
+	enum err e = set_value(c, k, value, why);
+	if (e != ERR_OK)
+		(void)snprintf(text, CONFIG_TEXT, "%s: %s", key, why);
+	return e;
+}
+
+/* ---- the file ---- */
+
+/* libconfuse's callbacks get no context of ours. So each parse carries a hidden option whose storage is the first member of
+ * this struct: callbacks find it by name. The name cannot be written unquoted in a file. */
+struct parse {
+	long hidden;
+	struct config *config;
+	char *text; /* CONFIG_TEXT bytes: the first error */
+};
+#define HIDDEN "\x01parse"
+
+static struct parse *parse_of(cfg_t *cfg)
+{
+	cfg_opt_t *opt = cfg_getopt(cfg, HIDDEN);
+	ENSURE(opt != NULL && opt->simple_value.number != NULL);
+	return CONTAINER_OF(opt->simple_value.number, struct parse, hidden);
+}
+
+PRINTF_LIKE(2, 0) static void on_error(cfg_t *cfg, const char *format, va_list args)
+{
+	struct parse *p = parse_of(cfg);
+	if (p->text[0] != '\0')
+		return;
+	int used = snprintf(p->text, CONFIG_TEXT, "%s:%d: ", cfg->filename ? cfg->filename : "?", cfg->line);
+	if (used > 0 && used < CONFIG_TEXT)
+		(void)vsnprintf(p->text + used, (size_t)(CONFIG_TEXT - used), format, args);
+}
+
+/* Runs behind each assignment: remembers the line for later errors. */
+static int on_value(cfg_t *cfg, cfg_opt_t *opt)
+{
+	struct config *c = parse_of(cfg)->config;
+	const struct key *k = key_find(opt->name);
+	ENSURE(k != NULL);
+	uint32_t *line = &c->lines[k - keys];
+	if (*line != 0 && k->type != CONFIG_LIST) {
+		cfg_error(cfg, "%s is set twice, first in line %u", k->name, *line);
+		return -1;
+	}
+	*line = (uint32_t)cfg->line;
+	return 0;
+}
+
+/* "FILE:LINE: key: what", or what is known of it. */
+static void place(const struct config *c, const struct key *k, const char *what, char text[CONFIG_TEXT])
+{
+	uint32_t line = c->lines[k - keys];
+	if (c->file && line != 0)
+		(void)snprintf(text, CONFIG_TEXT, "%s:%u: %s: %s", c->file, line, k->name, what);
+	else
+		(void)snprintf(text, CONFIG_TEXT, "%s%s%s: %s", c->file ? c->file : "", c->file ? ": " : "", k->name, what);
+}
+
+static enum err take_values(struct config *c, cfg_t *cfg, char text[CONFIG_TEXT])
+{
+	for (size_t index = 0; index < COUNT_OF(keys); index++) {
+		const struct key *k = &keys[index];
+		/* on_value does not hear of an empty list. */
+		if (c->lines[index] == 0 && !(cfg_getopt(cfg, k->name)->flags & CFGF_MODIFIED))
+			continue;
+		char why[256] = "at least one value is needed";
+		unsigned count = cfg_size(cfg, k->name);
+		enum err e = count > 0 ? ERR_OK : ERR_INVALID_INPUT;
+		if (k->type == CONFIG_LIST)
+			listen_clear(c);
+		for (unsigned i = 0; i < count && e == ERR_OK; i++)
+			e = set_value(c, k, cfg_getnstr(cfg, k->name, i), why);
+		if (e != ERR_OK) {
+			place(c, k, why, text);
+			return e;
+		}
+	}
+	return ERR_OK;
+}
+
+enum err config_read(struct config *c, const char *path, char text[CONFIG_TEXT])
+{
+	ENSURE(path != NULL);
+	text[0] = '\0';
+	memset(c->lines, 0, sizeof c->lines);
+	c->file = path;
+	struct parse parse = { .config = c, .text = text };
+	cfg_opt_t opts[COUNT_OF(keys) + 2];
+	size_t index = 0;
+	for (; index < COUNT_OF(keys); index++) {
+		cfg_opt_t one = CFG_STR(NULL, NULL, CFGF_NODEFAULT);
+		cfg_opt_t list = CFG_STR_LIST(NULL, NULL, CFGF_NODEFAULT);
+		opts[index] = keys[index].type == CONFIG_LIST ? list : one;
+		opts[index].name = keys[index].name;
+		opts[index].validcb = on_value;
+	}
+	opts[index++] = (cfg_opt_t)CFG_SIMPLE_INT(HIDDEN, &parse.hidden);
+	opts[index] = (cfg_opt_t)CFG_END();
+
+	cfg_t *cfg = cfg_init(opts, CFGF_NONE);
+	ENSURE(cfg != NULL);
+	(void)cfg_set_error_function(cfg, on_error);
+	errno = 0;
+	int res = cfg_parse(cfg, path);
+	int why = errno;
+	enum err e = ERR_OK;
+	if (res == CFG_FILE_ERROR) {
+		(void)snprintf(text, CONFIG_TEXT, "%s: %s", path, strerror(why));
+		e = why == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+	} else if (res != CFG_SUCCESS) {
+		if (text[0] == '\0')
+			(void)snprintf(text, CONFIG_TEXT, "%s: syntax error", path);
+		e = ERR_INVALID_INPUT;
+	} else {
+		e = take_values(c, cfg, text);
+	}
+	(void)cfg_free(cfg);
+	return e;
+}
+
+/* ---- relations ---- */
+
+static enum err relation(const struct config *c, const char *key, const char *what, char text[CONFIG_TEXT])
+{
+	const struct key *k = key_find(key);
+	ENSURE(k != NULL);
+	place(c, k, what, text);
+	return ERR_INVALID_INPUT;
+}
+
+enum err config_check(const struct config *c, char text[CONFIG_TEXT])
+{
+	if (strlen(c->node) > LIMIT_NAME_BYTES)
+		return relation(c, "node", "at most 255 bytes", text);
+	if (c->segment_bytes % DISK_BLOCK != 0)
+		return relation(c, "segment_size", "must be a multiple of 4KiB", text);
+	if (c->segment_bytes < 2 * c->batch_bytes)
+		return relation(c, "segment_size", "must be at least twice batch_size", text);
+	if (c->batch_bytes % DISK_BLOCK != 0)
+		return relation(c, "batch_size", "must be a multiple of 4KiB", text);
+	if ((c->recv_buffers & (c->recv_buffers - 1)) != 0)
+		return relation(c, "recv_buffers", "must be a power of two", text);
+	if (c->queue_backoff_max_ms < c->queue_backoff_min_ms)
+		return relation(c, "queue_backoff_max", "must not be below queue_backoff_min", text);
+	return ERR_OK;
+}
+
+/* ---- the manual ---- */
+
+static void print_doc(const char *doc, FILE *out)
+{
+	while (*doc) {
+		size_t len = strcspn(doc, "\n");
+		(void)fprintf(out, "# %.*s\n", (int)len, doc);
+		doc += len + (doc[len] == '\n');
+	}
+}
+
+static void print_quoted(const char *text, FILE *out)
+{
+	(void)fputc('"', out);
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\' || *text == '$')
+			(void)fputc('\\', out);
+		(void)fputc(*text, out);
+	}
+	(void)fputc('"', out);
+}
+
+void config_print(const struct config *c, FILE *out)
+{
+	(void)fprintf(out, "# hillockd.conf: every setting of hillockd.\n"
+			   "# key = value; durations: us ms s m h d; sizes: B KiB MiB GiB. Unknown keys are errors.\n");
+	for (size_t index = 0; index < COUNT_OF(keys); index++) {
+		const struct key *k = &keys[index];
+		(void)fputc('\n', out);
+		print_doc(k->doc, out);
+		if (is_number(k)) {
+			char min[32], max[32], now[32];
+			config_value_format(k->type, k->min, min);
+			config_value_format(k->type, k->max, max);
+			config_value_format(k->type, number_of(c, k), now);
+			(void)fprintf(out, "# From %s to %s.\n%s = %s\n", min, max, k->name, now);
+		} else if (k->type == CONFIG_STRING) {
+			(void)fprintf(out, "%s = ", k->name);
+			print_quoted(string_of(c, k), out);
+			(void)fputc('\n', out);
+		} else {
+			(void)fprintf(out, "%s = {", k->name);
+			for (uint32_t i = 0; i < c->listen_count; i++) {
+				(void)fputs(i > 0 ? ", " : "", out);
+				print_quoted(c->listen[i], out);
+			}
+			(void)fputs("}\n", out);
+		}
+	}
+}

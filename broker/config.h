@@ -1,0 +1,57 @@
+/* broker/config.h: everything an operator may set, in one struct, filled from defaults, then a file, then the
+ * command line. One table in config.c describes every key; it parses, checks and prints the manual.
+ *
+ * A mistake is a start error that names the file and the line; nothing is ever silently corrected. */
+#pragma once
+
+#include "../wire/err.h"
+#include "../wire/limits.h"
+
+enum { CONFIG_LISTEN_MAX = 16, CONFIG_KEYS_MAX = 64, CONFIG_TEXT = 512 };
+
+/* Durations are milliseconds unless the name says otherwise, sizes are bytes, 0 is "no limit" only where the
+ * manual (hillockd --print-config) says so. */
+struct config {
+	/* who and where; owned by this struct */
+	char *node, *data;
+	char *listen[CONFIG_LISTEN_MAX];
+	uint32_t listen_count;
+	uint64_t log_level; /* enum note_level */
+
+	/* sessions */
+	uint64_t conns_max, heartbeat_ms, session_grace_ms;
+	uint64_t payload_max_bytes, producer_window, conn_out_max_bytes, buffers_max_bytes;
+
+	/* tasks */
+	uint64_t queues_max, producers_max, keys_max, recent_max, retained_max;
+	uint64_t producer_idle_ms, key_window_ms, cancel_grace_ms;
+	uint64_t auto_create; /* bool */
+	uint64_t queue_length_max, queue_max_attempts, queue_lease_ms, queue_backoff_min_ms, queue_backoff_max_ms;
+	uint64_t queue_expires_ms, queue_retention_ms;
+
+	/* storage and the loop */
+	uint64_t segment_bytes, batch_bytes, cache_bytes, reserve_segments;
+	uint64_t recv_buffers, recv_buffer_bytes, spin_us, stop_grace_ms;
+
+	/* The line of the file where each key of the table was set; 0 = not in the file. */
+	uint32_t lines[CONFIG_KEYS_MAX];
+	const char *file; /* borrowed from config_read; NULL = none was read */
+};
+
+/* Fills *c with the defaults of the table. Free with config_free. */
+void config_init(struct config *c);
+void config_free(struct config *c);
+
+/* Reads a file over what is there. ERR_NOT_FOUND, ERR_IO: it cannot be read. ERR_INVALID_INPUT: unknown key, bad value or
+ * unit, out of range, set twice, or bad syntax; text is "FILE:LINE: what". Keeps `path` borrowed in c->file. The
+ * caller has made sure that it is a regular file: the scanner of libconfuse ends the process on a read error. */
+enum err config_read(struct config *c, const char *path, char text[CONFIG_TEXT]) MUST_CHECK;
+
+/* Sets one key from the command line. For `listen` the first call replaces what was there when `replace` is true. */
+enum err config_set(struct config *c, const char *key, const char *value, bool replace, char text[CONFIG_TEXT]) MUST_CHECK;
+
+/* Checks what concerns more than one key. Call it after the last change. */
+enum err config_check(const struct config *c, char text[CONFIG_TEXT]) MUST_CHECK;
+
+/* Writes a complete, commented config file with the values of *c: the manual. */
+void config_print(const struct config *c, FILE *out);
