@@ -35,14 +35,16 @@ struct tasks_hooks {
 	void (*settled)(void *ctx, uint64_t task);
 };
 
+/* Settings: length_max 0 and max_attempts 0 = no limit; expires_ms 0 = never; retention_ms 0 = only for those who want a result. */
 struct tasks_config {
 	uint32_t queues_max, producers_max, keys_max, recent_max; /* recent_max: settled tasks remembered for `task show` */
+	uint32_t retained_max;     /* settled tasks kept with their result; beyond, those that end first go early. 0 = 1 million */
 	uint64_t producer_idle_ms; /* a producer's numbers are forgotten after this long unused (dedup window) */
 	uint64_t key_window_ms;    /* idempotency keys */
 	uint64_t cancel_grace_ms;  /* a silent worker is overruled after this */
 	bool auto_create;          /* a submit to an unknown queue makes it */
 	struct queue_settings defaults;
-	uint32_t epoch;            /* of the leases this process gives */
+	uint32_t epoch;            /* of the leases this process gives; where the log has yet to say it: tasks_set_epoch */
 	uint64_t seed;             /* of the backoff jitter */
 	struct tasks_hooks hooks;
 };
@@ -53,14 +55,22 @@ void tasks_free(struct tasks *t);
 /* ---- durable half ---- */
 
 enum { APPLIED_RUNS_MAX = 64 };
+/* Who is waiting for the answer of a record. Only SUBMIT, REPORT and ADMIN records have someone. */
+enum applied_origin {
+	APPLIED_INTERNAL, /* tick, holder_lost, compact, and the REC_QUEUE that a submit made: nobody waits */
+	APPLIED_SUBMIT,   /* counted in submit_answer.records */
+	APPLIED_REPORT,   /* tasks_propose_report returned > 0 for it */
+	APPLIED_ADMIN,    /* one of the calls with *records */
+};
 struct applied {
+	enum applied_origin origin;
 	/* REC_SUBMIT: the answer to its producer, in order of sequence. */
 	struct confirm_run runs[APPLIED_RUNS_MAX];
 	uint32_t run_count;
 	/* REC_SETTLE of a worker's report: one per item of the record. Borrowed until the next apply. */
 	const struct reported_item *reported;
 	uint32_t reported_count;
-	uint64_t affected; /* REC_REDRIVE, REC_PURGE, admin settles: how many tasks changed */
+	uint64_t affected; /* REC_REDRIVE, REC_PURGE, admin settles: how many tasks changed; REC_QUEUE: 1 if it took effect */
 };
 /* Applies one committed record. `live` as in log_config. Damaged records do not come here: a body that does not parse aborts. */
 void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct log_record *record, bool live,
@@ -70,6 +80,8 @@ enum err tasks_restore(struct tasks *t, struct span checkpoint, char text[256]) 
 void tasks_seal(struct tasks *t, uint32_t segment, struct buf *out);
 enum err tasks_load_segment(struct tasks *t, uint32_t segment, struct span index, char text[256]) MUST_CHECK;
 bool tasks_segment_live(const struct tasks *t, uint32_t segment);
+/* The epoch is the term of the log, which is known only when the log is open. Call it before tasks_begin. */
+void tasks_set_epoch(struct tasks *t, uint32_t epoch);
 /* After recovery: builds lanes, timers and counters; from here on hooks are called. */
 void tasks_begin(struct tasks *t, uint64_t now_ms);
 
@@ -103,12 +115,14 @@ enum err tasks_propose_pause(struct tasks *t, struct log *log, struct span name,
 enum err tasks_propose_remove(struct tasks *t, struct log *log, struct span name, uint32_t *records, char text[256]) MUST_CHECK; /* only when empty */
 enum err tasks_propose_purge(struct tasks *t, struct log *log, struct span name, bool dead, uint32_t *records,
 			     char text[256]) MUST_CHECK;   /* dead: its dead letters, else what waits */
-/* One task back to ready with fresh counters: a dead letter, a failed or cancelled one still remembered, a delayed one now. */
+/* One task back to ready with no failures counted (`acquired` goes on: it is in the fencing token): a dead letter, a failed or
+ * cancelled one that is still retained (at least 10 minutes), a delayed one now. */
 enum err tasks_propose_retry(struct tasks *t, struct log *log, uint64_t task, uint32_t *records, char text[256]) MUST_CHECK;
 /* The oldest `limit` dead letters of a queue back to ready. */
 enum err tasks_propose_redrive(struct tasks *t, struct log *log, struct span name, uint32_t limit, uint32_t *records,
 			       char text[256]) MUST_CHECK;
-/* Waiting: settles as CANCELLED. Leased: the holder gets SIGNAL_CANCEL and has cancel_grace_ms to confirm. */
+/* Waiting: settles as CANCELLED. Leased: the holder gets SIGNAL_CANCEL at once and has cancel_grace_ms to confirm; the record keeps the
+ * wish over a restart (*records = 1 in both cases). Cancelled twice is fine (*records = 0). */
 enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, uint64_t now_ms, uint32_t *records,
 			      char text[256]) MUST_CHECK;
 
@@ -134,7 +148,7 @@ bool tasks_peek(struct tasks *t, uint32_t queue, struct ready_run *out);
 void tasks_lease(struct tasks *t, uint32_t queue, uint32_t count, struct holder *holder, uint64_t execution_ms, uint64_t now_ms);
 
 /* A view of the payloads in a REC_SUBMIT or REC_MOVE record. */
-struct submit_record { struct span head; const uint32_t *sizes; uint32_t count; struct span payload; };
+struct submit_record { struct span head; const uint32_t *sizes; uint32_t count; struct span payload; uint64_t submitted_ms; };
 enum err submit_record_open(const struct log_record *record, struct submit_record *out) MUST_CHECK;
 /* Payload bytes before item `index` (sums sizes; cheap for in-order walks: keep the running offset yourself). */
 uint64_t submit_record_offset(const struct submit_record *r, uint32_t index);
@@ -156,7 +170,8 @@ struct task_view {
 	enum task_state state;
 	uint32_t queue;
 	uint8_t priority;
-	uint64_t submitted_ms, ready_ms, expires_ms, settled_ms;
+	uint64_t submitted_ms; /* 0 = see submit_record.submitted_ms of the payload record */
+	uint64_t ready_ms, expires_ms, settled_ms;
 	uint32_t acquired, failed, max_attempts, app_code;
 	uint16_t code;
 	uint64_t addr;        /* payload record, 0 when gone */
