@@ -6,7 +6,7 @@
 //    4 only, so vectors of 64-bit members are checked here.
 // 3. No C++ run time is needed. The library names operator new and delete in paths that cannot run (our allocator
 //    is always passed); they are bound to names of our own below, so that we neither need them from libstdc++ nor
-//    define them for a C++ program that links us.
+//    define them for a C++ program that links us. The namespaces are renamed for the same reason.
 // 4. Sizes and counts of outgoing messages are the caller's business and ENSUREd, never clipped.
 typedef decltype(sizeof 0) codec_size;
 void *operator new(codec_size) __asm__("hillock_codec_new");
@@ -26,6 +26,10 @@ extern "C" {
 #include "codec.h"
 }
 #define FLATBUFFERS_ASSERT(cond) ENSURE(cond)
+// The inline functions get names of our own too: in a C++ program that links us and uses FlatBuffers itself, the linker
+// keeps one copy of each, and its own must not be the one that stops at our operator new.
+#define flatbuffers hillock_private_flatbuffers
+#define hillock hillock_private
 #include "hillock_generated.h"
 
 // Unreachable: every builder gets its own allocator, and strings are not pooled.

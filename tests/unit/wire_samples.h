@@ -14,6 +14,8 @@ static const uint16_t sample_kinds[] = {
 #undef X
 };
 
+enum { SAMPLE_CORRELATION = 0x04030201 };
+
 static const uint32_t sample_sizes[] = { 5, 0, 3 };
 static const struct span sample_pieces[] = {
 	{ (const uint8_t *)"hello", 5 },
@@ -110,6 +112,12 @@ struct sample_space {
 static inline bool sample_has_payload(uint16_t kind)
 {
 	return kind == FRAME_SUBMIT || kind == FRAME_RESULTS || kind == FRAME_DELIVER || kind == FRAME_REPORT;
+}
+
+/* The kinds that codec_hot.c builds, so that the official library is a second encoder for them. */
+static inline bool sample_is_hot(uint16_t kind)
+{
+	return sample_has_payload(kind) || kind == FRAME_CONFIRMS || kind == FRAME_CREDIT || kind == FRAME_REPORTED;
 }
 
 static inline void sample_session_message(uint16_t kind, struct msg *m)
