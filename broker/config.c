@@ -45,18 +45,26 @@ static const struct key keys[] = {
 
 	{ "conns_max", CONFIG_INT, AT(conns_max), 1, 1000000, 16384, NULL,
 	  "Connections at a time; more are closed at once. The limit of open files is raised to fit." },
-	{ "heartbeat", CONFIG_MS, AT(heartbeat_ms), 100, HOUR, 10 * SECOND, NULL,
-	  "A silent connection gets a ping after this; after three times this without a byte it is dead." },
-	{ "session_grace", CONFIG_MS, AT(session_grace_ms), 0, DAY, 30 * SECOND, NULL,
-	  "How long a session without connection keeps its leases, so that its client can come back for them." },
+	{ "sessions_max", CONFIG_INT, AT(sessions_max), 1, 2000000, 32768, NULL,
+	  "Sessions at a time: those with a connection, and those that may still come back." },
+	{ "heartbeat", CONFIG_MS, AT(heartbeat_ms), 100, HOUR, 5 * SECOND, NULL,
+	  "A peer that was silent for this long is asked; silent for three times this, it is lost." },
+	{ "session_grace", CONFIG_MS, AT(session_grace_ms), 1, DAY, 30 * SECOND, NULL,
+	  "How long a session that lost its connection keeps its leases, so that its client can come back for them." },
+	{ "frame_timeout", CONFIG_MS, AT(frame_timeout_ms), 100, HOUR, 30 * SECOND, NULL,
+	  "A frame that was begun must be complete after this, or the connection is closed." },
 	{ "payload_max", CONFIG_SIZE, AT(payload_max_bytes), 1, LIMIT_PAYLOAD_BYTES, LIMIT_PAYLOAD_BYTES, NULL,
 	  "Largest payload or result of one task." },
 	{ "producer_window", CONFIG_INT, AT(producer_window), 1, LIMIT_PRODUCER_WINDOW, LIMIT_PRODUCER_WINDOW, NULL,
 	  "Submissions a producer may have without an answer." },
-	{ "conn_out_max", CONFIG_SIZE, AT(conn_out_max_bytes), 64 * KIB, GIB, 16 * MIB, NULL,
-	  "Bytes that may wait to be sent to one connection; a slower reader gets no more pushes until it has read." },
-	{ "buffers_max", CONFIG_SIZE, AT(buffers_max_bytes), 16 * MIB, 1024 * GIB, 1 * GIB, NULL,
-	  "Bytes in the buffers of all connections together. At the limit nothing more is read until some are free." },
+	{ "watches_max", CONFIG_INT, AT(watches_max), 1, 100000000, 4000000, NULL,
+	  "Results that all sessions together wait for." },
+	{ "conn_out_soft", CONFIG_SIZE, AT(conn_out_soft_bytes), 64 * KIB, GIB, MIB, NULL,
+	  "A connection with more than this waiting to be sent gets no new tasks." },
+	{ "conn_out_max", CONFIG_SIZE, AT(conn_out_max_bytes), 64 * KIB, 4 * GIB, 64 * MIB, NULL,
+	  "A connection with more than this waiting to be sent is closed: its peer does not read." },
+	{ "buffers_max", CONFIG_SIZE, AT(buffers_max_bytes), 16 * MIB, 1024 * GIB, GIB, NULL,
+	  "Bytes in the buffers of all connections together." },
 
 	{ "queues_max", CONFIG_INT, AT(queues_max), 1, 1000000, 10000, NULL,
 	  "Queues, removed ones included until restart." },
@@ -106,8 +114,8 @@ static const struct key keys[] = {
 	  "Size of one receive buffer." },
 	{ "spin", CONFIG_US, AT(spin_us), 0, 10000, 50, NULL,
 	  "How long the loop polls before it sleeps while work is under way. 0 saves power, more saves latency." },
-	{ "stop_grace", CONFIG_MS, AT(stop_grace_ms), 0, HOUR, 10 * SECOND, NULL,
-	  "On SIGTERM: how long workers may finish what they have started before the broker stops." },
+	{ "stop_timeout", CONFIG_MS, AT(stop_timeout_ms), 1, HOUR, 5 * SECOND, NULL,
+	  "On SIGTERM: how long saying goodbye and the last checkpoint may take before connections are cut." },
 };
 _Static_assert(COUNT_OF(keys) <= CONFIG_KEYS_MAX, "room for one line number per key");
 
@@ -373,6 +381,10 @@ enum err config_check(const struct config *c, char text[CONFIG_TEXT])
 		return relation(c, "segment_size", "must be at least twice batch_size", text);
 	if (c->batch_bytes % DISK_BLOCK != 0)
 		return relation(c, "batch_size", "must be a multiple of 4KiB", text);
+	if (c->conn_out_max_bytes < c->conn_out_soft_bytes)
+		return relation(c, "conn_out_max", "must not be below conn_out_soft", text);
+	if (c->sessions_max < c->conns_max)
+		return relation(c, "sessions_max", "must not be below conns_max", text);
 	if ((c->recv_buffers & (c->recv_buffers - 1)) != 0)
 		return relation(c, "recv_buffers", "must be a power of two", text);
 	if (c->queue_backoff_max_ms < c->queue_backoff_min_ms)

@@ -19,8 +19,9 @@ struct config {
 	uint64_t log_level; /* enum note_level */
 
 	/* sessions */
-	uint64_t conns_max, heartbeat_ms, session_grace_ms;
-	uint64_t payload_max_bytes, producer_window, conn_out_max_bytes, buffers_max_bytes;
+	uint64_t conns_max, sessions_max, heartbeat_ms, session_grace_ms, frame_timeout_ms;
+	uint64_t payload_max_bytes, producer_window, watches_max;
+	uint64_t conn_out_soft_bytes, conn_out_max_bytes, buffers_max_bytes;
 
 	/* tasks */
 	uint64_t queues_max, producers_max, keys_max, recent_max, retained_max;
@@ -31,7 +32,7 @@ struct config {
 
 	/* storage and the loop */
 	uint64_t segment_bytes, batch_bytes, cache_bytes, reserve_segments;
-	uint64_t recv_buffers, recv_buffer_bytes, spin_us, stop_grace_ms;
+	uint64_t recv_buffers, recv_buffer_bytes, spin_us, stop_timeout_ms;
 
 	/* The line of the file where each key of the table was set; 0 = not in the file. */
 	uint32_t lines[CONFIG_KEYS_MAX];

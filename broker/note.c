@@ -141,23 +141,43 @@ void note_init(struct note *n, const struct note_config *config)
 	*n = (struct note){ .config = *config };
 }
 
+/* False where the line is dropped: level or budget. */
+static bool line_begin(struct line *l, struct note *n, enum note_level level, const char *module, const char *event,
+		       uint64_t *held_back)
+{
+	if (!n || level > n->config.level)
+		return false;
+	ENSURE(level < NOTE_LEVELS);
+	uint64_t now_ms = n->config.wall_ms(n->config.ctx);
+	if (!site_allows(site_of(n, module, event), now_ms, held_back))
+		return false;
+	line_time(l, now_ms);
+	line_str(l, " ");
+	line_str(l, note_level_names[level]);
+	line_str(l, " ");
+	line_str(l, module);
+	line_str(l, " ");
+	line_str(l, event);
+	return true;
+}
+
+static void line_end(struct line *l, struct note *n, uint64_t held_back)
+{
+	if (held_back > 0) {
+		line_str(l, " held_back=");
+		line_u64(l, held_back);
+	}
+	l->data[l->len++] = '\n';
+	n->config.write(n->config.ctx, l->data, l->len);
+}
+
 void note_event(struct note *n, enum note_level level, const char *module, const char *event,
 		const struct note_field *fields, size_t field_count)
 {
-	if (!n || level > n->config.level)
-		return;
-	ENSURE(level < NOTE_LEVELS);
-	uint64_t now_ms = n->config.wall_ms(n->config.ctx), held_back;
-	if (!site_allows(site_of(n, module, event), now_ms, &held_back))
-		return;
 	struct line l = { .len = 0 };
-	line_time(&l, now_ms);
-	line_str(&l, " ");
-	line_str(&l, note_level_names[level]);
-	line_str(&l, " ");
-	line_str(&l, module);
-	line_str(&l, " ");
-	line_str(&l, event);
+	uint64_t held_back;
+	if (!line_begin(&l, n, level, module, event, &held_back))
+		return;
 	for (size_t i = 0; i < field_count; i++) {
 		char text[2 * NOTE_TEXT_BYTES];
 		line_str(&l, " ");
@@ -168,10 +188,18 @@ void note_event(struct note *n, enum note_level level, const char *module, const
 		else
 			line_put(&l, text, note_escape(fields[i].text, text, sizeof text));
 	}
-	if (held_back > 0) {
-		line_str(&l, " held_back=");
-		line_u64(&l, held_back);
-	}
-	l.data[l.len++] = '\n';
-	n->config.write(n->config.ctx, l.data, l.len);
+	line_end(&l, n, held_back);
+}
+
+void note_line(struct note *n, enum note_level level, const char *module, const char *event, const char *text)
+{
+	struct line l = { .len = 0 };
+	uint64_t held_back;
+	if (!line_begin(&l, n, level, module, event, &held_back))
+		return;
+	if (text && text[0] != '\0')
+		line_str(&l, " ");
+	for (; text && *text; text++)
+		line_put(&l, (uint8_t)*text < 0x20 || *text == 0x7f ? "?" : text, 1);
+	line_end(&l, n, held_back);
 }

@@ -59,6 +59,9 @@ void note_init(struct note *n, const struct note_config *config);
 /* `module` and `event` are string literals. A NULL note is silent. Cuts lines at NOTE_LINE_BYTES. */
 void note_event(struct note *n, enum note_level level, const char *module, const char *event,
 		const struct note_field *fields, size_t field_count);
+/* The same with text that is made already (key=value ..., peer text in it escaped by the caller). Control characters
+ * in it come out as '?'. */
+void note_line(struct note *n, enum note_level level, const char *module, const char *event, const char *text);
 /* Escapes `text` for a line: as it is where it consists of plain characters, else in quotes with \xNN. Returns the
  * length without the terminating zero; cuts at NOTE_TEXT_BYTES of input and says so with "...". */
 size_t note_escape(struct span text, char *out, size_t size);

@@ -51,11 +51,14 @@ struct shard_config {
 	/* tasks_config's; epoch, seed and hooks are filled in. An unset queue default is an error of the caller. */
 	struct tasks_config tasks;
 
-	void *ctx; /* of both callbacks */
+	void *ctx; /* of all callbacks below */
 	/* One event for the operator: module and event are literals, text is escaped where it came from a peer. May be NULL. */
 	void (*note)(void *ctx, enum shard_level level, const char *module, const char *event, const char *text);
 	/* Storage is lost or lies. Must not return. */
 	void (*fatal)(void *ctx, const char *what, int errno_value);
+	/* What this process has cost so far, for process_cpu_seconds_total and process_resident_bytes of shard_stats. May be NULL:
+	 * then they are left out. */
+	void (*process_stats)(void *ctx, double *cpu_seconds, double *resident_bytes);
 };
 
 /* Opens the store (blocks for recovery), then listens. ERR_* of log_open; ERR_UNAVAILABLE when an url cannot be listened on;

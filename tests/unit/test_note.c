@@ -81,6 +81,15 @@ static void long_text_is_cut_and_the_line_stays_bounded(void **state)
 	assert_string_equal(out + len - 5, "x...\"");
 }
 
+static void a_ready_made_text_cannot_break_the_line_either(void **state)
+{
+	struct world *w = *state;
+	note_line(&w->note, NOTE_INFO, "log", "cut", "segment=3\nforged line");
+	assert_string_equal(w->last, "2026-11-21T06:40:00.123Z info log cut segment=3?forged line");
+	note_line(&w->note, NOTE_ERROR, "log", "stop", NULL);
+	assert_string_equal(w->last, "2026-11-21T06:40:00.123Z error log stop");
+}
+
 static void lines_above_the_level_are_dropped(void **state)
 {
 	struct world *w = *state;
@@ -123,6 +132,7 @@ int main(void)
 		T(a_line_has_time_level_module_event_and_fields),
 		T(text_from_a_peer_cannot_forge_a_line),
 		T(long_text_is_cut_and_the_line_stays_bounded),
+		T(a_ready_made_text_cannot_break_the_line_either),
 		T(lines_above_the_level_are_dropped),
 		T(a_flood_is_held_back_and_counted_per_event),
 		T(more_events_than_the_table_holds_are_still_written),

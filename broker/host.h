@@ -1,0 +1,30 @@
+/* broker/host.h: what the process asks of the operating system besides struct io: its directory, its limits, its
+ * supervisor, its own cost. Only main.c uses it; nothing here runs in the path of a task. */
+#pragma once
+
+#include "../wire/err.h"
+
+/* Makes `dir` with mode 0700 where it does not exist; its parent must. ERR_OK also where it is there already as a directory.
+ * ERR_IO with text otherwise. */
+enum err host_make_dir(const char *dir, char text[256]) MUST_CHECK;
+
+/* True when `path` names a regular file that can be read. Else text says why not. */
+bool host_readable_file(const char *path, char text[256]) MUST_CHECK;
+
+/* Raises the soft limit of open files to at least `files` where the hard limit allows it. Returns the limit now. */
+uint64_t host_raise_files(uint64_t files);
+
+/* Tells systemd (NOTIFY_SOCKET), where there is one: "READY=1", "STOPPING=1". Errors are nobody's concern. */
+void host_notify(const char *state);
+
+/* Writes all of `text` to standard error; gives up silently where that is gone. */
+void host_say(const char *text, size_t len);
+
+/* Milliseconds since 1970, for event lines. */
+uint64_t host_wall_ms(void);
+
+struct host_cost {
+	double cpu_seconds;      /* user and system, this process */
+	uint64_t resident_bytes; /* 0 = not known */
+};
+void host_get_cost(struct host_cost *out);

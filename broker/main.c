@@ -1,0 +1,274 @@
+/* broker/main.c: hillockd: from the command line to a running shard and back.
+ *
+ *   arguments -> configuration -> data directory -> shard -> listen -> turns -> drain -> checkpoint -> exit
+ *
+ * The only file of broker/ with state outside a struct: what a signal handler must reach.
+ *
+ * Exit codes are an interface (docs/operations.md): see enum exit_code in args.h. After "ready:" the only ways out are a signal (0) and
+ * storage that failed (3). */
+#include "args.h"
+#include "host.h"
+#include "note.h"
+#include "offline.h"
+#include "shard.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+/* Files beside the connections: the log, the ring, listeners, standard streams. */
+enum { FILES_BESIDE_CONNS = 256 };
+
+/* A signal handler has no context argument. Set once before the handlers are installed; written by them afterwards. */
+static struct {
+	struct io *io;
+	volatile sig_atomic_t stop, hangups;
+} signals;
+
+static void on_stop(int number)
+{
+	(void)number;
+	int saved = errno;
+	/* The next one is not asked to wait: its default action ends the process at once. */
+	(void)signal(SIGTERM, SIG_DFL);
+	(void)signal(SIGINT, SIG_DFL);
+	signals.stop = 1;
+	signals.io->v->wake(signals.io);
+	errno = saved;
+}
+
+static void on_hangup(int number)
+{
+	(void)number;
+	int saved = errno;
+	signals.hangups = signals.hangups + 1;
+	signals.io->v->wake(signals.io);
+	errno = saved;
+}
+
+static void signals_install(struct io *io)
+{
+	signals.io = io;
+	struct sigaction action = { .sa_handler = on_stop, .sa_flags = SA_RESTART };
+	ENSURE(sigaction(SIGTERM, &action, NULL) == 0 && sigaction(SIGINT, &action, NULL) == 0);
+	action.sa_handler = on_hangup;
+	ENSURE(sigaction(SIGHUP, &action, NULL) == 0);
+	action.sa_handler = SIG_IGN;
+	ENSURE(sigaction(SIGPIPE, &action, NULL) == 0);
+}
+
+static uint64_t note_now(void *ctx)
+{
+	(void)ctx;
+	return host_wall_ms();
+}
+
+static void note_out(void *ctx, const char *line, size_t len)
+{
+	(void)ctx;
+	host_say(line, len);
+}
+
+/* ---- the commands that need no broker ---- */
+
+static int run_offline(const struct args *args)
+{
+	char text[256];
+	struct io_uring_config config = { .dir = args->dir, .conns_max = 1, .recv_buffers = 16, .recv_buffer_bytes = 1024 };
+	struct io *io;
+	if (io_uring_open(&config, &io, text) != 0) {
+		(void)fprintf(stderr, "hillockd: %s\n", text);
+		return EXIT_DATA;
+	}
+	enum err e = strcmp(args->command, "fsck") == 0 ? offline_fsck(io, stdout) : offline_dump(io, stdout);
+	io->v->free(io);
+	return e == ERR_OK ? EXIT_GOOD : EXIT_DATA;
+}
+
+/* ---- the broker ---- */
+
+static void shard_note(void *ctx, enum shard_level level, const char *module, const char *event, const char *text)
+{
+	_Static_assert((int)SHARD_ERROR == (int)NOTE_ERROR && (int)SHARD_DEBUG == (int)NOTE_DEBUG, "same levels");
+	note_line(ctx, (enum note_level)level, module, event, text);
+}
+
+__attribute__((noreturn)) static void shard_fatal(void *ctx, const char *what, int errno_value)
+{
+	NOTE((struct note *)ctx, NOTE_ERROR, "storage", "failed", NOTE_STR("what", what),
+	     NOTE_STR("error", strerror(errno_value < 0 ? -errno_value : errno_value)));
+	/* No clean-up: whatever runs from here on could only make a lie of what is on disk. */
+	_exit(EXIT_STORAGE);
+}
+
+static void shard_cost(void *ctx, double *cpu_seconds, double *resident_bytes)
+{
+	(void)ctx;
+	struct host_cost cost;
+	host_get_cost(&cost);
+	*cpu_seconds = cost.cpu_seconds;
+	*resident_bytes = (double)cost.resident_bytes;
+}
+
+static struct tasks_config tasks_config_of(const struct config *c)
+{
+	return (struct tasks_config){
+		.queues_max = (uint32_t)c->queues_max,
+		.producers_max = (uint32_t)c->producers_max,
+		.keys_max = (uint32_t)c->keys_max,
+		.recent_max = (uint32_t)c->recent_max,
+		.retained_max = (uint32_t)c->retained_max,
+		.producer_idle_ms = c->producer_idle_ms,
+		.key_window_ms = c->key_window_ms,
+		.cancel_grace_ms = c->cancel_grace_ms,
+		.auto_create = c->auto_create != 0,
+		.defaults = {
+			.length_max = (int64_t)c->queue_length_max,
+			.max_attempts = (int64_t)c->queue_max_attempts,
+			.lease_ms = (int64_t)c->queue_lease_ms,
+			.backoff_min_ms = (int64_t)c->queue_backoff_min_ms,
+			.backoff_max_ms = (int64_t)c->queue_backoff_max_ms,
+			.expires_ms = (int64_t)c->queue_expires_ms,
+			.retention_ms = (int64_t)c->queue_retention_ms,
+		},
+	};
+}
+
+static struct shard_config shard_config_of(const struct args *args, struct io *io, struct note *note, uint16_t *ports)
+{
+	const struct config *c = &args->config;
+	return (struct shard_config){
+		.io = io,
+		.node = c->node,
+		.broker = "hillockd " HILLOCK_VERSION,
+		.listen = (const char *const *)c->listen,
+		.listen_count = c->listen_count,
+		.ports_out = ports,
+		.conns_max = (uint32_t)c->conns_max,
+		.sessions_max = (uint32_t)c->sessions_max,
+		.memory_max = c->buffers_max_bytes,
+		.out_buffer_soft = c->conn_out_soft_bytes,
+		.out_buffer_max = c->conn_out_max_bytes,
+		.frame_ms = (uint32_t)c->frame_timeout_ms,
+		.heartbeat_ms = (uint32_t)c->heartbeat_ms,
+		.grace_ms = (uint32_t)c->session_grace_ms,
+		.lease_ms = (uint32_t)MIN_OF(c->queue_lease_ms, UINT32_MAX),
+		.payload_max = (uint32_t)c->payload_max_bytes,
+		.producer_window = (uint32_t)c->producer_window,
+		.watches_max = (uint32_t)c->watches_max,
+		.stop_ms = (uint32_t)c->stop_timeout_ms,
+		.segment_bytes = c->segment_bytes,
+		.cache_bytes = c->cache_bytes,
+		.batch_bytes = (uint32_t)c->batch_bytes,
+		.reserve_segments = (uint32_t)c->reserve_segments,
+		.create = true,
+		.accept_loss = args->accept_loss,
+		.tasks = tasks_config_of(c),
+		.ctx = note,
+		.note = shard_note,
+		.fatal = shard_fatal,
+		.process_stats = shard_cost,
+	};
+}
+
+/* "ready: listening on URL", one line each, with the port that was given: scripts wait for it. */
+static void say_ready(const struct config *c, const uint16_t *ports)
+{
+	for (uint32_t i = 0; i < c->listen_count; i++) {
+		const char *url = c->listen[i], *colon = strrchr(url, ':');
+		char line[LIMIT_TEXT_BYTES + 64];
+		int len = ports[i] != 0 && colon
+				  ? snprintf(line, sizeof line, "ready: listening on %.*s:%u\n", (int)(colon - url), url, ports[i])
+				  : snprintf(line, sizeof line, "ready: listening on %s\n", url);
+		ENSURE(len > 0 && len < (int)sizeof line);
+		host_say(line, (size_t)len);
+	}
+	host_notify("READY=1");
+}
+
+static void run_turns(struct shard *shard, struct note *note)
+{
+	bool stopping = false;
+	sig_atomic_t hangups = 0;
+	while (!shard_stopped(shard)) {
+		if (signals.stop && !stopping) {
+			stopping = true;
+			NOTE(note, NOTE_INFO, "main", "stopping", NOTE_STR("why", "signal"));
+			host_notify("STOPPING=1");
+			shard_stop(shard);
+		}
+		if (signals.hangups != hangups) {
+			hangups = signals.hangups;
+			NOTE(note, NOTE_INFO, "main", "hangup", NOTE_STR("text", "there is nothing to reload; restart to change settings"));
+		}
+		shard_turn(shard);
+	}
+}
+
+static int run_broker(const struct args *args)
+{
+	const struct config *c = &args->config;
+	char text[256];
+	struct note note;
+	struct note_config note_config = { .level = (enum note_level)c->log_level, .wall_ms = note_now, .write = note_out };
+	note_init(&note, &note_config);
+	if (host_make_dir(c->data, text) != ERR_OK) {
+		NOTE(&note, NOTE_ERROR, "main", "refused", NOTE_STR("text", text));
+		return EXIT_DATA;
+	}
+	uint64_t files = host_raise_files(c->conns_max + FILES_BESIDE_CONNS);
+	if (files < c->conns_max + FILES_BESIDE_CONNS)
+		NOTE(&note, NOTE_WARN, "main", "few_files", NOTE_U64("limit", files), NOTE_U64("conns_max", c->conns_max));
+
+	struct io_uring_config io_config = { .dir = c->data,
+					     .conns_max = (uint32_t)c->conns_max,
+					     .recv_buffers = (uint32_t)c->recv_buffers,
+					     .recv_buffer_bytes = (uint32_t)c->recv_buffer_bytes,
+					     .spin_us = (uint32_t)c->spin_us };
+	struct io *io;
+	if (io_uring_open(&io_config, &io, text) != 0) {
+		NOTE(&note, NOTE_ERROR, "main", "refused", NOTE_STR("text", text));
+		return EXIT_DATA;
+	}
+	uint16_t ports[CONFIG_LISTEN_MAX] = { 0 };
+	struct shard_config config = shard_config_of(args, io, &note, ports);
+	struct shard *shard;
+	/* Before recovery, so that a stop during a long one is not lost; it takes effect behind it. */
+	signals_install(io);
+	enum err e = shard_open(&config, &shard, text);
+	if (e != ERR_OK) {
+		NOTE(&note, NOTE_ERROR, "main", "refused", NOTE_STR("code", err_name(e)), NOTE_STR("text", text));
+		io->v->free(io);
+		return e == ERR_UNAVAILABLE || e == ERR_INVALID_INPUT ? EXIT_USAGE : EXIT_DATA;
+	}
+	say_ready(c, ports);
+	run_turns(shard, &note);
+	shard_close(shard);
+	/* The handlers must not find a freed io. */
+	(void)signal(SIGTERM, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	io->v->free(io);
+	NOTE(&note, NOTE_INFO, "main", "stopped", NOTE_STR("data", c->data));
+	return EXIT_GOOD;
+}
+
+int main(int argc, char **argv)
+{
+	struct args args;
+	int code = EXIT_GOOD;
+	if (!args_parse(&args, argc, argv, &code)) {
+		args_free(&args);
+		return code;
+	}
+	if (args.command)
+		code = run_offline(&args);
+	else if (args.print_config)
+		config_print(&args.config, stdout);
+	else if (args.check_config)
+		(void)puts("the settings are valid");
+	else
+		code = run_broker(&args);
+	args_free(&args);
+	return code;
+}
