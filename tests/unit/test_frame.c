@@ -201,6 +201,43 @@ static void test_every_error_has_its_own_code_name_and_text(void **state)
 	assert_false(err_retryable(9999));
 }
 
+/* docs/protocol.md, found from this file's place. The caller frees it. */
+static char *protocol_page(void)
+{
+	const char *here = __FILE__, *slash = strrchr(here, '/');
+	char path[1024];
+	(void)snprintf(path, sizeof path, "%.*s/../../docs/protocol.md", (int)(slash - here), here);
+	struct buf b = { 0 };
+	FILE *file = fopen(path, "r");
+	assert_non_null(file);
+	for (int c = fgetc(file); c != EOF; c = fgetc(file))
+		*buf_extend(&b, 1) = (uint8_t)c;
+	(void)fclose(file);
+	*buf_extend(&b, 1) = 0;
+	return (char *)b.data;
+}
+
+static void test_the_protocol_page_lists_every_error_and_kind(void **state)
+{
+	(void)state;
+	char *page = protocol_page();
+	char row[256];
+#define X(name, code, retryable, text)                                                                    \
+	(void)snprintf(row, sizeof row, "\n| %d | %s | %s | %s |\n", code, #name, (retryable) ? "yes" : "no", text); \
+	if (!strstr(page, row))                                                                           \
+		fail_msg("docs/protocol.md lacks %s", row);
+	ERR_LIST(X)
+#undef X
+	for (uint16_t kind = 0; kind < 64; kind++) {
+		if (strcmp(frame_kind_name(kind), "UNKNOWN") == 0)
+			continue;
+		(void)snprintf(row, sizeof row, "\n| %s | %u |", frame_kind_name(kind), (unsigned)kind);
+		if (!strstr(page, row))
+			fail_msg("docs/protocol.md lacks %s", row);
+	}
+	free(page);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +250,7 @@ int main(void)
 		cmocka_unit_test(test_the_correlation_can_be_set_afterwards),
 		cmocka_unit_test(test_kinds_have_names),
 		cmocka_unit_test(test_every_error_has_its_own_code_name_and_text),
+		cmocka_unit_test(test_the_protocol_page_lists_every_error_and_kind),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
