@@ -576,7 +576,7 @@ static void test_a_vector_off_its_alignment_is_refused(void **state)
 	(void)state;
 	static const uint32_t words[] = { 12, 6 | 8 << 16, 4, 8, 4, 1, 7, 0 }; /* the item is at 24, then at 28 */
 	uint32_t moved[] = { 12, 6 | 8 << 16, 4, 8, 8, 0, 1, 7, 0, 0 };
-	uint64_t meta[5];
+	uint64_t meta[5] = { 0 };
 	struct frame frame = { .kind = FRAME_AWAIT, .meta = span_of(meta, sizeof words) };
 	struct msg out;
 	char text[128] = "";
