@@ -149,7 +149,8 @@ void msg_reply_stat(const struct msg_reply *reply, uint32_t index, struct stat_i
 
 /* Appends one whole frame. For kinds with a payload part `payload` pieces are appended in order, and the crc
  * field is computed here. HELLO, WELCOME, ERROR, PING, PONG, GOODBYE, AWAIT, FORGET, SERVE, SIGNALS, REQUEST, REPLY
- * ignore it. msg->kind chooses. Never fails: the caller keeps within the limits (ENSUREd). */
+ * ignore it. msg->kind chooses. Never fails: the caller keeps within the limits (ENSUREd). For a
+ * REPLY that means LIMIT_META_BYTES, and LIMIT_FB_TABLES tables (the Reply is one, a queue two, other items one each). */
 void msg_encode(struct buf *out, const struct msg *msg, uint32_t correlation,
 		const struct span *payload, uint32_t payload_count);
 
