@@ -1,0 +1,10 @@
+# What `cmake --install` puts in place besides programs, libraries and their package files.
+configure_file(tools/systemd/hillockd.service.in ${CMAKE_BINARY_DIR}/hillockd.service @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/hillockd.service DESTINATION lib/systemd/system)
+install(FILES tools/systemd/hillock.sysusers DESTINATION lib/sysusers.d RENAME hillock.conf)
+install(FILES README.md LICENSE tools/hillockd.conf DESTINATION ${CMAKE_INSTALL_DOCDIR})
+file(GLOB pages CONFIGURE_DEPENDS docs/man/*.[1-8])
+foreach(page ${pages})
+  string(REGEX REPLACE ".*\\." "" section ${page})
+  install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+endforeach()
