@@ -589,6 +589,47 @@ static void test_a_vector_off_its_alignment_is_refused(void **state)
 	assert_string_equal(text, "AWAIT.tasks: the vector is not aligned to its items");
 }
 
+/* A REPLY by hand whose `count` stats are one and the same table: small on the wire, large to whoever walks it. */
+static enum err decode_shared_stats(uint32_t count, char text[128])
+{
+	static const uint16_t vtable[] = { 20, 8, 0, 0, 0, 0, 0, 0, 0, 4 }, stat_vtable[] = { 6, 8, 4 };
+	struct { uint32_t root; uint16_t vtable[10]; int32_t table; uint32_t stats; } start = { .root = 24, .table = 20 };
+	struct { uint16_t vtable[3], pad; int32_t table; uint32_t name, length; char text[4]; } stat = {
+		.table = 8, .name = 4, .length = 1, .text = "n" };
+	struct buf b = { 0 };
+	memcpy(start.vtable, vtable, sizeof vtable);
+	memcpy(stat.vtable, stat_vtable, sizeof stat_vtable);
+	start.stats = 4;
+	buf_append(&b, &start, sizeof start);
+	buf_append(&b, &count, sizeof count);
+	size_t table = b.len + 4u * (size_t)count + 8;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t offset = (uint32_t)(table - b.len);
+		buf_append(&b, &offset, sizeof offset);
+	}
+	buf_append(&b, &stat, sizeof stat);
+	struct frame frame = { .kind = FRAME_REPLY, .meta = buf_span(&b) };
+	struct msg out;
+	enum err e = msg_decode(&frame, &out, text);
+	if (e == ERR_OK) {
+		struct stat_item item;
+		assert_int_equal(out.reply.stat_count, count);
+		msg_reply_stat(&out.reply, count - 1, &item);
+		assert_true(span_eq(item.name, span_str("n")));
+	}
+	buf_free(&b);
+	return e;
+}
+
+static void test_one_table_named_too_often_is_refused(void **state)
+{
+	(void)state;
+	char text[128] = "";
+	assert_int_equal(decode_shared_stats(LIMIT_FB_TABLES - 1, text), ERR_OK);
+	assert_int_equal(decode_shared_stats(LIMIT_FB_TABLES, text), ERR_MALFORMED);
+	assert_string_equal(text, "REPLY: the meta part is not a valid FlatBuffer of its table");
+}
+
 static void test_task_states_have_names(void **state)
 {
 	(void)state;
@@ -625,6 +666,7 @@ int main(void)
 		cmocka_unit_test(test_a_session_id_has_sixteen_bytes_and_a_version),
 		cmocka_unit_test(test_too_many_items_are_refused),
 		cmocka_unit_test(test_a_vector_off_its_alignment_is_refused),
+		cmocka_unit_test(test_one_table_named_too_often_is_refused),
 		cmocka_unit_test(test_task_states_have_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
