@@ -89,7 +89,7 @@ const char *sim_crash_name(enum sim_crash_pattern pattern);
 
 /* The node is gone from this instant. Writes in flight take part as unsynced; operations in flight never
  * complete, their buffers are not touched again; connections are reset. The io stays valid memory: calls on it
- * have no effect (-EIO), submitted operations vanish, reap returns 0 at once. */
+ * have no effect (-EIO); a reap on it does what sim_bury does and returns 0 at once, so no code waits for ever. */
 void sim_crash(struct sim *w, int node, enum sim_crash_pattern pattern);
 /* True from sim_crash until sim_restart. Look at it after each turn when timers may crash the node. */
 bool sim_dead(const struct sim *w, int node);
@@ -105,8 +105,8 @@ enum sim_call {
 	SIM_OPEN, SIM_SIZE, SIM_ALLOCATE, SIM_TRUNCATE, SIM_RENAME, SIM_UNLINK, SIM_SYNC_DIR, SIM_LIST,
 	SIM_FREE_BYTES, SIM_LOCK, SIM_LISTEN, SIM_READ, SIM_WRITE, SIM_SYNC, SIM_SEND, SIM_ACCEPT,
 	SIM_CALL_KINDS,
+	SIM_ANY_CALL = SIM_CALL_KINDS,
 };
-enum { SIM_ANY_CALL = SIM_CALL_KINDS };
 
 /* Every call of every node has an index, from 0. */
 uint64_t sim_calls(const struct sim *w);
