@@ -121,7 +121,7 @@ struct io_uring_config {
 	uint32_t conns_max;         /* slots for connections */
 	uint32_t recv_buffers;      /* provided buffers, a power of two */
 	uint32_t recv_buffer_bytes;
-	uint32_t spin_us;           /* how long reap polls before it sleeps while operations are in flight; 0 = never */
+	uint32_t spin_us;           /* how long reap polls for the next message before it sleeps; 0 = never */
 };
 
 /* Opens the real thing on a ring of its own. 0 and *out, or -errno and a message in text (256 bytes). */
