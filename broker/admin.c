@@ -1,0 +1,394 @@
+/* broker/admin.c: one table from a verb to what answers it: questions at once, changes when their record was applied.
+ *
+ * In the flow: frame -> ROUTE -> (propose ->) REPLY.
+ *
+ * 1. A REPLY stays under LIMIT_META_BYTES: lists are cut and say where to go on (next), payloads are cut at PEEK_BYTES.
+ * 2. A payload that has to be read from disk makes the request wait as a whole (ERR_AGAIN), a bounded number of times. */
+#include "shard_impl.h"
+
+enum { PEEK_BYTES = 64 << 10, REPLY_BYTES = 768 << 10, LIST_MAX = 1000, READ_RETRIES = 64 };
+
+struct ask {
+	struct conn *c;
+	struct shard *s;
+	const struct msg_request *m;
+	uint32_t correlation;
+	char text[256];
+};
+
+void admin_reply(struct conn *c, uint32_t correlation, enum err code, const char *text, uint64_t count)
+{
+	if (c->gone || c->closing)
+		return;
+	c->s->msg.kind = FRAME_REPLY;
+	c->s->msg.reply = (struct msg_reply){ .code = (uint16_t)code, .text = span_str(text), .count = count };
+	msg_encode(&c->out, &c->s->msg, correlation, NULL, 0);
+	conn_touch(c);
+}
+
+static void reply(struct ask *a, const struct msg_reply *r)
+{
+	a->s->msg.kind = FRAME_REPLY;
+	a->s->msg.reply = *r;
+	msg_encode(&a->c->out, &a->s->msg, a->correlation, NULL, 0);
+	conn_touch(a->c);
+}
+
+static enum err fail(struct ask *a, enum err code, const char *text)
+{
+	admin_reply(a->c, a->correlation, code, text[0] ? text : err_text(code), 0);
+	return ERR_OK;
+}
+
+/* The answer comes with the record, or now where there is none. */
+static enum err wait_for(struct ask *a, enum err e, uint32_t records)
+{
+	if (e != ERR_OK)
+		return fail(a, e, a->text);
+	if (records == 0) {
+		admin_reply(a->c, a->correlation, ERR_OK, "", 0);
+		return ERR_OK;
+	}
+	confirm_push(a->s, &(struct pending){ .kind = PENDING_ADMIN, .records = records, .conn = a->c,
+					      .correlation = a->correlation });
+	return ERR_OK;
+}
+
+/* ---- tasks ---- */
+
+static enum err fetch_again(struct ask *a, enum err e)
+{
+	if ((e == ERR_AGAIN || e == ERR_RESOURCE_EXHAUSTED) && a->c->retries < READ_RETRIES)
+		return ERR_AGAIN;
+	return ERR_OK;
+}
+
+static struct span cut(struct span s, size_t max)
+{
+	return span_of(s.data, MIN_OF(s.len, max));
+}
+
+static enum err fill_payload(struct ask *a, const struct task_view *v, bool bodies, struct task_info *out)
+{
+	struct log_record record;
+	struct submit_record r;
+	enum err e = v->addr ? log_fetch(a->s->log, v->addr, &record) : ERR_NOT_FOUND;
+	if (e == ERR_OK)
+		e = submit_record_open(&record, &r);
+	if (e != ERR_OK || v->item >= r.count)
+		return fetch_again(a, e);
+	struct task_head head;
+	char text[128];
+	if (task_head_decode(r.head, &head, text) == ERR_OK) {
+		out->type = head.type;
+		out->key = head.key;
+	}
+	out->size = r.sizes[v->item];
+	if (out->submitted_ms == 0)
+		out->submitted_ms = r.submitted_ms;
+	if (bodies)
+		out->payload = cut(span_sub(r.payload, submit_record_offset(&r, v->item), out->size), PEEK_BYTES);
+	return ERR_OK;
+}
+
+static enum err fill_result(struct ask *a, const struct task_view *v, bool bodies, struct task_info *out)
+{
+	struct log_record record;
+	if (v->result_addr == 0)
+		return ERR_OK;
+	enum err e = log_fetch(a->s->log, v->result_addr, &record);
+	if (e != ERR_OK)
+		return fetch_again(a, e);
+	struct span bytes = settle_record_result(&record, out->task);
+	if (v->state != TASK_DONE)
+		out->reason = cut(bytes, 1024);
+	else if (bodies)
+		out->result = cut(bytes, PEEK_BYTES);
+	return ERR_OK;
+}
+
+static enum err fill_task(struct ask *a, uint64_t task, bool bodies, struct task_info *out)
+{
+	struct task_view v;
+	*out = (struct task_info){ .task = task };
+	if (task == 0 || !tasks_show(a->s->tasks, task, &v))
+		return ERR_NOT_FOUND;
+	struct queue_info queue;
+	tasks_queue_info(a->s->tasks, v.queue, &queue);
+	out->state = (uint8_t)v.state;
+	out->priority = v.priority;
+	out->queue = queue.name;
+	out->submitted_ms = v.submitted_ms;
+	out->ready_ms = v.ready_ms;
+	out->expires_ms = v.expires_ms;
+	out->settled_ms = v.settled_ms;
+	out->acquired = v.acquired;
+	out->failed = v.failed;
+	out->max_attempts = v.max_attempts;
+	out->code = v.code;
+	out->app_code = v.app_code;
+	const struct session *worker = v.holder ? tasks_holder_ctx(v.holder) : NULL;
+	if (worker)
+		out->worker = span_str(worker->client);
+	enum err e = fill_payload(a, &v, bodies, out);
+	return e == ERR_OK ? fill_result(a, &v, bodies, out) : e;
+}
+
+static size_t info_bytes(const struct task_info *i)
+{
+	return 256 + i->type.len + i->queue.len + i->reason.len + i->worker.len + i->result.len + i->payload.len + i->key.len;
+}
+
+/* Those of `tasks` that exist; `next` is what the caller goes on from where all fit. */
+static enum err reply_tasks(struct ask *a, const uint64_t *tasks, uint32_t count, bool bodies, uint64_t next)
+{
+	struct task_info *infos = zalloc(size_mul(MAX_OF(count, 1u), sizeof *infos));
+	uint32_t found = 0;
+	size_t bytes = 0;
+	enum err e = ERR_OK;
+	for (uint32_t i = 0; i < count; i++) {
+		e = fill_task(a, tasks[i], bodies, &infos[found]);
+		if (e == ERR_AGAIN)
+			break;
+		if (e != ERR_OK)
+			continue;
+		bytes += info_bytes(&infos[found]);
+		if (bytes > REPLY_BYTES) {
+			next = tasks[i];
+			break;
+		}
+		found++;
+	}
+	if (e != ERR_AGAIN) {
+		bool none = found == 0 && count > 0;
+		reply(a, &(struct msg_reply){ .code = none ? ERR_NOT_FOUND : ERR_OK,
+					      .text = span_str(none ? "REQUEST.tasks: no such task" : ""),
+					      .count = found, .next = next, .tasks = infos, .task_count = found });
+	}
+	free(infos);
+	return e == ERR_AGAIN ? e : ERR_OK;
+}
+
+static enum err ask_task_show(struct ask *a)
+{
+	if (a->m->tasks.count == 0)
+		return fail(a, ERR_INVALID_INPUT, "REQUEST.tasks: empty");
+	return reply_tasks(a, a->m->tasks.at, MIN_OF(a->m->tasks.count, (uint32_t)LIST_MAX), false, 0);
+}
+
+static enum err ask_task_peek(struct ask *a)
+{
+	if (a->m->tasks.count == 0)
+		return fail(a, ERR_INVALID_INPUT, "REQUEST.tasks: empty");
+	return reply_tasks(a, a->m->tasks.at, MIN_OF(a->m->tasks.count, (uint32_t)LIST_MAX), true, 0);
+}
+
+static uint32_t queue_named(struct ask *a)
+{
+	uint32_t queue = a->m->name.len ? tasks_queue_find(a->s->tasks, a->m->name) : 0;
+	if (queue == 0)
+		(void)fail(a, a->m->name.len ? ERR_NOT_FOUND : ERR_INVALID_INPUT,
+			   a->m->name.len ? "REQUEST.name: no such queue" : "REQUEST.name: empty");
+	return queue;
+}
+
+static enum err list_state(struct ask *a, enum task_state state, bool bodies)
+{
+	uint64_t tasks[LIST_MAX], next = 0;
+	uint32_t queue = queue_named(a);
+	if (queue == 0)
+		return ERR_OK;
+	uint32_t limit = MIN_OF(a->m->limit, (uint32_t)LIST_MAX);
+	uint32_t count = tasks_list(a->s->tasks, queue, state, a->m->cursor, limit, tasks, &next);
+	return reply_tasks(a, tasks, count, bodies, next);
+}
+
+static enum err ask_task_list(struct ask *a)
+{
+	return list_state(a, a->m->state == TASK_UNKNOWN ? TASK_READY : (enum task_state)a->m->state, false);
+}
+
+static enum err ask_queue_peek(struct ask *a)
+{
+	return list_state(a, a->m->state == TASK_UNKNOWN ? TASK_READY : (enum task_state)a->m->state, true);
+}
+
+static enum err ask_dlq_list(struct ask *a)
+{
+	return list_state(a, TASK_DEAD, false);
+}
+
+/* Cancel and retry: many tasks, one answer. The count is of those that were affected; the code is the first refusal's. */
+static enum err each_task(struct ask *a, bool retry)
+{
+	struct shard *s = a->s;
+	enum err first = ERR_OK;
+	char first_text[256] = "";
+	uint32_t records = 0, done = 0;
+	if (a->m->tasks.count == 0)
+		return fail(a, ERR_INVALID_INPUT, "REQUEST.tasks: empty");
+	for (uint32_t i = 0; i < a->m->tasks.count; i++) {
+		uint32_t more = 0;
+		uint64_t task = a->m->tasks.at[i];
+		enum err e = retry ? tasks_propose_retry(s->tasks, s->log, task, &more, a->text)
+				   : tasks_propose_cancel(s->tasks, s->log, task, s->wall_ms, &more, a->text);
+		if (e != ERR_OK && first == ERR_OK) {
+			first = e;
+			memcpy(first_text, a->text, sizeof first_text);
+		}
+		records += more;
+		done += e == ERR_OK && more == 0;
+	}
+	if (records == 0) {
+		admin_reply(a->c, a->correlation, first, first_text, done);
+		return ERR_OK;
+	}
+	confirm_push(s, &(struct pending){ .kind = PENDING_ADMIN, .code = (uint16_t)first, .records = records,
+					   .conn = a->c, .correlation = a->correlation, .affected = done });
+	return ERR_OK;
+}
+
+static enum err ask_task_cancel(struct ask *a) { return each_task(a, false); }
+static enum err ask_task_retry(struct ask *a) { return each_task(a, true); }
+
+/* ---- queues ---- */
+
+static uint32_t workers_of(struct shard *s, struct span name)
+{
+	uint32_t workers = 0;
+	for (uint32_t i = 0; i < s->slot_count; i++)
+		for (struct consumer *x = s->slots[i] ? s->slots[i]->consumers : NULL; x; x = x->session_next)
+			workers += span_eq(span_of(x->name, x->name_len), name);
+	return workers;
+}
+
+static enum err ask_queue_list(struct ask *a)
+{
+	uint32_t total = tasks_queue_count(a->s->tasks), count = 0, id = (uint32_t)MIN_OF(a->m->cursor, (uint64_t)total);
+	uint32_t limit = a->m->limit ? MIN_OF(a->m->limit, (uint32_t)LIST_MAX) : LIST_MAX;
+	struct queue_info *infos = zalloc(sizeof *infos * limit);
+	while (id < total && count < limit) {
+		tasks_queue_info(a->s->tasks, ++id, &infos[count]);
+		if (infos[count].name.len == 0)
+			continue; /* removed */
+		infos[count].workers = workers_of(a->s, infos[count].name);
+		count++;
+	}
+	reply(a, &(struct msg_reply){ .count = count, .next = id < total ? id : 0, .queues = infos, .queue_count = count });
+	free(infos);
+	return ERR_OK;
+}
+
+static enum err ask_queue_show(struct ask *a)
+{
+	struct queue_info info;
+	uint32_t queue = queue_named(a);
+	if (queue == 0)
+		return ERR_OK;
+	tasks_queue_info(a->s->tasks, queue, &info);
+	info.workers = workers_of(a->s, info.name);
+	reply(a, &(struct msg_reply){ .count = 1, .queues = &info, .queue_count = 1 });
+	return ERR_OK;
+}
+
+#define PROPOSE(name, ...)                                                                             \
+	static enum err ask_##name(struct ask *a)                                                      \
+	{                                                                                              \
+		uint32_t records = 0;                                                                  \
+		enum err e = __VA_ARGS__;                                                              \
+		return wait_for(a, e, records);                                                        \
+	}
+PROPOSE(queue_create, tasks_propose_queue(a->s->tasks, a->s->log, a->m->name, &a->m->settings, true, &records, a->text))
+PROPOSE(queue_set, tasks_propose_queue(a->s->tasks, a->s->log, a->m->name, &a->m->settings, false, &records, a->text))
+PROPOSE(queue_purge, tasks_propose_purge(a->s->tasks, a->s->log, a->m->name, false, &records, a->text))
+PROPOSE(queue_pause, tasks_propose_pause(a->s->tasks, a->s->log, a->m->name, true, &records, a->text))
+PROPOSE(queue_resume, tasks_propose_pause(a->s->tasks, a->s->log, a->m->name, false, &records, a->text))
+PROPOSE(dlq_redrive, tasks_propose_redrive(a->s->tasks, a->s->log, a->m->name, a->m->limit, &records, a->text))
+PROPOSE(dlq_purge, tasks_propose_purge(a->s->tasks, a->s->log, a->m->name, true, &records, a->text))
+PROPOSE(queue_remove_record, tasks_propose_remove(a->s->tasks, a->s->log, a->m->name, &records, a->text))
+
+static enum err ask_queue_remove(struct ask *a)
+{
+	a->s->queues_removed = true; /* looked at when a queue record is applied */
+	return ask_queue_remove_record(a);
+}
+
+/* ---- the broker ---- */
+
+static enum err ask_stats(struct ask *a)
+{
+	struct shard_stat stats[SHARD_STATS_MAX];
+	struct stat_item items[SHARD_STATS_MAX];
+	uint32_t count = shard_stats(a->s, stats, SHARD_STATS_MAX);
+	for (uint32_t i = 0; i < count; i++)
+		items[i] = (struct stat_item){ span_str(stats[i].name), stats[i].value };
+	reply(a, &(struct msg_reply){ .count = count, .stats = items, .stat_count = count });
+	return ERR_OK;
+}
+
+static void fill_worker(const struct session *session, struct worker_info *out)
+{
+	*out = (struct worker_info){
+		.name = span_str(session->client),
+		.address = span_str(session->conn ? session->conn->peer : ""),
+		.leased = session->holder ? tasks_holder_leases(session->holder) : 0,
+		.connected_ms = session->connected_wall_ms,
+	};
+	for (const struct consumer *x = session->consumers; x; x = x->session_next) {
+		out->credit += x->credit;
+		if (out->entry_count < COUNT_OF(out->entries))
+			out->entries[out->entry_count++] = span_of(x->name, x->name_len);
+	}
+}
+
+static enum err ask_worker_list(struct ask *a)
+{
+	struct shard *s = a->s;
+	uint32_t limit = a->m->limit ? MIN_OF(a->m->limit, (uint32_t)LIST_MAX) : LIST_MAX, count = 0;
+	uint32_t slot = (uint32_t)MIN_OF(a->m->cursor, (uint64_t)s->slot_count);
+	struct worker_info *infos = zalloc(sizeof *infos * limit);
+	size_t bytes = 0;
+	for (; slot < s->slot_count && count < limit && bytes < REPLY_BYTES; slot++) {
+		const struct session *session = s->slots[slot];
+		if (!session || !session->holder)
+			continue;
+		fill_worker(session, &infos[count]);
+		bytes += 256 + infos[count].name.len;
+		for (uint32_t i = 0; i < infos[count].entry_count; i++)
+			bytes += 16 + infos[count].entries[i].len;
+		count++;
+	}
+	reply(a, &(struct msg_reply){ .count = count, .next = slot < s->slot_count ? slot : 0, .workers = infos,
+				      .worker_count = count });
+	free(infos);
+	return ERR_OK;
+}
+
+static enum err ask_checkpoint(struct ask *a)
+{
+	log_checkpoint_now(a->s->log);
+	admin_reply(a->c, a->correlation, ERR_OK, "", 0);
+	return ERR_OK;
+}
+
+static enum err (*const verbs[])(struct ask *a) = {
+	[VERB_TASK_SHOW] = ask_task_show, [VERB_TASK_LIST] = ask_task_list, [VERB_TASK_CANCEL] = ask_task_cancel,
+	[VERB_TASK_RETRY] = ask_task_retry, [VERB_TASK_PEEK] = ask_task_peek,
+	[VERB_QUEUE_LIST] = ask_queue_list, [VERB_QUEUE_SHOW] = ask_queue_show,
+	[VERB_QUEUE_CREATE] = ask_queue_create, [VERB_QUEUE_SET] = ask_queue_set,
+	[VERB_QUEUE_PURGE] = ask_queue_purge, [VERB_QUEUE_PAUSE] = ask_queue_pause,
+	[VERB_QUEUE_RESUME] = ask_queue_resume, [VERB_QUEUE_PEEK] = ask_queue_peek,
+	[VERB_QUEUE_REMOVE] = ask_queue_remove,
+	[VERB_DLQ_LIST] = ask_dlq_list, [VERB_DLQ_REDRIVE] = ask_dlq_redrive, [VERB_DLQ_PURGE] = ask_dlq_purge,
+	[VERB_STATS] = ask_stats, [VERB_WORKER_LIST] = ask_worker_list, [VERB_CHECKPOINT] = ask_checkpoint,
+};
+
+enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation)
+{
+	/* The reply is encoded from the same struct msg that the request was decoded into. */
+	struct msg_request request = *m;
+	struct ask a = { .c = c, .s = c->s, .m = &request, .correlation = correlation };
+	if (m->verb >= COUNT_OF(verbs) || !verbs[m->verb])
+		return fail(&a, ERR_UNSUPPORTED, "REQUEST.verb: not known here");
+	return verbs[m->verb](&a);
+}

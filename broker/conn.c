@@ -1,0 +1,498 @@
+/* broker/conn.c: a connection: bytes in are put together to frames, frames out are queued and sent, and it ends.
+ *
+ * In the flow: SOCKET -> FRAME -> route ... -> deliver -> SOCKET.
+ *
+ * 1. A frame that is there as a whole and 8-aligned is handled where it was received; only the others are copied.
+ * 2. The buffer of a partial frame grows to the size the header declares, which was judged before; it is given back when empty.
+ * 3. At most one send is in flight, of `sending`; new frames go to `out`. What is queued above out_buffer_max ends it.
+ * 4. Every wait has an end: the handshake, a partial frame, silence and a close each have a deadline. */
+#include "shard_impl.h"
+
+enum { CLOSE_MS = 3000, KEEP_BYTES = 1024 };
+
+static void account(struct conn *c)
+{
+	size_t now = c->in.cap + c->out.cap + c->sending.cap + c->confirms.cap + c->reported.cap + c->signals.cap;
+	c->s->buffer_bytes += now - c->accounted;
+	c->accounted = now;
+}
+
+size_t conn_queued(const struct conn *c)
+{
+	return c->out.len + c->sending.len;
+}
+
+void conn_touch(struct conn *c)
+{
+	if (c->dirty || c->gone)
+		return;
+	c->dirty = true;
+	c->dirty_next = c->s->dirty;
+	c->s->dirty = c;
+}
+
+/* ---- ends ---- */
+
+static void conn_free(struct conn *c)
+{
+	ENSURE(c->gone && c->refs == 0 && !c->dirty);
+	buf_free(&c->in);
+	buf_free(&c->out);
+	buf_free(&c->sending);
+	buf_free(&c->confirms);
+	buf_free(&c->reported);
+	buf_free(&c->signals);
+	account(c);
+	free(c);
+}
+
+static void free_if_done(struct conn *c)
+{
+	if (c->gone && c->refs == 0 && !c->dirty)
+		conn_free(c);
+}
+
+void conn_unref(struct conn *c)
+{
+	ENSURE(c->refs > 0);
+	c->refs--;
+	free_if_done(c);
+}
+
+static void unpause(struct conn *c)
+{
+	if (!c->paused)
+		return;
+	struct conn **at = &c->s->paused;
+	while (*at != c)
+		at = &(*at)->paused_next;
+	*at = c->paused_next;
+	if (!*at)
+		c->s->paused_tail = at;
+	c->paused = false;
+}
+
+static void drop_cache(struct conn *c)
+{
+	if (c->cache)
+		buf_free(&c->cache->bytes);
+	free(c->cache);
+	c->cache = NULL;
+}
+
+void conn_close(struct conn *c)
+{
+	if (c->closing || c->gone)
+		return;
+	c->closing = true;
+	c->deadline_ms = c->s->now_ms + CLOSE_MS;
+	buf_free(&c->in);
+	unpause(c);
+	session_detach(c);
+	timer_sooner(c->s, &c->timer, c->deadline_ms);
+	conn_touch(c);
+}
+
+void conn_abort(struct conn *c, const char *why)
+{
+	if (c->gone)
+		return;
+	if (!c->closing)
+		shard_note(c->s, SHARD_INFO, "conn", "aborted", "peer=%s why=%s", c->peer, why);
+	c->closing = c->close_started = true;
+	buf_free(&c->in);
+	c->out.len = 0;
+	unpause(c);
+	session_detach(c);
+	c->s->io->v->close_conn(c->s->io, c->io, true);
+}
+
+void conn_error(struct conn *c, enum err code, const char *text, uint16_t kind, uint32_t correlation, bool fatal)
+{
+	struct shard *s = c->s;
+	if (c->closing || c->gone)
+		return;
+	confirm_encode(c);
+	s->msg.kind = FRAME_ERROR;
+	s->msg.error = (struct msg_error){ .code = (uint16_t)code, .text = span_str(text), .kind = kind, .fatal = fatal };
+	msg_encode(&c->out, &s->msg, correlation, NULL, 0);
+	s->counters.frames_refused_total++;
+	if (fatal) {
+		shard_note(s, SHARD_INFO, "conn", "refused", "peer=%s code=%s text=%s", c->peer, err_name(code), text);
+		conn_close(c);
+	}
+	conn_touch(c);
+}
+
+/* ---- time ---- */
+
+static void idle_shrink(struct conn *c)
+{
+	if (c->in.len == 0)
+		buf_free(&c->in);
+	if (c->out.len == 0)
+		buf_free(&c->out);
+	if (!c->send_busy)
+		buf_free(&c->sending);
+	if (c->confirms.len == 0)
+		buf_free(&c->confirms);
+	if (c->reported.len == 0)
+		buf_free(&c->reported);
+	if (c->signals.len == 0)
+		buf_free(&c->signals);
+	account(c);
+}
+
+/* Says what is overdue, or PINGs a silent peer, and arms the timer for the next look. */
+static void conn_timer(struct shard *s, struct timer *t)
+{
+	struct conn *c = CONTAINER_OF(t, struct conn, timer);
+	uint64_t now = s->now_ms, beat = s->config.heartbeat_ms;
+	if (c->gone)
+		return;
+	if (c->closing) {
+		if (now >= c->deadline_ms)
+			conn_abort(c, "did not take the last frames");
+		else
+			timer_set(s, t, c->deadline_ms);
+		return;
+	}
+	if (!c->session) {
+		if (now < c->deadline_ms) {
+			timer_set(s, t, c->deadline_ms);
+			return;
+		}
+		s->counters.handshakes_failed_total++;
+		conn_error(c, ERR_TIMEOUT, "no HELLO within the time for the handshake", 0, 0, true);
+		return;
+	}
+	if (c->frame_ms && !c->paused && now - c->frame_ms >= s->config.frame_ms) {
+		conn_error(c, ERR_TIMEOUT, "a frame was begun and not completed in time", 0, 0, true);
+		return;
+	}
+	if (now - c->in_ms >= 3 * beat && !c->paused) {
+		s->counters.conns_silent_total++;
+		conn_error(c, ERR_TIMEOUT, "silent for three heartbeats", 0, 0, true);
+		return;
+	}
+	if (now - c->in_ms >= beat || now - c->out_ms >= beat) {
+		s->msg.kind = FRAME_PING;
+		s->msg.ping.echo = now;
+		msg_encode(&c->out, &s->msg, 0, NULL, 0);
+		c->out_ms = now;
+		conn_touch(c);
+	}
+	if (c->in_ms + 1000 < now)
+		idle_shrink(c);
+	uint64_t next = now + beat;
+	if (c->frame_ms)
+		next = MIN_OF(next, c->frame_ms + s->config.frame_ms);
+	timer_set(s, t, next);
+}
+
+/* ---- in ---- */
+
+static bool refusal_is_fatal(enum err code)
+{
+	return code == ERR_MALFORMED || code == ERR_VERSION || code == ERR_DUPLICATE_SESSION;
+}
+
+/* False: stop reading from this connection (paused, or it is being closed). */
+static bool on_frame(struct conn *c, const struct frame *frame)
+{
+	char text[128] = "";
+	bool greeted = c->session != NULL;
+	enum err e = route_frame(c, frame, text);
+	if (e == ERR_AGAIN) {
+		if (!c->paused) {
+			c->paused = true;
+			c->paused_next = NULL;
+			*c->s->paused_tail = c;
+			c->s->paused_tail = &c->paused_next;
+			c->s->counters.submits_paused_total++;
+			c->s->io->v->pause(c->s->io, c->io, true);
+		}
+		return false;
+	}
+	c->s->counters.frames_in_total++;
+	c->retries = 0;
+	if (e != ERR_OK) {
+		if (!greeted)
+			c->s->counters.handshakes_failed_total++;
+		conn_error(c, e, text, frame->kind, frame->correlation, !greeted || refusal_is_fatal(e));
+	}
+	return !c->closing && !c->gone;
+}
+
+static enum err decode(struct conn *c, struct span in, struct frame *frame, size_t *used)
+{
+	char text[128] = "";
+	size_t max = c->session ? LIMIT_FRAME_BYTES : LIMIT_HANDSHAKE_BYTES;
+	enum err e = frame_decode(in, max, frame, used, &c->in_need, text);
+	if (e != ERR_OK && e != ERR_AGAIN) {
+		c->s->counters.conns_garbage_total++;
+		conn_error(c, e, text, 0, 0, true);
+	}
+	return e;
+}
+
+static void keep(struct conn *c, struct span bytes)
+{
+	buf_append(&c->in, bytes.data, bytes.len);
+	account(c);
+}
+
+/* Takes bytes to complete the partial frame in c->in. Returns how many it took. */
+static size_t complete_partial(struct conn *c, struct span bytes)
+{
+	size_t take = MIN_OF(c->in_need - c->in.len, bytes.len);
+	buf_reserve(&c->in, c->in_need - c->in.len);
+	keep(c, span_of(bytes.data, take));
+	if (c->in.len < c->in_need)
+		return take;
+	struct frame frame;
+	size_t used = 0;
+	if (decode(c, buf_span(&c->in), &frame, &used) != ERR_OK)
+		return take; /* more is needed (in_need says how much), or it is closing */
+	ENSURE(used == c->in.len);
+	c->frame_ms = 0;
+	if (on_frame(c, &frame))
+		c->in.len = 0;
+	if (c->in.len == 0 && c->in.cap > KEEP_BYTES)
+		buf_free(&c->in);
+	account(c);
+	return take;
+}
+
+static void feed(struct conn *c, struct span bytes)
+{
+	while (bytes.len > 0 && !c->closing && !c->gone) {
+		if (c->paused) {
+			keep(c, bytes);
+			return;
+		}
+		if (c->in.len > 0 || ((uintptr_t)bytes.data & 7) != 0) {
+			if (c->in.len == 0) {
+				c->in_need = LIMIT_FRAME_HEADER;
+				c->frame_ms = c->s->now_ms;
+			}
+			size_t took = complete_partial(c, bytes);
+			bytes = span_sub(bytes, took, bytes.len - took);
+			continue;
+		}
+		struct frame frame;
+		size_t used = 0;
+		enum err e = decode(c, bytes, &frame, &used);
+		if (e == ERR_AGAIN) {
+			c->frame_ms = c->s->now_ms;
+			buf_reserve(&c->in, c->in_need);
+			keep(c, bytes);
+			break;
+		}
+		if (e != ERR_OK)
+			return;
+		if (!on_frame(c, &frame)) {
+			if (c->paused)
+				keep(c, bytes);
+			return;
+		}
+		bytes = span_sub(bytes, used, bytes.len - used);
+	}
+	if (c->frame_ms && !c->closing && c->in.len > 0)
+		timer_sooner(c->s, &c->timer, c->frame_ms + c->s->config.frame_ms);
+}
+
+static void on_received(void *owner, void *ctx, struct span bytes)
+{
+	struct shard *s = owner;
+	struct conn *c = ctx;
+	shard_time(s);
+	if (c->closing)
+		return;
+	c->in_ms = s->now_ms;
+	s->counters.bytes_in_total += bytes.len;
+	if (!c->session) {
+		if (bytes.len > LIMIT_HANDSHAKE_BYTES - c->handshake_bytes) {
+			s->counters.handshakes_failed_total++;
+			conn_error(c, ERR_TOO_BIG, "more bytes than a handshake may have", 0, 0, true);
+			return;
+		}
+		c->handshake_bytes += (uint32_t)bytes.len;
+	}
+	feed(c, bytes);
+}
+
+void conn_retry_paused(struct shard *s)
+{
+	struct conn *list = s->paused;
+	s->paused = NULL;
+	s->paused_tail = &s->paused;
+	while (list) {
+		struct conn *c = list;
+		list = c->paused_next;
+		c->paused = false;
+		struct buf held = c->in;
+		c->in = (struct buf){ NULL, 0, 0 };
+		c->frame_ms = 0;
+		c->in_ms = s->now_ms;
+		if (c->retries < UINT16_MAX)
+			c->retries++;
+		feed(c, buf_span(&held));
+		buf_free(&held);
+		account(c);
+		if (!c->paused && !c->gone && !c->closing)
+			s->io->v->pause(s->io, c->io, false);
+	}
+}
+
+/* ---- out ---- */
+
+static void conn_flush(struct conn *c)
+{
+	struct shard *s = c->s;
+	if (c->gone || c->close_started)
+		return;
+	confirm_encode(c);
+	account(c);
+	if (conn_queued(c) > s->config.out_buffer_max) {
+		s->counters.conns_slow_total++;
+		conn_abort(c, "slow reader: more is queued than out_buffer_max");
+		return;
+	}
+	if (c->send_busy)
+		return;
+	if (c->out.len > 0) {
+		struct buf spare = c->sending;
+		c->sending = c->out;
+		c->out = spare;
+		c->out.len = 0;
+		c->send_busy = true;
+		c->out_ms = s->now_ms;
+		s->counters.bytes_out_total += c->sending.len;
+		s->io->v->send(s->io, c->io, buf_span(&c->sending));
+	} else if (c->closing) {
+		c->close_started = true;
+		s->io->v->close_conn(s->io, c->io, false);
+	}
+}
+
+void conn_flush_dirty(struct shard *s)
+{
+	while (s->dirty) {
+		struct conn *c = s->dirty;
+		s->dirty = c->dirty_next;
+		conn_flush(c);
+		c->dirty = false;
+		free_if_done(c);
+	}
+}
+
+static void on_sent(void *owner, void *ctx, int res)
+{
+	struct shard *s = owner;
+	struct conn *c = ctx;
+	shard_time(s);
+	c->send_busy = false;
+	c->sending.len = 0;
+	if (res == 0) {
+		if (c->sending.cap <= KEEP_BYTES)
+			buf_free(&c->sending);
+		if (c->starved && conn_queued(c) <= s->config.out_buffer_soft)
+			deliver_unblock(c);
+		if (c->session && c->session->results_count > 0)
+			results_list(s, c->session);
+		if (c->out.len > 0 || c->closing)
+			conn_touch(c);
+	}
+	account(c);
+}
+
+/* Memory is short: the connection that holds most of it has to go. */
+void conn_shed(struct shard *s)
+{
+	struct conn *largest = NULL;
+	for (struct conn *c = s->conns; c; c = c->next)
+		if (!c->close_started && (!largest || c->accounted > largest->accounted))
+			largest = c;
+	if (largest) {
+		s->counters.conns_slow_total++;
+		conn_abort(largest, "memory_max is reached and this connection holds most");
+	}
+}
+
+/* ---- begins ---- */
+
+static void *on_accepted(void *owner, struct io_conn io, const char *peer, bool local)
+{
+	struct shard *s = owner;
+	shard_time(s);
+	if (s->counters.conns >= s->config.conns_max || s->stop != STOP_NOT) {
+		s->counters.conns_refused_total++;
+		return NULL;
+	}
+	struct conn *c = zalloc(sizeof *c);
+	c->s = s;
+	c->io = io;
+	c->local = local;
+	c->in_ms = c->out_ms = s->now_ms;
+	c->deadline_ms = s->now_ms + s->config.handshake_ms;
+	c->timer.fire = conn_timer;
+	(void)snprintf(c->peer, sizeof c->peer, "%s", peer);
+	c->next = s->conns;
+	if (c->next)
+		c->next->prev = c;
+	s->conns = c;
+	s->counters.conns++;
+	s->counters.conns_total++;
+	timer_set(s, &c->timer, c->deadline_ms);
+	return c;
+}
+
+static void on_closed(void *owner, void *ctx, int res)
+{
+	struct shard *s = owner;
+	struct conn *c = ctx;
+	(void)res;
+	shard_time(s);
+	ENSURE(!c->gone);
+	unpause(c);
+	session_detach(c);
+	timer_clear(s, &c->timer);
+	drop_cache(c);
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		s->conns = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	ENSURE(s->counters.conns > 0);
+	s->counters.conns--;
+	c->gone = c->closing = true;
+	free_if_done(c);
+}
+
+const struct io_net_events conn_events = {
+	.accepted = on_accepted, .received = on_received, .sent = on_sent, .closed = on_closed,
+};
+
+void conn_init(struct shard *s)
+{
+	s->paused_tail = &s->paused;
+	s->events = conn_events;
+	s->io->net = &s->events;
+	s->io->net_owner = s;
+}
+
+/* At the very end: nobody will call `closed` any more. */
+void conns_free(struct shard *s)
+{
+	while (s->dirty) {
+		s->dirty->dirty = false;
+		s->dirty = s->dirty->dirty_next;
+	}
+	while (s->conns) {
+		struct conn *c = s->conns;
+		c->refs = 0;
+		on_closed(s, c, 0);
+	}
+}

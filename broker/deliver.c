@@ -1,0 +1,349 @@
+/* broker/deliver.c: which task goes to which worker: entries, credit, selection, DELIVER frames.
+ *
+ * In the flow: commit -> apply -> DELIVER -> socket.
+ *
+ * An outlet is a queue as delivery sees it. Entries with credit are kept in buckets by the size of their credit (powers of
+ * two); the first of the fullest bucket gets the next run and goes to the end of its new one: most free credit, and round robin
+ * among equals, without looking at the others.
+ *
+ * 1. An entry is in a bucket of its outlet exactly when it is bound, has credit, and its connection has room for output.
+ * 2. A queue is on the runnable list, or parked until a record is read, or has no tasks or no entry that could take one.
+ * 3. A task is leased in the same step in which its DELIVER is put into the buffer of a live connection.
+ * 4. The work of a turn is bounded; what is left goes on in the next. */
+#include "shard_impl.h"
+
+enum { FRAMES_PER_TURN = 2048, BYTES_PER_TURN = 32 << 20 };
+
+/* ---- lists ---- */
+
+static void unlink_consumer(struct shard *s, struct consumer *x)
+{
+	if (!x->link)
+		return;
+	*x->link = x->next;
+	if (x->next)
+		x->next->link = x->link;
+	if (x->queue > 0) {
+		struct outlet *o = s->outlets[x->queue];
+		if (!x->next)
+			o->tails[x->bucket] = x->link;
+		if (!o->buckets[x->bucket])
+			o->filled &= ~(1u << x->bucket);
+	}
+	x->link = NULL;
+}
+
+static uint8_t bucket_of(uint32_t credit)
+{
+	uint32_t bits = 32 - (uint32_t)__builtin_clz(credit);
+	return (uint8_t)MIN_OF(bits, (uint32_t)CREDIT_BUCKETS - 1);
+}
+
+static void make_runnable(struct shard *s, struct outlet *o)
+{
+	if (o->listed || o->parked || o->broken)
+		return;
+	o->listed = true;
+	o->next = NULL;
+	*s->runnable_tail = o;
+	s->runnable_tail = &o->next;
+}
+
+/* Puts a bound entry to the end of the bucket of its credit, where it may be in one. */
+static void link_consumer(struct shard *s, struct consumer *x)
+{
+	ENSURE(x->queue > 0);
+	unlink_consumer(s, x);
+	struct conn *c = x->session->conn;
+	if (x->credit == 0 || !c)
+		return;
+	if (conn_queued(c) > s->config.out_buffer_soft) {
+		c->starved = true;
+		return;
+	}
+	struct outlet *o = s->outlets[x->queue];
+	x->bucket = bucket_of(x->credit);
+	x->next = NULL;
+	x->link = o->tails[x->bucket];
+	*x->link = x;
+	o->tails[x->bucket] = &x->next;
+	o->filled |= 1u << x->bucket;
+	make_runnable(s, o);
+}
+
+static struct outlet *outlet_get(struct shard *s, uint32_t queue)
+{
+	if (queue >= s->outlet_cap) {
+		uint32_t cap = MAX_OF(s->outlet_cap * 2, queue + 64);
+		s->outlets = realloc(s->outlets, size_mul(cap, sizeof *s->outlets));
+		ENSURE(s->outlets != NULL);
+		memset(s->outlets + s->outlet_cap, 0, (cap - s->outlet_cap) * sizeof *s->outlets);
+		s->outlet_cap = cap;
+	}
+	struct outlet *o = s->outlets[queue];
+	if (!o) {
+		o = s->outlets[queue] = zalloc(sizeof *o);
+		o->queue = queue;
+		for (int i = 0; i < CREDIT_BUCKETS; i++)
+			o->tails[i] = &o->buckets[i];
+	}
+	return o;
+}
+
+static void outlet_name(struct shard *s, struct outlet *o)
+{
+	struct queue_info info;
+	tasks_queue_info(s->tasks, o->queue, &info);
+	free(o->name);
+	o->name = zalloc(info.name.len + 1);
+	if (info.name.len > 0)
+		memcpy(o->name, info.name.data, info.name.len);
+	o->name_len = (uint8_t)info.name.len;
+}
+
+/* An entry finds its queue, or waits with the others until it is created. */
+static void bind_consumer(struct shard *s, struct consumer *x)
+{
+	unlink_consumer(s, x);
+	x->queue = tasks_queue_find(s->tasks, span_of(x->name, x->name_len));
+	if (x->queue > 0) {
+		struct outlet *o = outlet_get(s, x->queue);
+		if (!o->name || o->name_len != x->name_len || memcmp(o->name, x->name, x->name_len) != 0)
+			outlet_name(s, o);
+		link_consumer(s, x);
+		return;
+	}
+	x->next = s->unbound;
+	x->link = &s->unbound;
+	if (x->next)
+		x->next->link = &x->next;
+	s->unbound = x;
+}
+
+/* ---- what sessions ask for ---- */
+
+void deliver_withdraw(struct shard *s, struct session *session)
+{
+	while (session->consumers) {
+		struct consumer *x = session->consumers;
+		session->consumers = x->session_next;
+		unlink_consumer(s, x);
+		ENSURE(s->counters.consumers > 0);
+		s->counters.consumers--;
+		free(x);
+	}
+	session->consumer_count = 0;
+}
+
+void deliver_serve(struct session *session, const struct msg_serve *m)
+{
+	struct shard *s = session->conn->s;
+	deliver_withdraw(s, session);
+	struct consumer **tail = &session->consumers;
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct wire_entry *e = &m->entries[i];
+		ENSURE(e->service.len <= LIMIT_NAME_BYTES);
+		struct consumer *x = zalloc(sizeof *x + e->service.len);
+		memcpy(x->name, e->service.data, e->service.len);
+		x->name_len = (uint8_t)e->service.len;
+		x->session = session;
+		x->entry = e->id;
+		x->credit = e->credit;
+		*tail = x;
+		tail = &x->session_next;
+		session->consumer_count++;
+		s->counters.consumers++;
+		bind_consumer(s, x);
+	}
+}
+
+void deliver_credit(struct session *session, const struct msg_credit *m)
+{
+	struct shard *s = session->conn->s;
+	for (uint32_t i = 0; i < m->count; i++) {
+		struct consumer *x = session->consumers;
+		while (x && x->entry != m->items[i].entry)
+			x = x->session_next;
+		if (!x)
+			continue; /* an entry that a later SERVE took back */
+		x->credit = MIN_OF(x->credit + m->items[i].credit, (uint32_t)LIMIT_ENTRY_CREDIT);
+		if (x->queue > 0)
+			link_consumer(s, x);
+	}
+}
+
+void deliver_unblock(struct conn *c)
+{
+	c->starved = false;
+	if (!c->session)
+		return;
+	for (struct consumer *x = c->session->consumers; x; x = x->session_next)
+		if (x->queue > 0 && !x->link)
+			link_consumer(c->s, x);
+}
+
+/* ---- what the task machine and the log say ---- */
+
+void deliver_ready(struct shard *s, uint32_t queue)
+{
+	struct outlet *o = queue < s->outlet_cap ? s->outlets[queue] : NULL;
+	if (o && o->filled)
+		make_runnable(s, o);
+}
+
+void deliver_fetched(struct shard *s, uint64_t addr)
+{
+	for (uint32_t i = 0; i < s->outlet_cap; i++) {
+		struct outlet *o = s->outlets[i];
+		if (!o || !o->parked || (o->parked_addr != addr && o->parked_addr != 0))
+			continue;
+		o->parked = false;
+		make_runnable(s, o);
+	}
+}
+
+void deliver_rebind(struct shard *s)
+{
+	s->queues_changed = false;
+	struct consumer *x = s->unbound;
+	while (x) {
+		struct consumer *next = x->next;
+		if (tasks_queue_find(s->tasks, span_of(x->name, x->name_len)) > 0)
+			bind_consumer(s, x);
+		x = next;
+	}
+	if (!s->queues_removed)
+		return;
+	s->queues_removed = false;
+	for (uint32_t i = 0; i < s->slot_count; i++) {
+		struct session *session = s->slots[i];
+		for (x = session ? session->consumers : NULL; x; x = x->session_next)
+			if (x->queue > 0 && tasks_queue_find(s->tasks, span_of(x->name, x->name_len)) != x->queue)
+				bind_consumer(s, x);
+	}
+}
+
+/* ---- the work ---- */
+
+static void see_record(struct outlet *o, const struct submit_record *r, const struct ready_run *run)
+{
+	if (o->last_addr == run->addr && o->last_item <= run->item) {
+		for (uint32_t i = o->last_item; i < run->item; i++)
+			o->last_offset += r->sizes[i];
+		o->last_item = run->item;
+		return;
+	}
+	struct task_head head;
+	char text[128];
+	o->last_addr = run->addr;
+	o->last_item = run->item;
+	o->last_offset = submit_record_offset(r, run->item);
+	o->execution_ms = task_head_decode(r->head, &head, text) == ERR_OK ? head.execution_ms : 0;
+}
+
+/* How many of the run fit into one frame; *bytes is their payload. At least one. */
+static uint32_t measure(struct shard *s, const struct submit_record *r, const struct ready_run *run, uint32_t max,
+			uint64_t *bytes)
+{
+	uint32_t count = 0;
+	for (*bytes = 0; count < max; count++) {
+		uint32_t size = r->sizes[run->item + count];
+		if (count > 0 && *bytes + size > DELIVER_BYTES_MAX)
+			break;
+		*bytes += size;
+		s->items[count] = (struct deliver_item){ run->first_task + count, run->attempt, size };
+	}
+	return count;
+}
+
+static bool park(struct shard *s, struct outlet *o, const struct ready_run *run, enum err e)
+{
+	if (e == ERR_AGAIN || e == ERR_RESOURCE_EXHAUSTED) {
+		o->parked = true;
+		o->parked_addr = e == ERR_AGAIN ? run->addr : 0; /* 0: any read that ends makes room */
+		return false;
+	}
+	o->broken = true;
+	s->counters.deliver_damaged_total++;
+	shard_note(s, SHARD_ERROR, "deliver", "damaged",
+		   "queue=%.*s task=%llu segment=%u offset=%llu code=%s: the stored payload cannot be read; the queue is held",
+		   (int)o->name_len, o->name ? o->name : "", (unsigned long long)run->first_task,
+		   log_addr_segment(run->addr), (unsigned long long)log_addr_offset(run->addr), err_name(e));
+	return false;
+}
+
+/* One frame. False: nothing can be handed out from this queue now. */
+static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
+{
+	struct ready_run run;
+	struct log_record record;
+	struct submit_record r;
+	if (!o->filled || !tasks_peek(s->tasks, o->queue, &run))
+		return false;
+	enum err e = log_fetch(s->log, run.addr, &record);
+	if (e == ERR_OK)
+		e = submit_record_open(&record, &r);
+	if (e == ERR_OK && (run.item >= r.count || run.count > r.count - run.item))
+		e = ERR_DAMAGED;
+	if (e != ERR_OK)
+		return park(s, o, &run, e);
+	see_record(o, &r, &run);
+	struct consumer *x = o->buckets[31 - __builtin_clz(o->filled)];
+	struct conn *c = x->session->conn;
+	ENSURE(c != NULL && x->credit > 0);
+	if (conn_queued(c) > s->config.out_buffer_soft) {
+		link_consumer(s, x); /* takes it out until the output has drained */
+		return true;
+	}
+	uint64_t bytes;
+	uint32_t max = MIN_OF(MIN_OF(run.count, x->credit), (uint32_t)DELIVER_TASKS_MAX);
+	uint32_t count = measure(s, &r, &run, max, &bytes);
+	const struct span payload = span_sub(r.payload, o->last_offset, bytes);
+	const struct msg_deliver m = {
+		.entry = x->entry, .epoch = s->epoch, .lease_ms = s->config.lease_ms, .head = r.head,
+		.queue = span_of(o->name, o->name_len), .items = s->items, .count = count,
+	};
+	msg_encode_deliver(&c->out, &m, &payload, 1);
+	tasks_lease(s->tasks, o->queue, count, session_holder(s, x->session), o->execution_ms, s->wall_ms);
+	x->credit -= count;
+	link_consumer(s, x);
+	conn_touch(c);
+	s->counters.delivered_total += count;
+	s->counters.deliver_frames_total++;
+	*sent_bytes += bytes;
+	return true;
+}
+
+bool deliver_run(struct shard *s)
+{
+	if (s->stop != STOP_NOT)
+		return false;
+	uint32_t frames = 0;
+	uint64_t bytes = 0;
+	while (s->runnable && frames < FRAMES_PER_TURN && bytes < BYTES_PER_TURN) {
+		struct outlet *o = s->runnable;
+		s->runnable = o->next;
+		if (!s->runnable)
+			s->runnable_tail = &s->runnable;
+		o->listed = false;
+		uint32_t share = 64; /* then it is another queue's turn */
+		bool more = true;
+		while (share-- > 0 && more && bytes < BYTES_PER_TURN) {
+			more = deliver_one(s, o, &bytes);
+			frames++;
+		}
+		if (more)
+			make_runnable(s, o);
+	}
+	return s->runnable != NULL;
+}
+
+void deliver_free(struct shard *s)
+{
+	for (uint32_t i = 0; i < s->outlet_cap; i++) {
+		if (s->outlets[i])
+			free(s->outlets[i]->name);
+		free(s->outlets[i]);
+	}
+	free(s->outlets);
+}

@@ -1,0 +1,256 @@
+/* broker/route.c: one table from the kind of a frame to its handler; handlers turn frames into proposals.
+ *
+ * In the flow: session -> ROUTE -> propose -> log append.
+ *
+ * 1. Before WELCOME only HELLO is heard, after it HELLO is refused.
+ * 2. A handler that needs room in the log says ERR_AGAIN before it has changed anything; the frame is kept and comes again.
+ * 3. Refusals name the field; items that are refused alone are answered alone, the rest of the frame goes on. */
+#include "shard_impl.h"
+
+struct call {
+	struct conn *c;
+	const struct frame *frame;
+	struct msg *msg;
+	char *text;
+};
+
+static enum err refuse(const struct call *call, enum err code, const char *text)
+{
+	(void)snprintf(call->text, 128, "%s", text);
+	return code;
+}
+
+/* Room for a record in this batch. A batch that waits for its flush is no reason to refuse anything; a record that is too large
+ * for any batch is not kept for ever. */
+static bool log_has_room(struct shard *s, size_t need)
+{
+	return log_append_room(s->log) >= need || need > s->config.batch_bytes;
+}
+
+static enum err on_hello(const struct call *call)
+{
+	enum err e = session_hello(call->c, &call->msg->hello, call->frame->correlation);
+	if (e == ERR_VERSION)
+		return refuse(call, e, "HELLO.versions: this broker speaks version 1");
+	if (e == ERR_DUPLICATE_SESSION)
+		return refuse(call, e, "HELLO.session: another live connection holds this session");
+	return e == ERR_OK ? e : refuse(call, e, err_text(e));
+}
+
+static enum err on_ping(const struct call *call)
+{
+	struct msg *m = call->msg;
+	uint64_t echo = m->ping.echo;
+	m->kind = FRAME_PONG;
+	m->ping.echo = echo;
+	msg_encode(&call->c->out, m, call->frame->correlation, NULL, 0);
+	conn_touch(call->c);
+	return ERR_OK;
+}
+
+static enum err on_pong(const struct call *call)
+{
+	(void)call;
+	return ERR_OK;
+}
+
+static enum err on_goodbye(const struct call *call)
+{
+	struct conn *c = call->c;
+	struct session *session = c->session;
+	confirm_encode(c);
+	session_end(c->s, session);
+	conn_close(c);
+	return ERR_OK;
+}
+
+/* ---- producers ---- */
+
+static const struct task_head *head_of(struct conn *c, struct span bytes)
+{
+	if (!c->cache)
+		c->cache = zalloc(sizeof *c->cache);
+	struct head_cache *cache = c->cache;
+	if (cache->bytes.len > 0 && span_eq(buf_span(&cache->bytes), bytes))
+		return &cache->head;
+	char text[128];
+	cache->bytes.len = 0;
+	buf_append(&cache->bytes, bytes.data, bytes.len);
+	enum err e = task_head_decode(buf_span(&cache->bytes), &cache->head, text);
+	ENSURE(e == ERR_OK); /* msg_decode has verified these bytes */
+	return &cache->head;
+}
+
+/* What makes the broker as a whole unable to take tasks now. */
+static enum err submit_refusal(struct shard *s, const struct msg_submit *m, const char **text)
+{
+	if (s->stop != STOP_NOT) {
+		*text = "the broker is stopping";
+		return ERR_UNAVAILABLE;
+	}
+	if (log_room(s->log) != LOG_ROOM_OK) {
+		*text = "the disk is filling up: only results are taken";
+		return ERR_DISK_FULL;
+	}
+	if (s->buffer_bytes > s->config.memory_max) {
+		*text = "the buffers of all connections are at memory_max";
+		return ERR_RESOURCE_EXHAUSTED;
+	}
+	if (s->config.payload_max >= LIMIT_PAYLOAD_BYTES)
+		return ERR_OK;
+	for (uint32_t i = 0; i < m->sizes.count; i++) {
+		if (m->sizes.at[i] > s->config.payload_max) {
+			*text = "SUBMIT.sizes: a payload is over the broker's payload_max";
+			return ERR_TOO_BIG;
+		}
+	}
+	return ERR_OK;
+}
+
+/* confirm = ACCEPTED is answered before the sync: all sequences that have no answer yet. */
+static void confirm_accepted(struct conn *c, const struct msg_submit *m, const struct submit_answer *answer)
+{
+	uint64_t next = m->first_seq, end = m->first_seq + m->sizes.count;
+	for (uint32_t i = 0; i <= answer->run_count; i++) {
+		uint64_t until = i < answer->run_count ? answer->runs[i].first_seq : end;
+		if (until > next) {
+			const struct confirm_run run = { .first_seq = next, .count = (uint32_t)(until - next),
+							 .level = CONFIRM_ACCEPTED };
+			confirm_runs(c, m->producer, &run, 1, "");
+		}
+		if (i < answer->run_count)
+			next = answer->runs[i].first_seq + answer->runs[i].count;
+	}
+}
+
+static void answer_submit(struct conn *c, const struct msg_submit *m, bool want_result)
+{
+	struct shard *s = c->s;
+	const struct submit_answer *a = &s->answer;
+	for (uint32_t i = 0; i < a->run_count; i++) {
+		const struct confirm_run *run = &a->runs[i];
+		if (run->code != ERR_OK)
+			s->counters.submits_refused_total += run->count;
+		else if (want_result)
+			(void)results_watch(s, run->first_task, run->count, c->session->ref);
+		if (run->code != ERR_OK || m->confirm != CONFIRM_NONE)
+			confirm_runs(c, m->producer, run, 1, run->code != ERR_OK ? a->text : "");
+	}
+	if (a->records > 0 && m->confirm == CONFIRM_ACCEPTED)
+		confirm_accepted(c, m, a);
+	if (a->records > 0) {
+		confirm_push(s, &(struct pending){ .kind = PENDING_SUBMIT, .confirm = m->confirm,
+						   .want_result = want_result, .records = a->records, .conn = c,
+						   .session = c->session->ref, .producer = m->producer });
+	}
+}
+
+static enum err on_submit(const struct call *call)
+{
+	struct conn *c = call->c;
+	struct shard *s = c->s;
+	const struct msg_submit *m = &call->msg->submit;
+	const char *text = "";
+	enum err e = submit_refusal(s, m, &text);
+	if (e != ERR_OK) {
+		const struct confirm_run run = { .first_seq = m->first_seq, .count = m->sizes.count,
+						 .code = (uint16_t)e };
+		s->counters.submits_refused_total += run.count;
+		confirm_runs(c, m->producer, &run, 1, text);
+		return ERR_OK;
+	}
+	size_t need = 4096 + m->head.len + 4 * (size_t)m->sizes.count + call->frame->payload.len;
+	if (!log_has_room(s, need))
+		return ERR_AGAIN;
+	const struct task_head *head = head_of(c, m->head);
+	s->answer.run_count = s->answer.records = 0;
+	s->answer.text[0] = '\0';
+	tasks_propose_submit(s->tasks, s->log, m, head, call->frame->payload, s->wall_ms, &s->answer);
+	s->counters.submits_total += m->sizes.count;
+	answer_submit(c, m, head->want_result);
+	return ERR_OK;
+}
+
+static enum err on_await(const struct call *call)
+{
+	return results_await(call->c, &call->msg->tasks);
+}
+
+static enum err on_forget(const struct call *call)
+{
+	const struct u64s *tasks = &call->msg->tasks.tasks;
+	for (uint32_t i = 0; i < tasks->count; i++)
+		results_forget(call->c->s, tasks->at[i], call->c->session->ref);
+	return ERR_OK;
+}
+
+/* ---- workers ---- */
+
+static enum err on_serve(const struct call *call)
+{
+	const struct msg_serve *m = &call->msg->serve;
+	(void)session_holder(call->c->s, call->c->session);
+	deliver_serve(call->c->session, m);
+	return ERR_OK;
+}
+
+static enum err on_credit(const struct call *call)
+{
+	deliver_credit(call->c->session, &call->msg->credit);
+	return ERR_OK;
+}
+
+static enum err on_report(const struct call *call)
+{
+	struct conn *c = call->c;
+	struct shard *s = c->s;
+	const struct msg_report *m = &call->msg->report;
+	if (!log_has_room(s, 4096 + 64 * (size_t)m->count + call->frame->payload.len))
+		return ERR_AGAIN;
+	uint32_t refused = 0;
+	struct holder *holder = session_holder(s, c->session);
+	uint32_t waiting = tasks_propose_report(s->tasks, s->log, holder, m, call->frame->payload, s->wall_ms,
+						s->refused, &refused);
+	ENSURE(refused <= m->count && waiting <= m->count);
+	s->counters.reports_total += m->count;
+	if (refused > 0)
+		confirm_reported(c, s->refused, refused);
+	if (waiting > 0)
+		confirm_push(s, &(struct pending){ .kind = PENDING_REPORT, .records = 1, .conn = c });
+	return ERR_OK;
+}
+
+static enum err on_request(const struct call *call)
+{
+	call->c->s->counters.requests_total += call->c->retries == 0;
+	if (!log_has_room(call->c->s, 64 << 10))
+		return ERR_AGAIN;
+	return admin_request(call->c, &call->msg->request, call->frame->correlation);
+}
+
+/* ---- the table ---- */
+
+typedef enum err handler(const struct call *call);
+static handler *const handlers[] = {
+	[FRAME_HELLO] = on_hello, [FRAME_PING] = on_ping, [FRAME_PONG] = on_pong, [FRAME_GOODBYE] = on_goodbye,
+	[FRAME_SUBMIT] = on_submit, [FRAME_AWAIT] = on_await, [FRAME_FORGET] = on_forget,
+	[FRAME_SERVE] = on_serve, [FRAME_CREDIT] = on_credit, [FRAME_REPORT] = on_report,
+	[FRAME_REQUEST] = on_request,
+};
+
+enum err route_frame(struct conn *c, const struct frame *frame, char text[128])
+{
+	struct call call = { .c = c, .frame = frame, .msg = &c->s->msg, .text = text };
+	handler *handle = frame->kind < COUNT_OF(handlers) ? handlers[frame->kind] : NULL;
+	if (!c->session && frame->kind != FRAME_HELLO)
+		return refuse(&call, ERR_NOT_READY, "the first frame of a connection must be HELLO");
+	if (c->session && frame->kind == FRAME_HELLO)
+		return refuse(&call, ERR_NOT_READY, "HELLO on a connection that has had its WELCOME");
+	if (!handle) {
+		(void)snprintf(text, 128, "frame.kind: %u (%s) is nothing a client may send", (unsigned)frame->kind,
+			       frame_kind_name(frame->kind));
+		return ERR_UNKNOWN_KIND;
+	}
+	enum err e = msg_decode(frame, call.msg, text);
+	return e == ERR_OK ? handle(&call) : e;
+}

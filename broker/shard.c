@@ -1,0 +1,392 @@
+/* broker/shard.c: a shard opens, turns and stops. Read shard_turn_until first: it is the data flow.
+ *
+ * 1. Only io_reap waits. Everything between two reaps is one batch: one log entry, one sync, one send per connection.
+ * 2. The log is flushed right after a batch was applied, so that the next one is on its way while we deliver, and again
+ *    before we wait, so that nothing that was proposed waits for a turn that nothing would cause.
+ * 3. State changes only in on_apply and in what the task machine calls volatile; there is nothing to undo after a crash. */
+#include <stdarg.h>
+
+#include "shard_impl.h"
+
+enum { COMPACT_MS = 1000 };
+
+void shard_note(struct shard *s, enum shard_level level, const char *module, const char *event, const char *format, ...)
+{
+	char line[512];
+	if (!s->config.note)
+		return;
+	va_list args;
+	va_start(args, format);
+	(void)vsnprintf(line, sizeof line, format, args);
+	va_end(args);
+	s->config.note(s->config.ctx, level, module, event, line);
+}
+
+/* The clock stands still during a turn, but not while reap waits: the first callback looks again. */
+void shard_time(struct shard *s)
+{
+	if (!s->time_stale)
+		return;
+	s->time_stale = false;
+	s->now_ms = io_now_ns(s->io) / 1000000;
+	s->wall_ms = io_wall_ms(s->io);
+}
+
+/* ---- callbacks of the log ---- */
+
+static enum err on_restore(void *ctx, struct span checkpoint, char text[256])
+{
+	return tasks_restore(((struct shard *)ctx)->tasks, checkpoint, text);
+}
+
+static enum err on_load_segment(void *ctx, uint32_t segment, struct span index, char text[256])
+{
+	return tasks_load_segment(((struct shard *)ctx)->tasks, segment, index, text);
+}
+
+static void on_apply(void *ctx, const struct log_entry *entry, const struct log_record *record, bool live)
+{
+	struct shard *s = ctx;
+	tasks_apply(s->tasks, entry, record, live, &s->applied);
+	if (live && s->live)
+		confirm_applied(s, record, &s->applied);
+}
+
+static void on_seal(void *ctx, uint32_t segment, struct buf *out)
+{
+	tasks_seal(((struct shard *)ctx)->tasks, segment, out);
+}
+
+static void on_checkpoint(void *ctx, struct buf *out)
+{
+	tasks_checkpoint(((struct shard *)ctx)->tasks, out);
+}
+
+static bool on_segment_live(void *ctx, uint32_t segment)
+{
+	return tasks_segment_live(((struct shard *)ctx)->tasks, segment);
+}
+
+static void on_fetched(void *ctx, uint64_t addr)
+{
+	struct shard *s = ctx;
+	s->fetched = true;
+	deliver_fetched(s, addr);
+}
+
+static void on_fatal(void *ctx, const char *what, int errno_value)
+{
+	struct shard *s = ctx;
+	bool fatal_returned = true;
+	if (s->config.fatal)
+		s->config.fatal(s->config.ctx, what, errno_value);
+	ENSURE(!fatal_returned); /* going on would confirm what is not stored */
+}
+
+static void on_log_note(void *ctx, const char *line)
+{
+	shard_note(ctx, SHARD_INFO, "log", "note", "%s", line);
+}
+
+/* ---- callbacks of the task machine ---- */
+
+static void on_ready(void *ctx, uint32_t queue)
+{
+	deliver_ready(ctx, queue);
+}
+
+static void on_signal(void *ctx, struct holder *holder, const struct signal_item *item)
+{
+	struct session *session = tasks_holder_ctx(holder);
+	struct conn *c = session ? session->conn : NULL;
+	(void)ctx;
+	if (!c || c->closing)
+		return;
+	buf_append(&c->signals, item, sizeof *item);
+	conn_touch(c);
+}
+
+static void on_settled(void *ctx, uint64_t task)
+{
+	results_settled(ctx, task);
+}
+
+/* ---- open ---- */
+
+#define DEFAULT(field, value)              \
+	do {                               \
+		if (k->field == 0)         \
+			k->field = (value); \
+	} while (0)
+
+static void fill_defaults(struct shard_config *k)
+{
+	if (!k->node)
+		k->node = "hillock";
+	if (!k->broker)
+		k->broker = "hillockd " HILLOCK_VERSION;
+	DEFAULT(conns_max, 10000);
+	DEFAULT(sessions_max, k->conns_max * 2);
+	DEFAULT(memory_max, (uint64_t)1 << 30);
+	DEFAULT(out_buffer_soft, 1 << 20);
+	DEFAULT(out_buffer_max, 64 << 20);
+	DEFAULT(handshake_ms, LIMIT_HANDSHAKE_MS);
+	DEFAULT(frame_ms, 30000);
+	DEFAULT(heartbeat_ms, 5000);
+	DEFAULT(grace_ms, 30000);
+	if (k->lease_ms == 0 && k->tasks.defaults.lease_ms > 0)
+		k->lease_ms = (uint32_t)MIN_OF(k->tasks.defaults.lease_ms, (int64_t)UINT32_MAX);
+	DEFAULT(lease_ms, 30000);
+	DEFAULT(payload_max, LIMIT_PAYLOAD_BYTES);
+	DEFAULT(producer_window, LIMIT_PRODUCER_WINDOW);
+	DEFAULT(watches_max, 4000000);
+	DEFAULT(stop_retry_ms, 1000);
+	DEFAULT(stop_ms, 5000);
+	DEFAULT(segment_bytes, 64 << 20);
+	DEFAULT(batch_bytes, LIMIT_BATCH_BYTES);
+	DEFAULT(cache_bytes, 64 << 20);
+	DEFAULT(reserve_segments, 1);
+}
+
+static enum err open_log(struct shard *s, char text[256])
+{
+	const struct shard_config *k = &s->config;
+	const struct log_config config = {
+		.io = s->io,
+		.segment_bytes = k->segment_bytes,
+		.batch_bytes = k->batch_bytes,
+		.cache_bytes = k->cache_bytes,
+		.reserve_segments = k->reserve_segments,
+		.node_name = k->node,
+		.create = k->create,
+		.accept_loss = k->accept_loss,
+		.ctx = s,
+		.restore = on_restore,
+		.load_segment = on_load_segment,
+		.apply = on_apply,
+		.seal = on_seal,
+		.checkpoint = on_checkpoint,
+		.segment_live = on_segment_live,
+		.fetched = on_fetched,
+		.fatal = on_fatal,
+		.note = on_log_note,
+	};
+	return log_open(&config, &s->log, text);
+}
+
+static void open_tasks(struct shard *s)
+{
+	struct tasks_config config = s->config.tasks;
+	s->io->v->random(s->io, &config.seed, sizeof config.seed);
+	config.hooks = (struct tasks_hooks){ .ctx = s, .ready = on_ready, .signal = on_signal, .settled = on_settled };
+	s->tasks = tasks_new(&config);
+}
+
+static void shard_free(struct shard *s)
+{
+	s->live = false;
+	conns_free(s);
+	sessions_free(s);
+	deliver_free(s);
+	if (s->log)
+		log_close(s->log);
+	if (s->tasks)
+		tasks_free(s->tasks);
+	free(s->pending);
+	free(s->watches);
+	free(s);
+}
+
+static enum err listen_all(struct shard *s, char text[256])
+{
+	for (uint32_t i = 0; i < s->config.listen_count; i++) {
+		uint16_t port = 0;
+		int res = s->io->v->listen(s->io, s->config.listen[i], &port);
+		if (res != 0) {
+			(void)snprintf(text, 256, "cannot listen on %.200s: errno %d", s->config.listen[i], -res);
+			return ERR_UNAVAILABLE;
+		}
+		if (s->config.ports_out)
+			s->config.ports_out[i] = port;
+	}
+	s->config.listen = NULL;
+	return ERR_OK;
+}
+
+static void compact_timer(struct shard *s, struct timer *t)
+{
+	struct log_stats stats;
+	log_get_stats(s->log, &stats);
+	s->compact_again = s->compact_again || stats.batches != s->compact_batches;
+	s->compact_batches = stats.batches;
+	timer_set(s, t, s->now_ms + COMPACT_MS);
+}
+
+enum err shard_open(const struct shard_config *config, struct shard **out, char text[256])
+{
+	struct shard *s = zalloc(sizeof *s);
+	s->config = *config;
+	s->io = config->io;
+	ENSURE(s->io != NULL);
+	fill_defaults(&s->config);
+	s->runnable_tail = &s->runnable;
+	s->results_tail = &s->results;
+	s->time_stale = true;
+	shard_time(s);
+	conn_init(s);
+	sessions_init(s);
+	open_tasks(s);
+	enum err e = open_log(s, text);
+	if (e != ERR_OK) {
+		shard_free(s);
+		return e;
+	}
+	struct log_stats stats;
+	log_get_stats(s->log, &stats);
+	s->epoch = (uint32_t)stats.term;
+	s->live = true;
+	s->time_stale = true;
+	shard_time(s);
+	tasks_set_epoch(s->tasks, s->epoch);
+	tasks_begin(s->tasks, s->wall_ms);
+	s->compact.fire = compact_timer;
+	timer_set(s, &s->compact, s->now_ms + COMPACT_MS);
+	e = listen_all(s, text);
+	if (e != ERR_OK) {
+		shard_free(s);
+		return e;
+	}
+	*out = s;
+	return ERR_OK;
+}
+
+void shard_close(struct shard *s)
+{
+	shard_free(s);
+}
+
+/* ---- stop ---- */
+
+void shard_stop(struct shard *s)
+{
+	if (s->stop != STOP_NOT)
+		return;
+	shard_time(s);
+	s->stop = STOP_DRAIN;
+	s->stop_at_ms = s->now_ms + s->config.stop_ms;
+	s->io->v->stop_listening(s->io);
+	for (struct conn *c = s->conns; c; c = c->next) {
+		if (c->closing)
+			continue;
+		s->msg.kind = FRAME_GOODBYE;
+		s->msg.goodbye = (struct msg_goodbye){ .code = ERR_UNAVAILABLE, .text = span_str("the broker is stopping"),
+						       .retry_after_ms = s->config.stop_retry_ms };
+		msg_encode(&c->out, &s->msg, 0, NULL, 0);
+		conn_touch(c);
+	}
+}
+
+/* One stage after the other; each waits for what the one before began. */
+static void stop_step(struct shard *s)
+{
+	switch (s->stop) {
+	case STOP_NOT:
+	case STOP_DONE:
+		return;
+	case STOP_DRAIN:
+		if (log_busy(s->log) || s->pending_count > 0)
+			return;
+		log_checkpoint_now(s->log);
+		s->stop = STOP_CHECKPOINT;
+		return;
+	case STOP_CHECKPOINT:
+		if (log_busy(s->log))
+			return;
+		for (struct conn *c = s->conns; c; c = c->next)
+			conn_close(c);
+		s->stop = STOP_CLOSE;
+		return;
+	case STOP_CLOSE:
+		if (s->conns && s->now_ms >= s->stop_at_ms)
+			for (struct conn *c = s->conns; c; c = c->next)
+				conn_abort(c, "the broker stops");
+		if (!s->conns && !log_busy(s->log))
+			s->stop = STOP_DONE;
+		return;
+	}
+}
+
+bool shard_stopped(const struct shard *s)
+{
+	return s->stop == STOP_DONE;
+}
+
+/* ---- the turn ---- */
+
+static uint64_t wait_until_ns(struct shard *s, bool more, uint64_t until_ns)
+{
+	if (more || s->stop == STOP_DONE)
+		return 0;
+	uint64_t ms = wheel_next_ms(s);
+	if (s->stop != STOP_NOT)
+		ms = MIN_OF(ms, s->now_ms + 20);
+	uint64_t due = tasks_next_ms(s->tasks); /* wall clock */
+	if (due != UINT64_MAX)
+		ms = MIN_OF(ms, due <= s->wall_ms ? s->now_ms : s->now_ms + (due - s->wall_ms));
+	if (ms <= s->now_ms)
+		return 0;
+	uint64_t ns = ms >= UINT64_MAX / 1000000 ? UINT64_MAX : ms * 1000000;
+	return MIN_OF(ns, until_ns);
+}
+
+static void answer_reads(struct shard *s)
+{
+	if (!s->fetched)
+		return;
+	s->fetched = false;
+	results_fetched(s);
+}
+
+void shard_turn_until(struct shard *s, uint64_t until_ns)
+{
+	uint64_t deadline = wait_until_ns(s, s->more, until_ns);
+	s->time_stale = true;
+	(void)io_reap(s->io, deadline);
+	shard_time(s);
+	s->counters.turns_total++;
+
+	wheel_run(s);
+	if (tasks_next_ms(s->tasks) <= s->wall_ms)
+		tasks_tick(s->tasks, s->log, s->wall_ms);
+
+	log_drive(s->log);              /* what is durable is applied and answered */
+	log_flush(s->log, s->wall_ms);  /* the next batch is on its way while we deliver */
+	if (s->queues_changed)
+		deliver_rebind(s);
+	answer_reads(s);
+	s->more = deliver_run(s);
+	s->more = results_run(s) || s->more;
+	if (s->paused)
+		conn_retry_paused(s);
+	if (s->compact_again && s->stop == STOP_NOT) {
+		s->compact_again = tasks_compact(s->tasks, s->log);
+		s->more = s->more || (s->compact_again && !log_busy(s->log));
+	}
+	stop_step(s);
+	conn_flush_dirty(s);
+	if (s->buffer_bytes > s->config.memory_max + s->config.memory_max / 8)
+		conn_shed(s);
+	log_flush(s->log, s->wall_ms);
+}
+
+/* ---- looking ---- */
+
+struct tasks *shard_tasks(struct shard *s) { return s->tasks; }
+struct log *shard_log(struct shard *s) { return s->log; }
+
+void shard_counters_get(const struct shard *s, struct shard_counters *out)
+{
+	*out = s->counters;
+	out->buffer_bytes = s->buffer_bytes;
+	out->watches = s->watch_count;
+}

@@ -1,0 +1,252 @@
+/* broker/shard_impl.h: what the files of the shard share. Private to them.
+ *
+ * Who owns what: shard.c the turn and the stop, wheel.c coarse timers, conn.c bytes of a connection, session.c who is behind
+ * it, route.c frames -> proposals, confirm.c proposals -> answers, deliver.c tasks -> workers, results.c results -> those who wait,
+ * admin.c questions.
+ *
+ * 1. A connection is freed when io said `closed` and no proposal names it any more (refs).
+ * 2. A session is named across turns by slot and generation; a stale name finds nothing.
+ * 3. Proposals are answered in the order in which their records were appended: the log applies in that order. */
+#pragma once
+
+#include "shard.h"
+
+/* ---- coarse timers ---- */
+
+enum { WHEEL_SLOTS = 512, WHEEL_TICK_MS = 50 };
+
+struct timer {
+	struct timer *next, **link; /* link NULL = not armed */
+	uint64_t tick;
+	void (*fire)(struct shard *s, struct timer *t);
+};
+struct wheel {
+	struct timer *slots[WHEEL_SLOTS];
+	uint64_t used[WHEEL_SLOTS / 64];
+	uint64_t tick; /* all before it have fired */
+	uint32_t count;
+};
+/* Arms, or arms again. Fires in the first turn after `at_ms` (monotonic), at most a tick late, or earlier where it lies further
+ * away than the wheel is round: fire() looks at the clock itself. */
+void timer_set(struct shard *s, struct timer *t, uint64_t at_ms);
+void timer_sooner(struct shard *s, struct timer *t, uint64_t at_ms); /* never later than it is armed for */
+void timer_clear(struct shard *s, struct timer *t);
+void wheel_run(struct shard *s);
+uint64_t wheel_next_ms(const struct shard *s); /* UINT64_MAX = none */
+
+/* ---- connections ---- */
+
+struct head_cache {
+	struct task_head head; /* borrows bytes */
+	struct buf bytes;
+};
+
+struct conn {
+	struct shard *s;
+	struct io_conn io;
+	struct session *session; /* NULL before WELCOME and once it is detached */
+	struct conn *next, *prev; /* all connections */
+	struct conn *dirty_next, *paused_next;
+	struct timer timer;
+	struct buf in;           /* the part of a frame that is there; several frames only while paused */
+	size_t in_need;
+	struct buf out, sending;
+	struct buf confirms;     /* struct confirm_run, of confirm_producer */
+	struct buf reported;     /* struct reported_item */
+	struct buf signals;      /* struct signal_item */
+	uint64_t confirm_producer;
+	struct head_cache *cache;
+	size_t accounted;        /* bytes counted in shard.buffer_bytes */
+	uint64_t in_ms, out_ms;  /* last traffic, monotonic */
+	uint64_t frame_ms;       /* when the partial frame was begun; 0 = none */
+	uint64_t deadline_ms;    /* of the handshake, or of the close */
+	uint32_t refs;           /* proposals that name it */
+	uint32_t handshake_bytes;
+	uint16_t retries;        /* of the frame that is held */
+	bool dirty, closing, close_started, gone, send_busy, paused, retry_wait, starved, local;
+	char peer[56];
+};
+
+void conn_init(struct shard *s);
+extern const struct io_net_events conn_events;
+/* Something was put into c->out or an answer queue: it is sent at the end of the turn. */
+void conn_touch(struct conn *c);
+void conn_flush_dirty(struct shard *s);
+size_t conn_queued(const struct conn *c);
+/* Says ERROR; with fatal the connection is closed behind it. */
+void conn_error(struct conn *c, enum err code, const char *text, uint16_t kind, uint32_t correlation, bool fatal);
+/* Orderly: what is queued is still sent. */
+void conn_close(struct conn *c);
+/* At once; nothing more is sent. */
+void conn_abort(struct conn *c, const char *why);
+void conn_unref(struct conn *c);
+/* Gives paused connections another try. */
+void conn_retry_paused(struct shard *s);
+void conn_shed(struct shard *s); /* memory_max */
+void conns_free(struct shard *s);
+
+/* ---- sessions ---- */
+
+struct session_ref { uint32_t slot, generation; };
+
+struct consumer {
+	struct session *session;
+	struct consumer *session_next;
+	struct consumer *next, **link; /* a credit bucket of its queue, or the unbound ones; NULL = in none */
+	uint32_t entry, queue, credit;
+	uint8_t bucket;
+	uint8_t name_len;
+	char name[];
+};
+
+struct session {
+	uint8_t id[16];
+	struct session_ref ref;
+	struct session *hash_next;
+	struct conn *conn; /* NULL = in grace */
+	struct holder *holder;
+	struct consumer *consumers;
+	uint32_t consumer_count;
+	struct timer grace;
+	uint64_t grace_at_ms, connected_wall_ms;
+	uint64_t *results; /* settled tasks it waits for, not yet pushed: a ring */
+	uint32_t results_head, results_count, results_cap;
+	struct session *results_next;
+	bool results_listed;
+	char *client;
+};
+
+struct session *session_get(struct shard *s, struct session_ref ref);
+enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t correlation);
+/* The connection is gone; the session waits for its client. */
+void session_detach(struct conn *c);
+void session_end(struct shard *s, struct session *session);
+struct holder *session_holder(struct shard *s, struct session *session);
+void sessions_init(struct shard *s);
+void sessions_free(struct shard *s);
+
+/* ---- delivery ---- */
+
+enum { CREDIT_BUCKETS = 18 };
+struct outlet { /* one queue as delivery sees it */
+	struct consumer *buckets[CREDIT_BUCKETS];
+	struct consumer **tails[CREDIT_BUCKETS];
+	uint32_t filled; /* bit per bucket */
+	uint32_t queue;
+	struct outlet *next;
+	bool listed, parked, broken;
+	uint64_t parked_addr;
+	uint64_t last_addr, last_offset; /* where the walk through a record has come to */
+	uint32_t last_item;
+	uint64_t execution_ms;
+	char *name;
+	uint8_t name_len;
+};
+void deliver_serve(struct session *session, const struct msg_serve *m);
+void deliver_credit(struct session *session, const struct msg_credit *m);
+void deliver_withdraw(struct shard *s, struct session *session); /* all its entries */
+void deliver_ready(struct shard *s, uint32_t queue);
+void deliver_fetched(struct shard *s, uint64_t addr);
+void deliver_rebind(struct shard *s);           /* queues came or went */
+void deliver_unblock(struct conn *c);           /* its output has room again */
+bool deliver_run(struct shard *s);              /* true = there is more */
+void deliver_free(struct shard *s);
+
+/* ---- results ---- */
+
+struct watch { uint64_t task; struct session_ref session; };
+bool results_watch(struct shard *s, uint64_t first_task, uint32_t count, struct session_ref session);
+void results_forget(struct shard *s, uint64_t task, struct session_ref session);
+void results_settled(struct shard *s, uint64_t task);
+enum err results_await(struct conn *c, const struct msg_tasks *m);
+void results_list(struct shard *s, struct session *session); /* it has something to push and a connection */
+void results_fetched(struct shard *s);
+bool results_run(struct shard *s);
+
+/* ---- routing, answers, administration ---- */
+
+/* ERR_AGAIN: not now; keep the frame and try again. Else the frame is done with: ERR_OK, or a refusal (text). */
+enum err route_frame(struct conn *c, const struct frame *frame, char text[128]);
+
+enum pending_kind { PENDING_SUBMIT, PENDING_REPORT, PENDING_ADMIN };
+struct pending {
+	uint8_t kind, confirm;
+	bool want_result;
+	uint16_t code;         /* ADMIN: of the first refusal */
+	uint32_t records;      /* still to be applied */
+	uint32_t correlation;
+	struct conn *conn;
+	struct session_ref session;
+	uint64_t producer;
+	uint64_t affected;
+	uint32_t sessionless;
+};
+void confirm_push(struct shard *s, const struct pending *p);
+void confirm_runs(struct conn *c, uint64_t producer, const struct confirm_run *runs, uint32_t count, const char *text);
+void confirm_reported(struct conn *c, const struct reported_item *items, uint32_t count);
+void confirm_applied(struct shard *s, const struct log_record *record, const struct applied *applied);
+void confirm_encode(struct conn *c); /* answer queues -> frames */
+enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation);
+void admin_reply(struct conn *c, uint32_t correlation, enum err code, const char *text, uint64_t count);
+
+/* ---- the shard ---- */
+
+enum stop_stage { STOP_NOT, STOP_DRAIN, STOP_CHECKPOINT, STOP_CLOSE, STOP_DONE };
+enum { DELIVER_TASKS_MAX = 1024, DELIVER_BYTES_MAX = 256 << 10 };
+
+struct shard {
+	struct shard_config config;
+	struct io *io;
+	struct log *log;
+	struct tasks *tasks;
+	struct io_net_events events;
+	uint32_t epoch;
+	uint64_t now_ms, wall_ms; /* monotonic and since 1970, as of this turn */
+	bool time_stale, live;    /* live: recovery is over */
+	enum stop_stage stop;
+	uint64_t stop_at_ms;
+
+	struct wheel wheel;
+	struct conn *conns, *dirty, *paused;
+	struct conn **paused_tail;
+	uint64_t buffer_bytes;
+
+	struct session **slots;
+	uint32_t slot_count, slot_cap, slot_free_count;
+	uint32_t *slot_generations, *slot_free;
+	struct session **hash;
+	uint32_t hash_size;
+	uint64_t hash_seed;
+
+	struct pending *pending;  /* a ring, a power of two */
+	uint32_t pending_head, pending_count, pending_cap;
+
+	struct outlet **outlets;  /* by queue id */
+	uint32_t outlet_cap;
+	struct outlet *runnable, **runnable_tail;
+	struct consumer *unbound;
+	bool queues_changed, queues_removed;
+
+	struct watch *watches;
+	uint32_t watch_cap, watch_count;
+	struct session *results, **results_tail;
+	bool results_blocked, fetched;
+
+	struct timer compact;
+	uint64_t compact_batches;
+	bool compact_again, more; /* more: the next turn has work without waiting */
+
+	struct shard_counters counters;
+	struct applied applied;
+	struct submit_answer answer;
+	struct msg msg;
+	struct deliver_item items[DELIVER_TASKS_MAX];
+	struct reported_item refused[LIMIT_FRAME_ITEMS];
+	struct result_item result_items[DELIVER_TASKS_MAX];
+	struct span result_pieces[DELIVER_TASKS_MAX];
+};
+
+void shard_time(struct shard *s);
+void shard_note(struct shard *s, enum shard_level level, const char *module, const char *event, const char *format, ...)
+	PRINTF_LIKE(5, 6);
+void *zalloc(size_t size);

@@ -1,0 +1,112 @@
+/* broker/shard_stats.c: every figure of a shard by name, for VERB_STATS and for metrics: one list, so that they agree. */
+#include "shard_impl.h"
+
+struct out {
+	struct shard_stat *at;
+	uint32_t count, max;
+};
+
+static void put(struct out *o, const char *name, double value)
+{
+	if (o->count < o->max)
+		o->at[o->count++] = (struct shard_stat){ name, value };
+}
+
+#define PUT(prefix, from, field) put(o, prefix #field, (double)(from).field)
+
+static void put_shard(struct shard *s, struct out *o)
+{
+	struct shard_counters c;
+	shard_counters_get(s, &c);
+	PUT("", c, conns);
+	PUT("", c, conns_total);
+	PUT("", c, conns_refused_total);
+	PUT("", c, sessions);
+	PUT("", c, sessions_resumed_total);
+	PUT("", c, sessions_lost_total);
+	PUT("", c, frames_in_total);
+	PUT("", c, bytes_in_total);
+	PUT("", c, bytes_out_total);
+	PUT("", c, frames_refused_total);
+	PUT("", c, handshakes_failed_total);
+	PUT("", c, conns_slow_total);
+	PUT("", c, conns_silent_total);
+	PUT("", c, conns_garbage_total);
+	PUT("", c, buffer_bytes);
+	PUT("", c, submits_total);
+	PUT("", c, submits_refused_total);
+	PUT("", c, submits_paused_total);
+	PUT("", c, delivered_total);
+	PUT("", c, deliver_frames_total);
+	PUT("", c, deliver_damaged_total);
+	PUT("", c, reports_total);
+	PUT("", c, results_total);
+	PUT("", c, requests_total);
+	PUT("", c, watches);
+	PUT("", c, consumers);
+	PUT("", c, turns_total);
+	put(o, "epoch", s->epoch);
+}
+
+static void put_tasks(struct shard *s, struct out *o)
+{
+	struct tasks_stats t;
+	tasks_get_stats(s->tasks, &t);
+	PUT("tasks_", t, waiting);
+	PUT("tasks_", t, leased);
+	PUT("tasks_", t, scheduled);
+	PUT("tasks_", t, dead);
+	PUT("tasks_", t, retained);
+	PUT("tasks_", t, producers);
+	PUT("tasks_", t, keys);
+	PUT("tasks_", t, segments);
+	PUT("tasks_", t, submitted_total);
+	PUT("tasks_", t, done_total);
+	PUT("tasks_", t, failed_total);
+	PUT("tasks_", t, duplicates_total);
+	PUT("tasks_", t, stale_total);
+	PUT("tasks_", t, expired_total);
+	PUT("tasks_", t, memory_bytes);
+	put(o, "queues", (double)tasks_queue_count(s->tasks));
+}
+
+static void put_log(struct shard *s, struct out *o)
+{
+	struct log_stats l;
+	log_get_stats(s->log, &l);
+	PUT("log_", l, index);
+	PUT("log_", l, term);
+	put(o, "log_batches_total", (double)l.batches);
+	put(o, "log_records_total", (double)l.records);
+	put(o, "log_bytes_appended_total", (double)l.bytes_appended);
+	put(o, "log_bytes_written_total", (double)l.bytes_written);
+	put(o, "log_syncs_total", (double)l.syncs);
+	put(o, "log_sync_seconds_total", (double)l.sync_ns_total / 1e9);
+	put(o, "log_sync_seconds_max", (double)l.sync_ns_max / 1e9);
+	PUT("log_", l, segments);
+	PUT("log_", l, segment_bytes_on_disk);
+	PUT("log_", l, disk_free_bytes);
+	put(o, "log_checkpoints_total", (double)l.checkpoints);
+	PUT("log_", l, checkpoint_bytes);
+	PUT("log_", l, cache_bytes);
+	put(o, "log_cache_hits_total", (double)l.cache_hits);
+	put(o, "log_cache_misses_total", (double)l.cache_misses);
+	PUT("log_", l, recovered_entries);
+	PUT("log_", l, recovered_ms);
+	put(o, "log_full", log_room(s->log) == LOG_ROOM_OK ? 0 : 1);
+}
+
+uint32_t shard_stats(struct shard *s, struct shard_stat *out, uint32_t max)
+{
+	struct out o = { .at = out, .max = max };
+	put_shard(s, &o);
+	put_tasks(s, &o);
+	put_log(s, &o);
+	if (s->config.process_stats) {
+		double cpu_seconds = 0, resident_bytes = 0;
+		s->config.process_stats(s->config.ctx, &cpu_seconds, &resident_bytes);
+		put(&o, "process_cpu_seconds_total", cpu_seconds);
+		put(&o, "process_resident_bytes", resident_bytes);
+	}
+	return o.count;
+}
