@@ -1,0 +1,18 @@
+/* tools/commands.h: where the commands of main.c's table come from. */
+#pragma once
+
+#include "cli.h"
+
+extern const struct command submit_command;                                              /* submit.c */
+extern const struct command work_command;                                                /* work.c */
+extern const struct command task_ls_command, task_show_command, task_wait_command;       /* task.c */
+extern const struct command task_cancel_command, task_retry_command;
+extern const struct command queue_ls_command, queue_show_command, queue_create_command;  /* queue.c */
+extern const struct command queue_set_command, queue_peek_command, queue_purge_command;
+extern const struct command queue_pause_command, queue_resume_command, queue_rm_command;
+extern const struct command dlq_ls_command, dlq_show_command;                            /* dlq.c */
+extern const struct command dlq_redrive_command, dlq_purge_command;
+extern const struct command worker_ls_command, stats_command, checkpoint_command;        /* stats.c */
+extern const struct command bench_task_command, bench_submit_command, bench_drain_command; /* bench_task.c */
+extern const struct command bench_disk_command;                                          /* bench_disk.c */
+extern const struct command fsck_command;                                                /* fsck.c */

@@ -1,0 +1,238 @@
+/* tools/task.c: `hillock task`: look at single tasks, wait for them, cancel and retry them.
+ *
+ * Also owns how a task looks in every listing (queue peek and dlq use the same row). */
+#include "commands.h"
+
+json_t *cli_task_json(const struct hlk_task_row *row)
+{
+	json_t *object = json_object();
+	cli_set(object, "id", cli_integer(row->task));
+	cli_set(object, "state", json_string(row->state));
+	output_set_bytes(object, "type", row->type, strlen(row->type));
+	output_set_bytes(object, "queue", row->queue, strlen(row->queue));
+	cli_set(object, "priority", json_integer(row->priority));
+	cli_set(object, "submitted_ms", cli_integer(row->submitted_ms));
+	cli_set(object, "ready_ms", cli_integer(row->ready_ms));
+	cli_set(object, "expires_ms", cli_integer(row->expires_ms));
+	cli_set(object, "settled_ms", cli_integer(row->settled_ms));
+	cli_set(object, "acquired", json_integer(row->acquired));
+	cli_set(object, "failed", json_integer(row->failed));
+	cli_set(object, "max_attempts", json_integer(row->max_attempts));
+	cli_set(object, "size", json_integer(row->size));
+	cli_set(object, "code", json_string(hlk_error_name(row->code)));
+	cli_set(object, "app_code", json_integer(row->app_code));
+	if (row->key && row->key[0])
+		output_set_bytes(object, "key", row->key, strlen(row->key));
+	if (row->reason && row->reason[0])
+		output_set_bytes(object, "reason", row->reason, strlen(row->reason));
+	if (row->worker && row->worker[0])
+		output_set_bytes(object, "worker", row->worker, strlen(row->worker));
+	if (row->result_size > 0 || strcmp(row->state, "done") == 0)
+		output_set_bytes(object, "result", row->result, row->result_size);
+	if (row->payload_size > 0)
+		output_set_bytes(object, "payload", row->payload, row->payload_size);
+	return object;
+}
+
+const struct column cli_task_columns[] = {
+	{ "id", "ID", COLUMN_NUMBER },		{ "state", "STATE", COLUMN_STATE },
+	{ "type", "TYPE", COLUMN_TEXT },	{ "queue", "QUEUE", COLUMN_TEXT },
+	{ "priority", "PRIO", COLUMN_NUMBER },	{ "failed", "FAILED", COLUMN_NUMBER },
+	{ "size", "SIZE", COLUMN_NUMBER },	{ "submitted_ms", "SUBMITTED", COLUMN_TIME },
+	{ "reason", "REASON", COLUMN_TEXT },
+};
+const uint32_t cli_task_column_count = COUNT_OF(cli_task_columns);
+
+const struct column cli_task_fields[] = {
+	{ "id", "id", COLUMN_NUMBER },
+	{ "state", "state", COLUMN_STATE },
+	{ "type", "type", COLUMN_TEXT },
+	{ "queue", "queue", COLUMN_TEXT },
+	{ "key", "key", COLUMN_TEXT },
+	{ "priority", "priority", COLUMN_NUMBER },
+	{ "submitted_ms", "submitted", COLUMN_TIME },
+	{ "ready_ms", "ready", COLUMN_TIME },
+	{ "expires_ms", "expires", COLUMN_TIME },
+	{ "settled_ms", "settled", COLUMN_TIME },
+	{ "acquired", "handed out", COLUMN_NUMBER },
+	{ "failed", "failed attempts", COLUMN_NUMBER },
+	{ "max_attempts", "max attempts", COLUMN_NUMBER },
+	{ "worker", "worker", COLUMN_TEXT },
+	{ "code", "code", COLUMN_TEXT },
+	{ "app_code", "app code", COLUMN_NUMBER },
+	{ "reason", "reason", COLUMN_TEXT },
+	{ "size", "payload bytes", COLUMN_NUMBER },
+	{ "payload", "payload", COLUMN_TEXT },
+	{ "result", "result", COLUMN_TEXT },
+};
+const uint32_t cli_task_field_count = COUNT_OF(cli_task_fields);
+
+void cli_task_row(const struct hlk_task_row *row, void *ctx)
+{
+	struct cli *cli = ctx;
+	output_row(&cli->out, cli_task_json(row));
+}
+
+static void task_one(const struct hlk_task_row *row, void *ctx)
+{
+	struct cli *cli = ctx;
+	output_one(&cli->out, cli_task_fields, cli_task_field_count, cli_task_json(row));
+}
+
+static const struct option ls_options[] = {
+	{ "queue", OPTION_TEXT, 'q', "QUEUE", "", 0, 0, "only tasks of this queue" },
+	{ "state", OPTION_CHOICE, 0, "scheduled|ready|leased|started|done|failed|cancelled|expired|lost|dead", NULL, 0, 0,
+	  "only tasks in this state" },
+	{ "limit", OPTION_COUNT, 'n', "N", "100", 1, 0, "how many at most" },
+	{ "all", OPTION_FLAG, 0, NULL, NULL, 0, 0, "every one, page by page" },
+	{ 0 },
+};
+
+static int task_ls(struct cli *cli)
+{
+	const char *queue = args_text(&cli->args, "queue"), *state = args_text(&cli->args, "state");
+	uint64_t limit = args_number(&cli->args, "all") ? UINT64_MAX : args_number(&cli->args, "limit"), cursor = 0;
+	int code = cli_connect(cli);
+	if (code != CLI_OK)
+		return code;
+	output_begin(&cli->out, cli_task_columns, cli_task_column_count);
+	do {
+		uint32_t page = (uint32_t)MIN_OF(limit, 500);
+		code = hlk_task_list(cli->client, queue, state ? state : "", page, &cursor, cli_task_row, cli);
+		limit -= page;
+	} while (code == HLK_OK && cursor != 0 && limit > 0);
+	if (code != HLK_OK)
+		return cli_failed(cli, code, "task ls");
+	output_end(&cli->out);
+	return CLI_OK;
+}
+
+const struct command task_ls_command = {
+	"task", "ls", "", 0, 0, "lists tasks that are waiting, in work, or kept with their result", NULL,
+	"hillock task ls --queue mail --state ready\twhat waits in one queue\n"
+	"hillock task ls --state started -o jsonl\twhat is in work now, one JSON object per line",
+	ls_options, task_ls,
+};
+
+static int task_show(struct cli *cli)
+{
+	uint64_t task;
+	int code = cli_task_id(cli, 0, &task);
+	if (code == CLI_OK)
+		code = cli_connect(cli);
+	if (code != CLI_OK)
+		return code;
+	code = hlk_task_show(cli->client, task, task_one, cli);
+	return code == HLK_OK ? CLI_OK : cli_failed(cli, code, "task %llu", (unsigned long long)task);
+}
+
+const struct command task_show_command = {
+	"task", "show", "ID", 1, 1, "shows everything the broker knows about one task", NULL,
+	"hillock task show 4711\tstate, attempts, worker, payload and result\n"
+	"hillock task show 4711 -o json | jq -r .state\tonly its state, for a script",
+	NULL, task_show,
+};
+
+static const struct column result_fields[] = {
+	{ "id", "id", COLUMN_NUMBER },	     { "state", "state", COLUMN_STATE },
+	{ "code", "code", COLUMN_TEXT },     { "app_code", "app code", COLUMN_NUMBER },
+	{ "failed", "failed attempts", COLUMN_NUMBER }, { "result", "result", COLUMN_TEXT },
+	{ "error", "error", COLUMN_TEXT },
+};
+
+void result_set(json_t *object, const struct hlk_result *result)
+{
+	cli_set(object, "id", cli_integer(result->task));
+	cli_set(object, "state", json_string(result->state && result->state[0] ? result->state : "unknown"));
+	cli_set(object, "code", json_string(hlk_error_name(result->code)));
+	cli_set(object, "app_code", json_integer(result->app_code));
+	cli_set(object, "failed", json_integer(result->failed));
+	output_set_bytes(object, result->code == HLK_OK ? "result" : "error", result->data, result->size);
+}
+
+static int task_wait(struct cli *cli)
+{
+	uint64_t task;
+	struct hlk_result result;
+	int code = cli_task_id(cli, 0, &task);
+	if (code == CLI_OK)
+		code = cli_connect(cli);
+	if (code != CLI_OK)
+		return code;
+	int deadline = args_given(&cli->args, "timeout") ? cli->timeout_ms : HLK_FOREVER;
+	code = hlk_await_wait(cli->client, task, deadline, &result);
+	if (code != HLK_OK)
+		return cli_failed(cli, code, "task %llu", (unsigned long long)task);
+	json_t *object = json_object();
+	result_set(object, &result);
+	output_one(&cli->out, result_fields, COUNT_OF(result_fields), object);
+	return result.code == HLK_OK ? CLI_OK : CLI_PARTIAL;
+}
+
+const struct command task_wait_command = {
+	"task", "wait", "ID", 1, 1, "waits until a task is final and prints its outcome",
+	"Any process may wait for any task, also one that ended long ago, as long as its result is kept.\n"
+	"Without --timeout it waits for ever. Exit code 3: the task ended, but not as done.",
+	"hillock task wait 4711 --timeout 1m\tat most a minute (exit code 4 when that passes)",
+	NULL, task_wait,
+};
+
+static const struct option cancel_options[] = {
+	{ "reason", OPTION_TEXT, 0, "TEXT", "cancelled by hand", 0, 0, "kept with the task" },
+	{ 0 },
+};
+
+/* Does one verb for every id on the command line; says which ones failed and goes on. */
+static int each_task(struct cli *cli, bool cancel)
+{
+	uint32_t done = 0, count = cli->args.plain_count;
+	uint64_t task;
+	int code = CLI_OK, failed = CLI_OK;
+	for (uint32_t i = 0; i < count && code == CLI_OK; i++)
+		code = cli_task_id(cli, i, &task);
+	if (code == CLI_OK)
+		code = cli_connect(cli);
+	if (code != CLI_OK)
+		return code;
+	for (uint32_t i = 0; i < count; i++) {
+		if (cli_task_id(cli, i, &task) != CLI_OK)
+			return CLI_USAGE;
+		code = cancel ? hlk_task_cancel(cli->client, task, args_text(&cli->args, "reason"))
+			      : hlk_task_retry(cli->client, task);
+		if (code == HLK_OK)
+			done++;
+		else
+			failed = cli_failed(cli, code, "%s of task %llu", cancel ? "cancel" : "retry",
+					    (unsigned long long)task);
+	}
+	json_t *object = json_object();
+	cli_set(object, cancel ? "cancelled" : "retried", json_integer(done));
+	cli_set(object, "refused", json_integer(count - done));
+	static const struct column fields[] = { { "cancelled", "cancelled", COLUMN_NUMBER },
+						{ "retried", "retried", COLUMN_NUMBER },
+						{ "refused", "refused", COLUMN_NUMBER } };
+	output_one(&cli->out, fields, COUNT_OF(fields), object);
+	return done == count ? CLI_OK : done > 0 ? CLI_PARTIAL : failed;
+}
+
+static int task_cancel(struct cli *cli)
+{
+	return each_task(cli, true);
+}
+
+static int task_retry(struct cli *cli)
+{
+	return each_task(cli, false);
+}
+
+const struct command task_cancel_command = {
+	"task", "cancel", "ID...", 1, ARGS_PLAIN, "cancels tasks; one in work is withdrawn from its worker", NULL,
+	"hillock task cancel 4711 4712\ttwo tasks; exit code 3 when only one could be cancelled\n"
+	"hillock task ls -q mail --state ready -o jsonl | jq .id | xargs hillock task cancel\teverything that waits",
+	cancel_options, task_cancel,
+};
+
+const struct command task_retry_command = {
+	"task", "retry", "ID...", 1, ARGS_PLAIN, "puts failed or dead tasks back into their queue", NULL,
+	"hillock task retry 4711\tone more try, with its attempts counted anew", NULL, task_retry,
+};
