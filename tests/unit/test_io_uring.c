@@ -1,340 +1,12 @@
-/* tests/unit/test_io_uring.c: the real door to the world, against the real kernel: files in a temporary directory,
+/* tests/unit/test_io_uring.c: the real door to the world, against the real kernel: waiting,
  * connections over loopback and unix sockets with plain blocking sockets in threads on the other side.
  * Exit 77 (skipped) where io_uring is not available. */
-#include "../../storage/io.h"
-#include "../../wire/limits.h"
-
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <netinet/in.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-enum { CONNS = 1200, SECOND = 1000000000 };
-
-struct echo_conn {
-	struct io_conn id;
-	struct server *server;
-	struct buf out;         /* received, to be sent back */
-	struct buf flying;      /* in the current send */
-	bool sending, used;
-	size_t received;
-};
-
-struct server {
-	struct io *io;
-	char dir[64];
-	uint16_t port;
-	bool silent;            /* do not echo */
-	bool refuse;            /* accepted answers NULL */
-	unsigned accepted, closed, sent;
-	int last_closed, last_sent;
-	bool last_local;
-	char last_peer[96];
-	size_t received;
-	struct echo_conn *last;
-	struct echo_conn *conns;
-};
-
-static void flush(struct echo_conn *c)
-{
-	if (c->sending || c->out.len == 0)
-		return;
-	struct buf empty = c->flying;
-	c->flying = c->out;
-	c->out = empty;
-	c->out.len = 0;
-	c->sending = true;
-	c->server->io->v->send(c->server->io, c->id, buf_span(&c->flying));
-}
-
-static void *on_accepted(void *owner, struct io_conn id, const char *peer, bool local)
-{
-	struct server *s = owner;
-	s->accepted++;
-	s->last_local = local;
-	(void)snprintf(s->last_peer, sizeof s->last_peer, "%s", peer);
-	if (s->refuse)
-		return NULL;
-	struct echo_conn *c = NULL;
-	for (unsigned i = 0; i < CONNS && !c; i++)
-		c = s->conns[i].used ? NULL : &s->conns[i];
-	assert_non_null(c);
-	*c = (struct echo_conn){ .id = id, .server = s, .used = true, .out = c->out, .flying = c->flying };
-	c->out.len = c->flying.len = 0;
-	s->last = c;
-	return c;
-}
-
-static void on_received(void *owner, void *ctx, struct span bytes)
-{
-	struct server *s = owner;
-	struct echo_conn *c = ctx;
-	assert_true(c->used && bytes.len > 0);
-	s->received += bytes.len;
-	c->received += bytes.len;
-	if (s->silent)
-		return;
-	buf_append(&c->out, bytes.data, bytes.len);
-	flush(c);
-}
-
-static void on_sent(void *owner, void *ctx, int res)
-{
-	struct server *s = owner;
-	struct echo_conn *c = ctx;
-	assert_true(c->used && c->sending);
-	c->sending = false;
-	c->flying.len = 0;
-	s->sent++;
-	s->last_sent = res;
-	if (res == 0)
-		flush(c);
-}
-
-static void on_closed(void *owner, void *ctx, int res)
-{
-	struct server *s = owner;
-	struct echo_conn *c = ctx;
-	assert_true(c->used && !c->sending);
-	c->used = false;
-	s->closed++;
-	s->last_closed = res;
-}
-
-static const struct io_net_events events = { on_accepted, on_received, on_sent, on_closed };
-
-static struct server *server_open(const char *base, uint32_t conns_max, uint32_t spin_us)
-{
-	struct server *s = calloc(1, sizeof *s);
-	assert_non_null(s);
-	s->conns = calloc(CONNS, sizeof *s->conns);
-	assert_non_null(s->conns);
-	(void)snprintf(s->dir, sizeof s->dir, "%s/hillock-io-XXXXXX", base);
-	assert_non_null(mkdtemp(s->dir));
-	char text[256];
-	struct io_uring_config config = { .dir = s->dir, .conns_max = conns_max, .recv_buffers = 64,
-					  .recv_buffer_bytes = 4096, .spin_us = spin_us };
-	assert_int_equal(io_uring_open(&config, &s->io, text), 0);
-	s->io->net = &events;
-	s->io->net_owner = s;
-	return s;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
-static void server_free(struct server *s)
-{
-	s->io->v->free(s->io);
-	(void)nftw(s->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-	for (unsigned i = 0; i < CONNS; i++) {
-		buf_free(&s->conns[i].out);
-		buf_free(&s->conns[i].flying);
-	}
-	free(s->conns);
-	free(s);
-}
-
-static void turn(struct server *s) { (void)io_reap(s->io, io_now_ns(s->io) + SECOND / 10); }
-
-/* Turns until the condition holds; gives up after 20 s, which no healthy run comes near. */
-#define UNTIL(s, cond)                                                                    \
-	do {                                                                              \
-		uint64_t give_up_ = io_now_ns((s)->io) + 20ull * SECOND;                  \
-		while (!(cond) && io_now_ns((s)->io) < give_up_)                          \
-			turn(s);                                                          \
-		assert_true(cond);                                                        \
-	} while (0)
-
-static int setup_tmp(void **state)
-{
-	*state = server_open("/tmp", CONNS, 0);
-	return 0;
-}
-
-static int setup_shm(void **state)
-{
-	*state = server_open("/dev/shm", CONNS, 50);
-	return 0;
-}
+#include "io_uring_world.h"
 
 static int setup_small(void **state)
 {
 	*state = server_open("/tmp", 2, 50);
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	server_free(*state);
-	return 0;
-}
-
-/* ---- files ---- */
-
-static void test_a_written_block_reads_back(void **state)
-{
-	struct server *s = *state;
-	struct io *io = s->io;
-	int file = io->v->open(io, "segment", IO_CREATE | IO_DIRECT | IO_DSYNC);
-	assert_true(file >= 0);
-	assert_int_equal(io->v->allocate(io, file, 16 * DISK_BLOCK), 0);
-	assert_int_equal(io->v->size(io, file), 16 * DISK_BLOCK);
-	uint8_t *block = aligned_alloc(DISK_BLOCK, DISK_BLOCK);
-	assert_non_null(block);
-	memset(block, 'x', DISK_BLOCK);
-	assert_int_equal(io_do(io, IO_READ, file, block, DISK_BLOCK, 0), DISK_BLOCK);
-	assert_int_equal(block[0] | block[DISK_BLOCK - 1], 0); /* allocated bytes read as zeros */
-	memset(block, 'y', DISK_BLOCK);
-	assert_int_equal(io_do(io, IO_WRITE, file, block, DISK_BLOCK, 3 * DISK_BLOCK), DISK_BLOCK);
-	assert_int_equal(io_do(io, IO_SYNC, file, NULL, 0, 0), 0);
-	memset(block, 0, DISK_BLOCK);
-	assert_int_equal(io_do(io, IO_READ, file, block, DISK_BLOCK, 3 * DISK_BLOCK), DISK_BLOCK);
-	assert_int_equal(block[DISK_BLOCK - 1], 'y');
-	assert_int_equal(io->v->truncate(io, file, 4 * DISK_BLOCK), 0);
-	assert_int_equal(io_do(io, IO_READ, file, block, DISK_BLOCK, 4 * DISK_BLOCK), 0);
-	io->v->close(io, file);
-	assert_int_equal(io->v->open(io, "segment", IO_CREATE), -EEXIST);
-	assert_int_equal(io->v->open(io, "none", 0), -ENOENT);
-	free(block);
-}
-
-static void test_a_read_over_the_end_is_short(void **state)
-{
-	struct io *io = ((struct server *)*state)->io;
-	assert_int_equal(io_replace_file(io, "small", span_str("twelve bytes")), 0);
-	int file = io->v->open(io, "small", IO_READONLY);
-	assert_true(file >= 0);
-	char out[64];
-	assert_int_equal(io_do(io, IO_READ, file, out, sizeof out, 7), 5);
-	assert_memory_equal(out, "bytes", 5);
-	assert_int_equal(io_do(io, IO_WRITE, file, out, 5, 0), -EBADF);
-	io->v->close(io, file);
-}
-
-static void test_replace_is_read_back_and_leaves_no_temporary(void **state)
-{
-	struct io *io = ((struct server *)*state)->io;
-	struct buf got = { 0 };
-	assert_int_equal(io_read_file(io, "identity", 100, &got), -ENOENT);
-	assert_int_equal(io_replace_file(io, "identity", span_str("first")), 0);
-	assert_int_equal(io_replace_file(io, "identity", span_str("second, longer")), 0);
-	assert_int_equal(io_read_file(io, "identity", 100, &got), 0);
-	assert_true(span_eq(buf_span(&got), span_str("second, longer")));
-	assert_int_equal(io_read_file(io, "identity", 5, &got), -EFBIG);
-	assert_int_equal(io->v->unlink(io, "identity.tmp"), -ENOENT);
-	assert_int_equal(io_replace_file(io, "empty", span_of(NULL, 0)), 0);
-	got.len = 0;
-	assert_int_equal(io_read_file(io, "empty", 5, &got), 0);
-	assert_int_equal(got.len, 0);
-	buf_free(&got);
-}
-
-static void collect(void *ctx, const char *name)
-{
-	struct buf *names = ctx;
-	buf_append(names, name, strlen(name));
-	buf_append(names, ";", 1);
-}
-
-static void test_names_can_be_listed_renamed_and_removed(void **state)
-{
-	struct io *io = ((struct server *)*state)->io;
-	assert_int_equal(io_replace_file(io, "a", span_str("1")), 0);
-	assert_int_equal(io->v->rename(io, "a", "b"), 0);
-	assert_int_equal(io->v->rename(io, "a", "b"), -ENOENT);
-	assert_int_equal(io->v->sync_dir(io), 0);
-	struct buf names = { 0 };
-	assert_int_equal(io->v->list(io, collect, &names), 0);
-	assert_true(span_eq(buf_span(&names), span_str("b;")));
-	assert_int_equal(io->v->unlink(io, "b"), 0);
-	names.len = 0;
-	assert_int_equal(io->v->list(io, collect, &names), 0);
-	assert_int_equal(names.len, 0);
-	assert_true(io->v->free_bytes(io) > 0);
-	buf_free(&names);
-}
-
-static void test_a_locked_directory_is_locked_for_the_second(void **state)
-{
-	struct server *s = *state;
-	assert_int_equal(s->io->v->lock(s->io, "lock"), 0);
-	struct io *other = NULL;
-	char text[256];
-	struct io_uring_config config = { .dir = s->dir, .conns_max = 1, .recv_buffers = 2,
-					  .recv_buffer_bytes = 512 };
-	assert_int_equal(io_uring_open(&config, &other, text), 0);
-	assert_int_equal(other->v->lock(other, "lock"), -EWOULDBLOCK);
-	s->io->v->free(s->io);
-	assert_int_equal(other->v->lock(other, "lock"), 0);
-	s->io = other; /* the teardown frees it */
-}
-
-static void test_a_missing_directory_is_named(void **state)
-{
-	(void)state;
-	struct io *io = NULL;
-	char text[256];
-	struct io_uring_config config = { .dir = "/nowhere/at/all", .conns_max = 1, .recv_buffers = 2,
-					  .recv_buffer_bytes = 512 };
-	assert_int_equal(io_uring_open(&config, &io, text), -ENOENT);
-	assert_non_null(strstr(text, "/nowhere/at/all"));
-	config.dir = "/tmp";
-	config.recv_buffers = 3; /* not a power of two */
-	assert_int_equal(io_uring_open(&config, &io, text), -EINVAL);
-	assert_non_null(strstr(text, "receive buffers"));
-}
-
-struct many {
-	struct io_op op;
-	unsigned *left;
-	char data[100];
-};
-
-static void many_done(struct io_op *op, int64_t res)
-{
-	struct many *m = op->ctx;
-	assert_int_equal(res, sizeof m->data);
-	(*m->left)--;
-}
-
-static void test_more_operations_than_the_ring_holds_all_complete_once(void **state)
-{
-	struct server *s = *state;
-	struct io *io = s->io;
-	enum { COUNT = 5000 };
-	struct many *all = calloc(COUNT, sizeof *all);
-	assert_non_null(all);
-	int file = io->v->open(io, "many", IO_CREATE);
-	unsigned left = COUNT;
-	for (unsigned i = 0; i < COUNT; i++) {
-		memset(all[i].data, (int)i, sizeof all[i].data);
-		all[i].left = &left;
-		all[i].op = (struct io_op){ .kind = IO_WRITE, .file = file, .data = all[i].data, .len = 100,
-					    .offset = i * 100ull, .done = many_done, .ctx = &all[i] };
-		io_submit(io, &all[i].op);
-		assert_int_equal(left, COUNT); /* never from inside submit */
-	}
-	UNTIL(s, left == 0);
-	assert_int_equal(io->v->size(io, file), COUNT * 100);
-	io->v->close(io, file);
-	free(all);
 }
 
 /* ---- connections ---- */
@@ -682,6 +354,8 @@ static void test_running_out_of_descriptors_turns_callers_away_and_recovers(void
 	UNTIL(s, s->closed == 2);
 }
 
+#define SMALL(test) cmocka_unit_test_setup_teardown(test, setup_small, teardown)
+
 /* ---- waiting ---- */
 
 static struct io *signal_io;
@@ -774,33 +448,16 @@ static void test_time_and_randomness_look_right(void **state)
 
 int main(void)
 {
-	struct io *io = NULL;
-	char text[256];
-	struct io_uring_config config = { .dir = "/tmp", .conns_max = 1, .recv_buffers = 2, .recv_buffer_bytes = 512 };
-	int err = io_uring_open(&config, &io, text);
-	if (err) {
-		(void)fprintf(stderr, "skipped: %s\n", text);
+	if (!available())
 		return 77;
-	}
-	io->v->free(io);
 	struct rlimit files;
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = MIN_OF(files.rlim_max, (rlim_t)4096);
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
-#define DISK(test) cmocka_unit_test_setup_teardown(test, setup_tmp, teardown)
-#define MEMORY(test) { #test " (tmpfs)", test, setup_shm, teardown, NULL }
-#define SMALL(test) cmocka_unit_test_setup_teardown(test, setup_small, teardown)
 	const struct CMUnitTest tests[] = {
-		DISK(test_a_written_block_reads_back), MEMORY(test_a_written_block_reads_back),
-		DISK(test_a_read_over_the_end_is_short),
-		DISK(test_replace_is_read_back_and_leaves_no_temporary),
-		MEMORY(test_replace_is_read_back_and_leaves_no_temporary),
-		DISK(test_names_can_be_listed_renamed_and_removed),
-		DISK(test_a_locked_directory_is_locked_for_the_second),
-		cmocka_unit_test(test_a_missing_directory_is_named),
-		DISK(test_more_operations_than_the_ring_holds_all_complete_once),
-		DISK(test_tcp_bytes_come_back), MEMORY(test_tcp_bytes_come_back),
+		DISK(test_tcp_bytes_come_back),
+		MEMORY(test_tcp_bytes_come_back),
 		DISK(test_unix_bytes_come_back_and_the_path_goes_away_at_the_stop),
 		DISK(test_bad_urls_are_refused),
 		DISK(test_half_close_ends_with_an_orderly_close),
