@@ -160,6 +160,9 @@ static void apply(struct recovery *r, const struct batch_head *head, struct span
 	log->hash = head->hash;
 	log->time_ms = MAX_OF(log->time_ms, head->time_ms);
 	log->since_checkpoint += batch_disk_bytes(head->body_len);
+	r->batches++;
+	r->records += head->records;
+	r->bytes += batch_disk_bytes(head->body_len);
 	log->unmarked = head->type != BATCH_MARK;
 	r->expect.prev = head->hash;
 	r->expect.index = head->index;
@@ -178,11 +181,10 @@ static bool change_is_sane(const struct batch_head *head, struct span body)
 		return true;
 	if (head->records != 1 || !batch_next_record(head, body, &pos, &record))
 		return false;
-	struct raft_buffer buffer = { (void *)(uintptr_t)record.body.data, record.body.len };
-	raft_configuration_init(&members);
-	bool sane = raft_configuration_decode(&buffer, &members) == 0;
+	if (raft_node_decode_members(record.body, &members) != 0)
+		return false;
 	raft_configuration_close(&members);
-	return sane;
+	return true;
 }
 
 /* ---- one segment ---- */
@@ -241,6 +243,9 @@ static enum err seal_replayed(struct recovery *r, struct found *f)
 	struct buf now = { NULL, 0, 0 }, before = { NULL, 0, 0 };
 	char name[SEGMENT_NAME_MAX];
 
+	log->applied_segment = f->number + 1;
+	if (r->readonly)
+		return ERR_OK;
 	segment_name(name, f->number, "idx");
 	index_begin(&now);
 	log->config.seal(log->config.ctx, f->number, &now);
@@ -251,7 +256,6 @@ static enum err seal_replayed(struct recovery *r, struct found *f)
 	f->idx = true;
 	buf_free(&now);
 	buf_free(&before);
-	log->applied_segment = f->number + 1;
 	if (res == 0)
 		return ERR_OK;
 	(void)snprintf(r->text, 256, "cannot write \"%s\": %s", name, strerror(-res));
@@ -383,8 +387,9 @@ static enum err damaged(struct recovery *r, const struct rest *rest, const char 
 		       r->expect.segment, (unsigned long long)r->expect.offset, proof, (unsigned long long)r->expect.index);
 	if (!r->log->config.accept_loss)
 		return ERR_DAMAGED;
-	log_note(r->log, "loss accepted: %s", r->text);
+	log_note(r->log, "%s%s", r->readonly ? "" : "loss accepted: ", r->text);
 	r->lost = true;
+	r->damages++;
 	return rest->can_resync ? ERR_AGAIN : ERR_OK;
 }
 
@@ -413,15 +418,18 @@ static enum err judge(struct recovery *r)
 				       "restore it from a backup", f->number, f->number + 1);
 			if (!log->config.accept_loss)
 				return ERR_DAMAGED;
-			log_note(log, "loss accepted: %s", r->text);
+			log_note(log, "%s%s", r->readonly ? "" : "loss accepted: ", r->text);
 			r->lost = true;
+			r->missing++;
 		}
 		if (f->number == r->expect.segment || !f->log)
 			continue;
 		res = window_open(&r->window, r->io, f->number);
 		if (res < 0)
 			return cannot_read(r, f->number, 0, res);
+		later.blank_from = 0;
 		e = look_at_rest(r, f->number, 0, end_addr, &later);
+		r->torn_later += later.blank_from;
 	}
 	if (e != ERR_OK)
 		return e;

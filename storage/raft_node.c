@@ -132,14 +132,38 @@ static void *token_new(void)
 
 /* ---- configurations ---- */
 
-static int decode_configuration(struct span bytes, struct raft_configuration *out)
+/* raft_configuration_decode trusts its input: it checks neither the length nor the count. */
+static bool configuration_is_sane(struct span bytes)
+{
+	struct reader r = { .rest = bytes };
+	uint8_t format = read_u8(&r);
+	uint64_t count = read_u64(&r);
+
+	if (r.failed || format != 1 || count > 1024)
+		return false;
+	for (uint64_t i = 0; i < count; i++) {
+		if (read_u64(&r) == 0 || r.failed)
+			return false;
+		const uint8_t *end = r.rest.len > 0 ? memchr(r.rest.data, 0, r.rest.len) : NULL;
+		if (!end)
+			return false;
+		(void)read_bytes(&r, (size_t)(end - r.rest.data) + 1);
+		if (read_u8(&r) > RAFT_SPARE || r.failed)
+			return false;
+	}
+	return true;
+}
+
+int raft_node_decode_members(struct span bytes, struct raft_configuration *out)
 {
 	struct raft_buffer buffer = { (void *)(uintptr_t)bytes.data, bytes.len };
 
 	raft_configuration_init(out);
+	if (!configuration_is_sane(bytes))
+		return RAFT_MALFORMED;
 	int res = raft_configuration_decode(&buffer, out);
 	if (res != 0)
-		raft_configuration_close(out);
+		raft_configuration_init(out); /* closed by the library */
 	return res;
 }
 
@@ -185,10 +209,10 @@ static int latest_configuration(const struct raft_node_start *start, struct raft
 	for (unsigned i = start->count; i > 0; i--) {
 		const struct raft_entry *entry = &start->entries[i - 1];
 		if (entry->type == RAFT_CHANGE)
-			return decode_configuration(span_of(entry->buf.base, entry->buf.len), out);
+			return raft_node_decode_members(span_of(entry->buf.base, entry->buf.len), out);
 	}
 	raft_configuration_init(out);
-	return start->snapshot_index != 0 ? decode_configuration(start->configuration, out) : 0;
+	return start->snapshot_index != 0 ? raft_node_decode_members(start->configuration, out) : 0;
 }
 
 int raft_node_start(struct raft_node *node, uint64_t now_ms, const struct raft_node_start *start)
@@ -226,7 +250,7 @@ int raft_node_start(struct raft_node *node, uint64_t now_ms, const struct raft_n
 	}
 	raft_configuration_close(&latest);
 	if (start->snapshot_index != 0) {
-		res = decode_configuration(start->configuration, &metadata.configuration);
+		res = raft_node_decode_members(start->configuration, &metadata.configuration);
 		if (res != 0)
 			return res;
 	}
@@ -278,7 +302,7 @@ int raft_node_configured(struct raft_node *node, uint64_t now_ms, uint64_t index
 	struct raft_event event = { .type = RAFT_CONFIGURATION, .configuration = { .index = index } };
 	struct raft_update update;
 
-	int res = decode_configuration(configuration, &event.configuration.conf);
+	int res = raft_node_decode_members(configuration, &event.configuration.conf);
 	return res != 0 ? res : step(node, now_ms, &event, &update);
 }
 
@@ -293,7 +317,7 @@ int raft_node_snapshot(struct raft_node *node, uint64_t now_ms, uint64_t index, 
 
 	if (index <= node->raft.trail.snapshot.index)
 		return 0; /* an installed one is newer */
-	int res = decode_configuration(configuration, &event.snapshot.metadata.configuration);
+	int res = raft_node_decode_members(configuration, &event.snapshot.metadata.configuration);
 	return res != 0 ? res : step(node, now_ms, &event, &update);
 }
 
@@ -338,7 +362,7 @@ static bool append_is_sane(const struct raft_append_entries *m)
 			return false;
 		struct raft_configuration configuration;
 		if (entry->type == RAFT_CHANGE) {
-			if (decode_configuration(span_of(entry->buf.base, entry->buf.len), &configuration) != 0)
+			if (raft_node_decode_members(span_of(entry->buf.base, entry->buf.len), &configuration) != 0)
 				return false;
 			raft_configuration_close(&configuration);
 		}
@@ -471,6 +495,9 @@ static int receive_install(struct raft_node *node, uint64_t now_ms, struct raft_
 		update.snapshot.chunk = message->install_snapshot.data;
 	if (res == 0)
 		dispatch(node, &update);
+	/* The library frees the configuration only where it answers at once. */
+	if (res == 0 && ((update.flags & RAFT_UPDATE_SNAPSHOT) || update.messages.n == 0))
+		raft_configuration_close(&copy.install_snapshot.conf);
 	return res;
 }
 

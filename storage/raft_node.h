@@ -89,5 +89,7 @@ bool raft_node_must_restart(const struct raft_node *node);
 bool raft_node_leads(const struct raft_node *node);
 uint64_t raft_node_term(const struct raft_node *node);
 uint64_t raft_node_commit(const struct raft_node *node);
+/* Decodes a configuration from bytes that nobody vouches for; raft_configuration_close it. RAFT_MALFORMED. */
+int raft_node_decode_members(struct span bytes, struct raft_configuration *out) MUST_CHECK;
 /* For tests and for the transport. */
 struct raft *raft_node_raft(struct raft_node *node);

@@ -45,6 +45,9 @@ struct recovery {
 	struct vote vote;
 	uint32_t first_replayed;     /* segments from this number on were replayed */
 	bool lost;                   /* accept_loss had to be used */
+	bool readonly;               /* fsck: nothing is written */
+	uint64_t batches, records, bytes, damages, missing;
+	uint64_t torn_later;         /* bytes of a torn write in the segment behind the last one */
 
 	struct window window;
 	struct batch_expect expect;  /* what comes next */
