@@ -1,0 +1,476 @@
+/* tests/unit/test_log.c: a log in a world without faults: append, flush, apply, fetch, rotate, seal, checkpoint, delete, reopen. */
+#include "log_model.h"
+
+#include "../../storage/log_internal.h"
+#include "../sim/io_sim.h"
+
+struct world {
+	struct sim *sim;
+	struct model m;
+};
+
+static int set_up(void **state)
+{
+	struct world *w = calloc(1, sizeof *w);
+
+	assert_non_null(w);
+	w->sim = sim_new(11);
+	model_init(&w->m, sim_node_io(w->sim, 0));
+	*state = w;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct world *w = *state;
+
+	model_close(&w->m);
+	w->m.config.io->v->free(w->m.config.io);
+	model_free(&w->m);
+	sim_free(w->sim);
+	free(w);
+	return 0;
+}
+
+static void open_log(struct world *w)
+{
+	enum err e = model_open(&w->m);
+
+	if (e != ERR_OK)
+		print_error("%s: %s\n", err_name(e), w->m.text);
+	assert_int_equal(e, ERR_OK);
+}
+
+/* A clean stop and a new process. */
+static void reopen(struct world *w)
+{
+	model_close(&w->m);
+	w->m.config.io->v->free(w->m.config.io);
+	w->m.config.io = sim_restart(w->sim, 0);
+	open_log(w);
+}
+
+static void put_all(struct world *w, uint64_t count, uint32_t size)
+{
+	for (uint64_t i = 0; i < count;) {
+		if (model_put(&w->m, size))
+			i++;
+		else
+			model_turn(&w->m, 1000000);
+	}
+	model_settle_down(&w->m);
+}
+
+static void settle_range(struct world *w, uint64_t from, uint64_t to)
+{
+	while (from < to) {
+		if (model_settle(&w->m, from))
+			from++;
+		else
+			model_turn(&w->m, 1000000);
+	}
+	model_settle_down(&w->m);
+}
+
+static void check_items(struct world *w, uint64_t from, uint64_t to)
+{
+	for (uint64_t i = from; i < to; i++)
+		assert_true(model_item_right(&w->m, i));
+}
+
+static void test_a_record_is_applied_only_after_its_write_has_come_back(void **state)
+{
+	struct world *w = *state;
+
+	open_log(w);
+	assert_true(model_put(&w->m, 100));
+	assert_true(log_busy(w->m.log));
+	log_flush(w->m.log, 1000);
+	log_drive(w->m.log);
+	assert_int_equal(w->m.count, 0);
+	model_settle_down(&w->m);
+	assert_int_equal(w->m.count, 1);
+	check_items(w, 0, 1);
+}
+
+static void test_records_of_one_turn_are_one_batch_and_one_write(void **state)
+{
+	struct world *w = *state;
+	struct log_stats before, after;
+
+	open_log(w);
+	log_get_stats(w->m.log, &before);
+	uint64_t writes = sim_calls_of(w->sim, SIM_WRITE);
+	put_all(w, 100, 64);
+	log_get_stats(w->m.log, &after);
+	assert_int_equal(after.batches, before.batches + 1);
+	assert_int_equal(after.records, before.records + 100);
+	assert_int_equal(sim_calls_of(w->sim, SIM_WRITE), writes + 1);
+	assert_int_equal(after.index, before.index + 1);
+}
+
+static void test_the_next_batch_fills_while_one_is_in_flight(void **state)
+{
+	struct world *w = *state;
+
+	open_log(w);
+	assert_true(model_put(&w->m, 64));
+	log_flush(w->m.log, 1000);
+	assert_true(model_put(&w->m, 64));
+	uint64_t writes = sim_calls_of(w->sim, SIM_WRITE);
+	log_flush(w->m.log, 1000);
+	assert_int_equal(sim_calls_of(w->sim, SIM_WRITE), writes);
+	model_settle_down(&w->m);
+	assert_int_equal(w->m.count, 2);
+}
+
+static void test_a_record_above_the_batch_size_is_refused_and_one_of_that_size_fits(void **state)
+{
+	struct world *w = *state;
+	uint64_t addr;
+
+	open_log(w);
+	uint32_t most = w->m.config.batch_bytes;
+	assert_null(log_append(w->m.log, 1, most + 1, &addr));
+	assert_int_equal(log_append_room(w->m.log), most);
+	assert_true(model_put(&w->m, most));
+	assert_null(log_append(w->m.log, 1, 8, &addr));
+	assert_int_equal(log_append_room(w->m.log), 0);
+	model_settle_down(&w->m);
+	check_items(w, 0, 1);
+}
+
+static void test_append_room_says_exactly_what_fits(void **state)
+{
+	struct world *w = *state;
+	uint64_t addr;
+
+	open_log(w);
+	for (uint32_t size = 9; size < 9000; size = size * 2 + 1) {
+		assert_true(model_put(&w->m, size));
+		size_t room = log_append_room(w->m.log);
+		assert_null(log_append(w->m.log, 1, room + 1, &addr));
+	}
+	assert_true(model_put(&w->m, (uint32_t)log_append_room(w->m.log)));
+	assert_int_equal(log_append_room(w->m.log), 0);
+	model_settle_down(&w->m);
+	check_items(w, 0, w->m.count);
+}
+
+static void test_entry_time_never_goes_back(void **state)
+{
+	struct world *w = *state;
+
+	open_log(w); /* the model checks it at each apply */
+	for (int i = 0; i < 20; i++) {
+		sim_wall_jump(w->sim, i % 2 ? -3600000 : 1800000);
+		put_all(w, 1, 64);
+	}
+	assert_int_equal(w->m.count, 20);
+}
+
+static void test_items_survive_a_restart(void **state)
+{
+	struct world *w = *state;
+
+	open_log(w);
+	put_all(w, 50, 300);
+	reopen(w);
+	assert_int_equal(w->m.count, 50);
+	assert_int_equal(w->m.replayed, 50);
+	assert_false(w->m.failed);
+	check_items(w, 0, 50);
+	put_all(w, 50, 300);
+	reopen(w);
+	assert_int_equal(w->m.count, 100);
+	check_items(w, 0, 100);
+}
+
+static void test_every_start_takes_a_new_term(void **state)
+{
+	struct world *w = *state;
+	struct log_stats stats;
+	uint64_t last = 0;
+
+	open_log(w);
+	for (int i = 0; i < 5; i++) {
+		log_get_stats(w->m.log, &stats);
+		assert_true(stats.term > last);
+		last = stats.term;
+		reopen(w);
+	}
+}
+
+static void test_full_segments_are_sealed_and_a_restart_reads_their_indexes(void **state)
+{
+	struct world *w = *state;
+	struct log_stats stats;
+
+	open_log(w);
+	put_all(w, 1500, 1000);
+	log_get_stats(w->m.log, &stats);
+	assert_true(stats.segments >= 6);
+	assert_true(stats.checkpoints >= 1);
+	reopen(w);
+	assert_int_equal(w->m.count, 1500);
+	assert_true(w->m.replayed < 1000);
+	assert_false(w->m.failed);
+	check_items(w, 0, 1500);
+}
+
+static void test_a_checkpoint_on_demand_leaves_nothing_to_replay(void **state)
+{
+	struct world *w = *state;
+
+	open_log(w);
+	put_all(w, 20, 100);
+	log_checkpoint_now(w->m.log);
+	assert_true(log_busy(w->m.log));
+	model_settle_down(&w->m);
+	reopen(w);
+	assert_int_equal(w->m.count, 20);
+	assert_int_equal(w->m.replayed, 0);
+	check_items(w, 0, 20);
+	/* Twice, with nothing in between, is no harm. */
+	log_checkpoint_now(w->m.log);
+	model_settle_down(&w->m);
+	log_checkpoint_now(w->m.log);
+	model_settle_down(&w->m);
+	reopen(w);
+	check_items(w, 0, 20);
+}
+
+static void test_settled_segments_are_deleted_and_a_living_one_pins_no_other(void **state)
+{
+	struct world *w = *state;
+	struct log_stats stats;
+	struct log_record record;
+
+	open_log(w);
+	put_all(w, 1500, 1000);
+	settle_range(w, 1, 1500); /* item 0 lives on in the first segment */
+	uint64_t gone = w->m.items[600].addr;
+	log_checkpoint_now(w->m.log);
+	model_settle_down(&w->m);
+	log_get_stats(w->m.log, &stats);
+	assert_true(stats.segments <= 3);
+	assert_int_equal(log_fetch(w->m.log, gone, &record), ERR_NOT_FOUND);
+	check_items(w, 0, 1);
+	reopen(w);
+	assert_int_equal(w->m.count, 1500);
+	assert_true(w->m.items[0].known);
+	assert_false(w->m.items[0].settled);
+	assert_true(w->m.items[1499].settled);
+	check_items(w, 0, 1);
+}
+
+static void test_fetch_finds_pending_cached_and_cold_records(void **state)
+{
+	struct world *w = *state;
+	struct log_record record;
+	struct log_stats stats;
+
+	open_log(w);
+	uint64_t addr;
+	uint8_t *body = log_append(w->m.log, MODEL_PUT, 40, &addr);
+	assert_non_null(body);
+	memset(body, 0, 40);
+	assert_int_equal(log_fetch(w->m.log, addr, &record), ERR_OK);
+	assert_ptr_equal(record.body.data, body);
+	w->m.proposed++;
+	put_all(w, 2000, 700);
+	log_get_stats(w->m.log, &stats);
+	assert_int_equal(stats.cache_misses, 0);
+	for (uint64_t i = 1; i < 2001; i++)
+		assert_true(model_item_right(&w->m, i));
+	log_get_stats(w->m.log, &stats);
+	assert_true(stats.cache_misses > 0);
+	assert_true(stats.cache_misses < 200); /* neighbours come with one read */
+	assert_true(w->m.fetched > 0);
+	assert_true(stats.cache_bytes <= 2 * w->m.config.cache_bytes);
+}
+
+static void test_more_cold_fetches_than_reads_are_put_off_and_then_served(void **state)
+{
+	struct world *w = *state;
+	struct log_record record;
+	unsigned refused = 0, waiting = 0;
+
+	open_log(w);
+	put_all(w, 3000, 1000);
+	for (uint64_t i = 0; i < 2000; i += 40) {
+		enum err e = log_fetch(w->m.log, w->m.items[i].addr, &record);
+		refused += e == ERR_RESOURCE_EXHAUSTED;
+		waiting += e == ERR_AGAIN;
+	}
+	assert_int_equal(waiting, LOG_READS_MAX);
+	assert_true(refused > 0);
+	for (int turn = 0; w->m.fetched < LOG_READS_MAX; turn++) {
+		assert_true(turn < 1000);
+		model_turn(&w->m, 1000000);
+	}
+	assert_int_equal(w->m.fetched, LOG_READS_MAX);
+	check_items(w, 0, 100);
+}
+
+static void test_a_cold_record_bigger_than_a_chunk_is_read_whole(void **state)
+{
+	struct world *w = *state;
+
+	open_log(w);
+	put_all(w, 1, 60000);
+	put_all(w, 2000, 1000);
+	check_items(w, 0, 2);
+}
+
+static void test_the_cache_keeps_to_its_size_and_gives_back_its_memory(void **state)
+{
+	struct world *w = *state;
+	struct log_stats stats;
+
+	open_log(w);
+	log_get_stats(w->m.log, &stats);
+	assert_true(stats.cache_bytes <= 2 * DISK_BLOCK); /* idle: next to nothing */
+	for (int i = 0; i < 50; i++) {
+		put_all(w, 100, 500);
+		log_get_stats(w->m.log, &stats);
+		assert_true(stats.cache_bytes <= w->m.config.cache_bytes + 4 * w->m.config.batch_bytes);
+	}
+}
+
+static void test_the_next_segment_is_zeroed_ahead(void **state)
+{
+	struct world *w = *state;
+
+	open_log(w);
+	uint64_t syncs = sim_calls_of(w->sim, SIM_SYNC);
+	put_all(w, 200, 1000);
+	for (int i = 0; i < 20; i++)
+		model_turn(&w->m, 1000000);
+	assert_int_equal(w->m.log->segments.next, NEXT_READY);
+	assert_true(sim_calls_of(w->sim, SIM_SYNC) > syncs);
+}
+
+static void test_a_full_disk_leaves_room_for_settling_and_comes_back(void **state)
+{
+	struct world *w = *state;
+	uint64_t put = 0;
+
+	sim_disk_limit(w->sim, 0, 8 * w->m.config.segment_bytes);
+	open_log(w);
+	assert_int_equal(log_room(w->m.log), LOG_ROOM_OK);
+	while (log_room(w->m.log) == LOG_ROOM_OK) {
+		assert_true(put < 10000);
+		put += model_put(&w->m, 1000);
+		model_turn(&w->m, 20000000);
+	}
+	model_settle_down(&w->m);
+	assert_true(put > 250);
+	/* Everything can still be settled, one record at a time, and that gives the disk back. */
+	uint64_t count = w->m.count;
+	for (uint64_t i = 0; i < count;) {
+		if (model_settle(&w->m, i))
+			i++;
+		model_turn(&w->m, 20000000);
+	}
+	for (int i = 0; i < 500 && log_room(w->m.log) != LOG_ROOM_OK; i++)
+		model_turn(&w->m, 20000000);
+	assert_int_equal(log_room(w->m.log), LOG_ROOM_OK);
+	put_all(w, 10, 1000);
+	check_items(w, count, count + 10);
+	reopen(w);
+	assert_int_equal(w->m.count, count + 10);
+}
+
+static void test_short_transfers_are_continued(void **state)
+{
+	struct world *w = *state;
+
+	sim_short_io(w->sim, 500);
+	open_log(w);
+	put_all(w, 1500, 1000);
+	check_items(w, 0, 1500);
+	log_checkpoint_now(w->m.log);
+	model_settle_down(&w->m);
+	reopen(w);
+	assert_int_equal(w->m.count, 1500);
+	check_items(w, 0, 1500);
+}
+
+static void test_an_idle_log_marks_its_last_batch_as_safe(void **state)
+{
+	struct world *w = *state;
+
+	open_log(w);
+	put_all(w, 1, 64);
+	assert_true(w->m.log->unmarked);
+	for (int i = 0; i < 10; i++)
+		model_turn(&w->m, 50000000);
+	assert_false(w->m.log->unmarked);
+	uint64_t writes = sim_calls_of(w->sim, SIM_WRITE);
+	for (int i = 0; i < 10; i++)
+		model_turn(&w->m, 50000000);
+	assert_int_equal(sim_calls_of(w->sim, SIM_WRITE), writes); /* once */
+	put_all(w, 1, 64);
+	reopen(w);
+	assert_int_equal(w->m.count, 2);
+}
+
+static void test_apply_may_append_and_fetch(void **state);
+
+static bool echo_done;
+static struct world *echo_world;
+
+static void echo_apply(void *ctx, const struct log_entry *entry, const struct log_record *record, bool live)
+{
+	model_apply(ctx, entry, record, live);
+	if (live && record->kind == MODEL_PUT && !echo_done) {
+		struct log_record same;
+		echo_done = true;
+		assert_int_equal(log_fetch(echo_world->m.log, record->addr, &same), ERR_OK);
+		assert_ptr_equal(same.body.data, record->body.data);
+		assert_true(model_settle(&echo_world->m, 0));
+	}
+}
+
+static void test_apply_may_append_and_fetch(void **state)
+{
+	struct world *w = *state;
+
+	echo_done = false;
+	echo_world = w;
+	w->m.config.apply = echo_apply;
+	open_log(w);
+	put_all(w, 3, 64);
+	assert_true(echo_done);
+	assert_true(w->m.items[0].settled);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_a_record_is_applied_only_after_its_write_has_come_back),
+		TEST(test_records_of_one_turn_are_one_batch_and_one_write),
+		TEST(test_the_next_batch_fills_while_one_is_in_flight),
+		TEST(test_a_record_above_the_batch_size_is_refused_and_one_of_that_size_fits),
+		TEST(test_append_room_says_exactly_what_fits),
+		TEST(test_entry_time_never_goes_back),
+		TEST(test_items_survive_a_restart),
+		TEST(test_every_start_takes_a_new_term),
+		TEST(test_full_segments_are_sealed_and_a_restart_reads_their_indexes),
+		TEST(test_a_checkpoint_on_demand_leaves_nothing_to_replay),
+		TEST(test_settled_segments_are_deleted_and_a_living_one_pins_no_other),
+		TEST(test_fetch_finds_pending_cached_and_cold_records),
+		TEST(test_more_cold_fetches_than_reads_are_put_off_and_then_served),
+		TEST(test_a_cold_record_bigger_than_a_chunk_is_read_whole),
+		TEST(test_the_cache_keeps_to_its_size_and_gives_back_its_memory),
+		TEST(test_the_next_segment_is_zeroed_ahead),
+		TEST(test_a_full_disk_leaves_room_for_settling_and_comes_back),
+		TEST(test_short_transfers_are_continued),
+		TEST(test_an_idle_log_marks_its_last_batch_as_safe),
+		TEST(test_apply_may_append_and_fetch),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
