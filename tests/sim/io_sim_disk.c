@@ -278,7 +278,8 @@ static size_t shortened(struct sim *w, const struct sim_flight *f, size_t len)
 	size_t unit = f->flags & IO_DIRECT ? DISK_BLOCK : 1;
 	if (len <= unit || sim_world_below(w, 1000) >= w->short_per_mille)
 		return len;
-	return MAX_OF(sim_world_below(w, len) / unit * unit, unit);
+	size_t some = sim_world_below(w, len) / unit * unit; /* drawn once: MAX_OF would draw twice */
+	return MAX_OF(some, unit);
 }
 
 static void write_effect(struct sim *w, struct sim_flight *f, struct sim_disk *d)
