@@ -72,5 +72,7 @@ void result_set(json_t *object, const struct hlk_result *result);
 void help_main(void);
 void help_noun(const char *noun);
 void help_command(const struct command *command);
+bool help_has_noun(const char *noun); /* main.c */
+/* manual.c */
+void manual_page(void);
 void completion_bash(void);
-bool help_has_noun(const char *noun);

@@ -1,6 +1,4 @@
-/* tools/help.c: help and shell completion, both from the table of commands, so that neither can drift from it.
- *
- * `hillock completion` prints the bash script that is committed as tools/completion/hillock.bash; a test compares. */
+/* tools/help.c: --help on every level, from the table of commands and their options. */
 #include "cli.h"
 
 static void print_options(const struct option *options)
@@ -44,7 +42,7 @@ void help_main(void)
 		     "  hillock work demo.v1.Upper --exec 'tr a-z A-Z' &\n"
 		     "  hillock submit demo.v1.Upper --payload 'hello' --wait\n"
 		     "  hillock queue show demo.v1.Upper\n"
-		     "\n\"hillock COMMAND --help\" explains each command with examples.\n");
+		     "\n\"hillock COMMAND --help\" explains each command with examples. For bash: . <(hillock completion)\n");
 }
 
 void help_noun(const char *noun)
@@ -86,68 +84,4 @@ void help_command(const struct command *command)
 	print_options(cli_global_options);
 	(void)printf("\nexamples:\n");
 	print_examples(command->examples);
-}
-
-static void print_option_words(const struct option *options)
-{
-	for (const struct option *o = options; o && o->name; o++)
-		(void)printf(" --%s", o->name);
-}
-
-/* One case line per noun: its verbs; one per command: its options. */
-static void completion_cases(void)
-{
-	const char *noun = "";
-	for (size_t i = 0; cli_commands[i]; i++) {
-		const struct command *command = cli_commands[i];
-		if (command->verb && strcmp(noun, command->noun) != 0) {
-			(void)printf("\t'%s ') words=\"", command->noun);
-			for (size_t j = i; cli_commands[j] && strcmp(cli_commands[j]->noun, command->noun) == 0; j++)
-				(void)printf("%s%s", j > i ? " " : "", cli_commands[j]->verb);
-			(void)printf("\" ;;\n");
-		}
-		noun = command->noun;
-		(void)printf("\t'%s %s') words=\"$globals", command->noun, command->verb ? command->verb : "");
-		print_option_words(command->options);
-		(void)printf("\" ;;\n");
-	}
-}
-
-void completion_bash(void)
-{
-	const char *noun = "";
-	(void)printf("# bash completion for hillock; made by `hillock completion`\n"
-		     "_hillock()\n{\n"
-		     "\tlocal current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}\n"
-		     "\tlocal noun='' verb='' word words globals i\n"
-		     "\tglobals=\"");
-	for (const struct option *o = cli_global_options; o->name; o++)
-		(void)printf("%s--%s", o > cli_global_options ? " " : "", o->name);
-	(void)printf("\"\n\tcase $previous in\n"
-		     "\t-o|--output) mapfile -t COMPREPLY < <(compgen -W 'table json jsonl' -- \"$current\"); return ;;\n"
-		     "\t--file|--dir|--disk) mapfile -t COMPREPLY < <(compgen -f -- \"$current\"); return ;;\n"
-		     "\tesac\n"
-		     "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
-		     "\t\tword=${COMP_WORDS[i]}\n"
-		     "\t\tcase $word in\n"
-		     "\t\t-s|--server|-o|--output|--timeout) i=$((i + 1)) ;;\n"
-		     "\t\t-*) ;;\n"
-		     "\t\t*) if [ -z \"$noun\" ]; then noun=$word; elif [ -z \"$verb\" ]; then verb=$word; fi ;;\n"
-		     "\t\tesac\n\tdone\n"
-		     "\tcase $noun in\n\t");
-	for (size_t i = 0, n = 0; cli_commands[i]; i++)
-		if (!cli_commands[i]->verb)
-			(void)printf("%s%s", n++ ? "|" : "", cli_commands[i]->noun);
-	(void)printf(") verb='' ;;\n\tesac\n"
-		     "\tcase \"$noun $verb\" in\n\t' ') words=\"");
-	for (size_t i = 0; cli_commands[i]; i++) {
-		if (strcmp(noun, cli_commands[i]->noun) != 0)
-			(void)printf("%s ", cli_commands[i]->noun);
-		noun = cli_commands[i]->noun;
-	}
-	(void)printf("$globals --version\" ;;\n");
-	completion_cases();
-	(void)printf("\t*) words=\"$globals\" ;;\n\tesac\n"
-		     "\tmapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")\n"
-		     "}\ncomplete -o default -F _hillock hillock\n");
 }

@@ -124,8 +124,8 @@ int main(int argc, char **argv)
 		(void)printf("hillock %s (libhillock %s)\n", HILLOCK_VERSION, hlk_version());
 		return CLI_OK;
 	}
-	if (argc > 0 && strcmp(argv[0], "completion") == 0) {
-		completion_bash();
+	if (argc == 1 && (strcmp(argv[0], "completion") == 0 || strcmp(argv[0], "manual") == 0)) {
+		(void)(argv[0][0] == 'c' ? completion_bash() : manual_page());
 		return CLI_OK;
 	}
 	bool help = asks_help(argc, argv);

@@ -101,6 +101,7 @@ static int request_read(struct cli *cli, struct request *request)
 		.execution_ms = args_number(args, "execution"),
 		.retention_ms = args_number(args, "retention"),
 		.max_attempts = (uint32_t)args_number(args, "max-attempts"),
+		.want_result = request->wait, /* also what keeps the result until we have it */
 		.headers = request->headers,
 		.header_count = args->list_count,
 	};

@@ -1,0 +1,61 @@
+# bash completion for hillock; made by `hillock completion`
+_hillock()
+{
+	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
+	local noun='' verb='' word words globals i
+	globals="--server --output --timeout --help"
+	case $previous in
+	-o|--output) mapfile -t COMPREPLY < <(compgen -W 'table json jsonl' -- "$current"); return ;;
+	--file|--dir|--disk) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+	esac
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		word=${COMP_WORDS[i]}
+		case $word in
+		-s|--server|-o|--output|--timeout) i=$((i + 1)) ;;
+		-*) ;;
+		*) if [ -z "$noun" ]; then noun=$word; elif [ -z "$verb" ]; then verb=$word; fi ;;
+		esac
+	done
+	case $noun in
+	submit|work|stats|checkpoint|fsck) verb='' ;;
+	esac
+	case "$noun $verb" in
+	' ') words="submit work task queue dlq worker stats checkpoint bench fsck $globals --version" ;;
+	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --max-attempts --retention --header --wait --dry-run" ;;
+	'work ') words="$globals --queue --exec --concurrency --prefetch --count --limit --quiet" ;;
+	'task ') words="ls show wait cancel retry" ;;
+	'task ls') words="$globals --queue --state --limit --all" ;;
+	'task show') words="$globals" ;;
+	'task wait') words="$globals" ;;
+	'task cancel') words="$globals --reason" ;;
+	'task retry') words="$globals" ;;
+	'queue ') words="ls show create set peek purge pause resume rm" ;;
+	'queue ls') words="$globals" ;;
+	'queue show') words="$globals" ;;
+	'queue create') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --dry-run" ;;
+	'queue set') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --dry-run" ;;
+	'queue peek') words="$globals --limit" ;;
+	'queue purge') words="$globals --yes --dry-run" ;;
+	'queue pause') words="$globals" ;;
+	'queue resume') words="$globals" ;;
+	'queue rm') words="$globals --yes --dry-run" ;;
+	'dlq ') words="ls show redrive purge" ;;
+	'dlq ls') words="$globals --limit" ;;
+	'dlq show') words="$globals" ;;
+	'dlq redrive') words="$globals --limit --dry-run" ;;
+	'dlq purge') words="$globals --yes --dry-run" ;;
+	'worker ') words="ls" ;;
+	'worker ls') words="$globals" ;;
+	'stats ') words="$globals" ;;
+	'checkpoint ') words="$globals" ;;
+	'bench ') words="task submit drain disk" ;;
+	'bench task') words="$globals --producers --workers --count --size --window --rate --confirm --prefetch --queue --shared --disk --threads --stall" ;;
+	'bench submit') words="$globals --producers --count --size --window --rate --confirm --queue --threads --stall" ;;
+	'bench drain') words="$globals --workers --count --prefetch --queue --threads --stall" ;;
+	'bench disk') words="$globals --dir --count --size" ;;
+	'fsck ') words="$globals" ;;
+	*) words="$globals" ;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+}
+complete -o default -F _hillock hillock
