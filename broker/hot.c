@@ -1,0 +1,239 @@
+/* broker/hot.c: objects of the tasks that have more to say than their number: leased, delayed, expiring, failed, dead,
+ * retained. In the flow: apply and lease -> HOT. Owns the slabs, the map by number, lists and heaps over them.
+ *
+ * Invariants
+ *  1. A hot object is in `hots` from hot_new to hot_free; its pointer stays valid between.
+ *  2. It is in at most one list and at most one heap; heap_index tells where in the heap.
+ *  3. Where its segment is in memory, the segment's special bit for it is set.
+ *  4. Nothing on disk follows the order of the map: hots_sorted orders by number. */
+#include "tasks_impl.h"
+
+enum { SLAB_HOTS = 256 };
+
+struct hot_slab {
+	struct hot_slab *next;
+	struct hot hots[SLAB_HOTS];
+};
+
+void *mem_resize(struct tasks *t, void *old, size_t old_size, size_t new_size)
+{
+	t->memory = t->memory - old_size + new_size;
+	if (new_size == 0) {
+		free(old);
+		return NULL;
+	}
+	void *fresh = realloc(old, new_size);
+	ENSURE(fresh != NULL);
+	return fresh;
+}
+
+struct hot *hot_find(const struct tasks *t, uint64_t task)
+{
+	struct map64_slot *slot = map64_find(&t->hots, task);
+	return slot ? (struct hot *)(uintptr_t)slot->value : NULL;
+}
+
+static void slab_add(struct tasks *t)
+{
+	struct hot_slab *slab = mem_resize(t, NULL, 0, sizeof *slab);
+	slab->next = t->slabs;
+	t->slabs = slab;
+	for (uint32_t i = SLAB_HOTS; i-- > 0;) {
+		slab->hots[i].next = t->hot_free;
+		t->hot_free = &slab->hots[i];
+	}
+}
+
+struct hot *hot_new(struct tasks *t, uint64_t task, uint32_t class)
+{
+	if (t->hot_free == NULL)
+		slab_add(t);
+	struct hot *h = t->hot_free;
+	t->hot_free = h->next;
+	uint32_t options = class_options(class);
+	*h = (struct hot){ .task = task, .class = class, .state = TASK_READY };
+	if (options < OPTIONS_MAX) {
+		ENSURE(options < t->options_count);
+		h->retention_ms = t->options[options].retention_ms;
+		h->max_attempts = t->options[options].max_attempts;
+	}
+	map64_add(&t->hots, task, (uint64_t)(uintptr_t)h, &t->memory);
+	segment_set_special(t, task, true);
+	return h;
+}
+
+struct hot *hot_get(struct tasks *t, uint64_t task, uint32_t class)
+{
+	struct hot *h = hot_find(t, task);
+	return h ? h : hot_new(t, task, class);
+}
+
+void hot_free(struct tasks *t, struct hot *h)
+{
+	ENSURE(h->place == PLACE_NONE || h->place == PLACE_FRESH);
+	ENSURE(h->heap_index == 0);
+	ENSURE(h->holder == NULL);
+	struct map64_slot *slot = map64_find(&t->hots, h->task);
+	ENSURE(slot != NULL);
+	map64_remove(&t->hots, slot);
+	segment_set_special(t, h->task, false);
+	h->task = 0;
+	h->next = t->hot_free;
+	t->hot_free = h;
+}
+
+bool hot_is_plain(const struct hot *h)
+{
+	return h->final == TASK_UNKNOWN && h->ready_ms == 0 && h->expires_ms == 0 && h->failed == 0 &&
+	       h->attempts == 0 && h->result_addr == 0 && !h->cancel_noted && !h->fixed;
+}
+
+void hot_push_back(struct hot_list *list, struct hot *h)
+{
+	h->prev = list->last;
+	h->next = NULL;
+	if (list->last)
+		list->last->next = h;
+	else
+		list->first = h;
+	list->last = h;
+}
+
+void hot_push_front(struct hot_list *list, struct hot *h)
+{
+	h->next = list->first;
+	h->prev = NULL;
+	if (list->first)
+		list->first->prev = h;
+	else
+		list->last = h;
+	list->first = h;
+}
+
+void hot_unlink(struct hot_list *list, struct hot *h)
+{
+	ENSURE(h->prev ? h->prev->next == h : list->first == h);
+	ENSURE(h->next ? h->next->prev == h : list->last == h);
+	if (h->prev)
+		h->prev->next = h->next;
+	else
+		list->first = h->next;
+	if (h->next)
+		h->next->prev = h->prev;
+	else
+		list->last = h->prev;
+	h->prev = h->next = NULL;
+}
+
+void hots_free(struct tasks *t)
+{
+	while (t->slabs) {
+		struct hot_slab *next = t->slabs->next;
+		(void)mem_resize(t, t->slabs, sizeof *t->slabs, 0);
+		t->slabs = next;
+	}
+	t->hot_free = NULL;
+	map64_free(&t->hots, &t->memory);
+	(void)mem_resize(t, t->timers.items, t->timers.cap * sizeof *t->timers.items, 0);
+	(void)mem_resize(t, t->retained.items, t->retained.cap * sizeof *t->retained.items, 0);
+	t->timers = t->retained = (struct heap){ NULL, 0, 0 };
+}
+
+/* ---- heaps: by due time, then by number, so that equal times have one order ---- */
+
+static bool heap_before(const struct heap_item *a, const struct heap_item *b)
+{
+	return a->due != b->due ? a->due < b->due : a->hot->task < b->hot->task;
+}
+
+static void heap_put(struct heap *heap, uint32_t i, struct heap_item item)
+{
+	heap->items[i] = item;
+	item.hot->heap_index = i + 1;
+}
+
+static void heap_up(struct heap *heap, uint32_t i, struct heap_item item)
+{
+	while (i > 0 && heap_before(&item, &heap->items[(i - 1) / 2])) {
+		heap_put(heap, i, heap->items[(i - 1) / 2]);
+		i = (i - 1) / 2;
+	}
+	heap_put(heap, i, item);
+}
+
+static void heap_down(struct heap *heap, uint32_t i, struct heap_item item)
+{
+	for (;;) {
+		uint32_t child = 2 * i + 1;
+		if (child >= heap->count)
+			break;
+		if (child + 1 < heap->count && heap_before(&heap->items[child + 1], &heap->items[child]))
+			child++;
+		if (!heap_before(&heap->items[child], &item))
+			break;
+		heap_put(heap, i, heap->items[child]);
+		i = child;
+	}
+	heap_put(heap, i, item);
+}
+
+static void heap_settle(struct heap *heap, uint32_t i, struct heap_item item)
+{
+	if (i > 0 && heap_before(&item, &heap->items[(i - 1) / 2]))
+		heap_up(heap, i, item);
+	else
+		heap_down(heap, i, item);
+}
+
+static void heap_remove(struct heap *heap, struct hot *h)
+{
+	uint32_t i = h->heap_index - 1;
+	ENSURE(i < heap->count && heap->items[i].hot == h);
+	h->heap_index = 0;
+	struct heap_item last = heap->items[--heap->count];
+	if (last.hot != h)
+		heap_settle(heap, i, last);
+}
+
+void heap_set(struct tasks *t, struct heap *heap, struct hot *h, uint64_t due)
+{
+	if (due == NEVER) {
+		if (h->heap_index)
+			heap_remove(heap, h);
+		return;
+	}
+	struct heap_item item = { due, h };
+	if (h->heap_index) {
+		ENSURE(heap->items[h->heap_index - 1].hot == h);
+		heap_settle(heap, h->heap_index - 1, item);
+		return;
+	}
+	if (heap->count == heap->cap) {
+		uint32_t cap = heap->cap ? heap->cap * 2 : 64;
+		heap->items = mem_resize(t, heap->items, heap->cap * sizeof *heap->items, cap * sizeof *heap->items);
+		heap->cap = cap;
+	}
+	heap->count++;
+	heap_up(heap, heap->count - 1, item);
+}
+
+static int by_task(const void *a, const void *b)
+{
+	const struct hot *x = *(struct hot *const *)a, *y = *(struct hot *const *)b;
+	return x->task < y->task ? -1 : x->task > y->task;
+}
+
+struct hot **hots_sorted(const struct tasks *t, bool (*keep)(const struct hot *h), uint32_t *count)
+{
+	struct hot **out = malloc(size_mul(size_add(t->hots.count, 1), sizeof(struct hot *)));
+	ENSURE(out != NULL);
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < t->hots.cap; i++) {
+		struct hot *h = (struct hot *)(uintptr_t)t->hots.slots[i].value;
+		if (t->hots.slots[i].key != 0 && keep(h))
+			out[n++] = h;
+	}
+	qsort(out, n, sizeof(struct hot *), by_task);
+	*count = n;
+	return out;
+}

@@ -1,0 +1,251 @@
+/* broker/queue.c: queues: names, settings, pause, counters. In the flow: propose and apply of REC_QUEUE.
+ *
+ * An id is chosen by the proposer and is in the record, because the submissions right behind a new queue name it by id before
+ * it is applied. Slots of removed queues are used again only when all ids up to queues_max are taken.
+ *
+ * Invariants
+ *  1. A slot with a name exists; proposed_create means that its REC_QUEUE is in the log and not yet applied.
+ *  2. alive == ready + scheduled + leased + dead once begun.
+ *  3. A queue is removed only when alive == 0, decided in apply. */
+#include "tasks_impl.h"
+
+#include <inttypes.h>
+
+struct queue *queue_at(const struct tasks *t, uint32_t id)
+{
+	if (id == 0 || id > t->queue_count || t->queues[id - 1]->name_size == 0)
+		return NULL;
+	return t->queues[id - 1];
+}
+
+static uint64_t name_key(const struct tasks *t, struct span name)
+{
+	return bytes_hash(name, t->config.seed) | 1;
+}
+
+/* Names with equal hashes take the next free odd key; there are few queues and fewer such. */
+uint32_t queue_lookup(const struct tasks *t, struct span name)
+{
+	struct map64_slot *slot = map64_find(&t->queue_names, name_key(t, name));
+	if (!slot)
+		return 0;
+	const struct queue *q = t->queues[slot->value - 1];
+	if (span_eq(span_of(q->name, q->name_size), name))
+		return (uint32_t)slot->value;
+	for (uint32_t i = 0; i < t->queue_count; i++)
+		if (span_eq(span_of(t->queues[i]->name, t->queues[i]->name_size), name))
+			return i + 1;
+	return 0;
+}
+
+void queue_names_set(struct tasks *t, uint32_t id, struct span name)
+{
+	struct queue *q = t->queues[id - 1];
+	struct map64_slot *slot = q->name_size ? map64_find(&t->queue_names, name_key(t, span_of(q->name, q->name_size))) : NULL;
+	if (slot && slot->value == id)
+		map64_remove(&t->queue_names, slot);
+	ENSURE(name.len <= LIMIT_NAME_BYTES);
+	q->name_size = (uint8_t)name.len;
+	if (name.len == 0)
+		return;
+	memcpy(q->name, name.data, name.len);
+	if (!map64_find(&t->queue_names, name_key(t, name)))
+		map64_add(&t->queue_names, name_key(t, name), id, &t->memory);
+}
+
+bool queue_name_ok(struct span name, char text[256])
+{
+	if (name.len == 0 || name.len > LIMIT_NAME_BYTES) {
+		(void)snprintf(text, 256, "a queue name has 1 to %d bytes, this has %zu", LIMIT_NAME_BYTES, name.len);
+		return false;
+	}
+	for (size_t i = 0; i < name.len; i++) {
+		uint8_t c = name.data[i];
+		bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+		if (word || c == '_' || c == '-' || (c == '.' && i > 0))
+			continue;
+		if (c == '.')
+			(void)snprintf(text, 256, "a queue name does not start with a dot");
+		else if (c > ' ' && c < 127)
+			(void)snprintf(text, 256, "the character '%c' at byte %zu is not allowed in a queue name", c, i);
+		else
+			(void)snprintf(text, 256, "the byte 0x%02x at byte %zu is not allowed in a queue name", c, i);
+		return false;
+	}
+	return true;
+}
+
+struct queue_settings queue_settings_over(struct queue_settings base, struct queue_settings over)
+{
+	struct queue_settings s = over;
+	s.length_max = over.length_max < 0 ? base.length_max : over.length_max;
+	s.max_attempts = over.max_attempts < 0 ? base.max_attempts : over.max_attempts;
+	s.lease_ms = over.lease_ms < 0 ? base.lease_ms : over.lease_ms;
+	s.backoff_min_ms = over.backoff_min_ms < 0 ? base.backoff_min_ms : over.backoff_min_ms;
+	s.backoff_max_ms = over.backoff_max_ms < 0 ? base.backoff_max_ms : over.backoff_max_ms;
+	s.expires_ms = over.expires_ms < 0 ? base.expires_ms : over.expires_ms;
+	s.retention_ms = over.retention_ms < 0 ? base.retention_ms : over.retention_ms;
+	return s;
+}
+
+bool queue_settings_ok(const struct queue_settings *s, char text[256])
+{
+	if (s->max_attempts > UINT16_MAX)
+		(void)snprintf(text, 256, "max_attempts %" PRId64 " is above %d", s->max_attempts, UINT16_MAX);
+	else if (s->backoff_min_ms > s->backoff_max_ms)
+		(void)snprintf(text, 256, "backoff_min_ms %" PRId64 " is above backoff_max_ms %" PRId64, s->backoff_min_ms,
+			       s->backoff_max_ms);
+	else
+		return true;
+	return false;
+}
+
+static bool slot_grow(struct tasks *t)
+{
+	if (t->queue_count == QUEUES_EVER_MAX)
+		return false;
+	if (t->queue_count == t->queue_cap) {
+		uint32_t cap = t->queue_cap ? t->queue_cap * 2 : 16;
+		t->queues = mem_resize(t, t->queues, t->queue_cap * sizeof *t->queues, cap * sizeof *t->queues);
+		t->queue_cap = cap;
+	}
+	struct queue *q = mem_resize(t, NULL, 0, sizeof *q);
+	*q = (struct queue){ 0 };
+	t->queues[t->queue_count++] = q;
+	return true;
+}
+
+/* A slot for a new queue: `id` from a record, or 0 to choose. Answers the id, 0 = no slot left. */
+uint32_t queue_slot_new(struct tasks *t, uint32_t id, struct span name)
+{
+	uint32_t max = MIN_OF(t->config.queues_max, QUEUES_EVER_MAX);
+	if (id == 0 && t->queue_count < max)
+		id = t->queue_count + 1;
+	for (uint32_t i = 0; id == 0 && i < t->queue_count; i++)
+		if (t->queues[i]->name_size == 0)
+			id = i + 1;
+	if (id == 0)
+		return 0;
+	while (t->queue_count < id)
+		if (!slot_grow(t))
+			return 0;
+	queue_names_set(t, id, name);
+	return id;
+}
+
+bool queue_propose(struct tasks *t, struct log *log, struct span name, uint32_t id, enum rec_queue_op op,
+		   const struct queue_settings *settings, enum applied_origin origin)
+{
+	(void)t;
+	struct rec_queue rec = { .version = REC_VERSION, .origin = (uint8_t)origin, .op = (uint8_t)op,
+				 .name_size = (uint8_t)name.len, .queue = id };
+	_Static_assert(sizeof rec.settings == sizeof *settings, "the record has all settings");
+	if (settings)
+		memcpy(rec.settings, settings, sizeof rec.settings);
+	uint64_t addr;
+	uint8_t *body = log_append(log, REC_QUEUE, sizeof rec + name.len, &addr);
+	if (!body)
+		return false;
+	memcpy(body, &rec, sizeof rec);
+	memcpy(body + sizeof rec, name.data, name.len);
+	return true;
+}
+
+/* CREATE of a name that exists by now (two proposals crossed) changes nothing. */
+static bool apply_create(struct tasks *t, const struct rec_queue *rec, struct span name)
+{
+	bool here = rec->queue <= t->queue_count && t->queues[rec->queue - 1]->name_size > 0;
+	if (here && !t->queues[rec->queue - 1]->proposed_create)
+		return false;
+	if (!here) {
+		uint32_t id = queue_slot_new(t, rec->queue, name);
+		ENSURE(id == rec->queue);
+	}
+	struct queue *q = t->queues[rec->queue - 1];
+	ENSURE(span_eq(span_of(q->name, q->name_size), name));
+	q->proposed_create = false;
+	q->paused = false;
+	q->submitted = q->done = q->failed = q->expired = q->cancelled = q->dead_total = 0;
+	memcpy(&q->settings, rec->settings, sizeof q->settings);
+	return true;
+}
+
+void apply_queue(struct tasks *t, const struct log_record *record, bool live, struct applied *out)
+{
+	(void)live;
+	struct rec_queue rec;
+	struct reader r = { .rest = record->body };
+	read_into(&r, &rec, sizeof rec);
+	struct span name = read_bytes(&r, rec.name_size);
+	ENSURE(!r.failed && rec.version == REC_VERSION && rec.queue > 0 && rec.origin <= APPLIED_ADMIN);
+	out->origin = rec.origin;
+	struct queue *q = queue_at(t, rec.queue);
+	switch ((enum rec_queue_op)rec.op) {
+	case QUEUE_OP_CREATE: out->affected = apply_create(t, &rec, name); return;
+	case QUEUE_OP_SET:
+		if (q)
+			memcpy(&q->settings, rec.settings, sizeof q->settings);
+		out->affected = q != NULL;
+		return;
+	case QUEUE_OP_PAUSE:
+	case QUEUE_OP_RESUME:
+		if (q)
+			q->paused = rec.op == QUEUE_OP_PAUSE;
+		out->affected = q != NULL;
+		if (q && q->ready > 0)
+			view_ready_hook(t, rec.queue);
+		return;
+	case QUEUE_OP_REMOVE:
+		out->affected = q && q->alive == 0;
+		if (out->affected) {
+			ENSURE(q->ready + q->leased + q->scheduled + q->dead == 0);
+			lane_forget(t, q);
+			queue_names_set(t, rec.queue, (struct span){ NULL, 0 });
+		}
+		return;
+	}
+	ENSURE(!"a queue record has a known operation");
+}
+
+void queues_free(struct tasks *t)
+{
+	for (uint32_t i = 0; i < t->queue_count; i++) {
+		struct queue *q = t->queues[i];
+		lane_forget(t, q);
+		for (uint32_t p = 0; p <= LIMIT_PRIORITY; p++)
+			if (q->lanes[p])
+				(void)mem_resize(t, q->lanes[p], sizeof *q->lanes[p], 0);
+		(void)mem_resize(t, q, sizeof *q, 0);
+	}
+	(void)mem_resize(t, t->queues, t->queue_cap * sizeof *t->queues, 0);
+	map64_free(&t->queue_names, &t->memory);
+}
+
+uint32_t tasks_queue_count(const struct tasks *t)
+{
+	return t->queue_count;
+}
+
+uint32_t tasks_queue_find(const struct tasks *t, struct span name)
+{
+	uint32_t id = queue_lookup(t, name);
+	return id && !t->queues[id - 1]->proposed_create ? id : 0;
+}
+
+void tasks_queue_info(const struct tasks *t, uint32_t queue, struct queue_info *out)
+{
+	ENSURE(queue > 0 && queue <= t->queue_count);
+	const struct queue *q = t->queues[queue - 1];
+	*out = (struct queue_info){ .name = span_of(q->name, q->proposed_create ? 0 : q->name_size), .paused = q->paused };
+	out->settings = q->settings;
+	out->ready = q->ready;
+	out->leased = q->leased;
+	out->scheduled = q->scheduled;
+	out->dead = q->dead;
+	out->submitted_total = q->submitted;
+	out->done_total = q->done;
+	out->failed_total = q->failed;
+	out->expired_total = q->expired;
+	out->cancelled_total = q->cancelled;
+	out->dead_total = q->dead_total;
+}

@@ -1,0 +1,360 @@
+/* broker/tasks_admin.c: what an operator changes: queues, purge, redrive, retry, cancel.
+ *
+ *   admin verbs -> TASKS_ADMIN propose -> one record -> log ... commit -> apply -> answer
+ *
+ * Invariants
+ *  1. A proposal appends one record or none; its apply works on durable state alone and says how many tasks it changed.
+ *  2. A purge names the tasks that were leased when it was proposed: those stay. Leases are volatile, so apply cannot ask. */
+#include "tasks_impl.h"
+
+static enum err no_room(char text[256])
+{
+	(void)snprintf(text, 256, "no room in this batch of the log");
+	return ERR_RESOURCE_EXHAUSTED;
+}
+
+static enum err no_queue(struct span name, char text[256])
+{
+	(void)snprintf(text, 256, "there is no queue %.*s", (int)MIN_OF(name.len, 200), name.len ? (const char *)name.data : "");
+	return ERR_NOT_FOUND;
+}
+
+enum err tasks_propose_queue(struct tasks *t, struct log *log, struct span name, const struct queue_settings *settings,
+			     bool create, uint32_t *records, char text[256])
+{
+	*records = 0;
+	if (!queue_name_ok(name, text))
+		return ERR_INVALID_INPUT;
+	uint32_t id = queue_lookup(t, name);
+	if (!id && !create)
+		return no_queue(name, text);
+	struct queue_settings base = id ? t->queues[id - 1]->settings : t->config.defaults;
+	struct queue_settings s = queue_settings_over(base, *settings);
+	if (!queue_settings_ok(&s, text))
+		return ERR_INVALID_INPUT;
+	if (id && create) {
+		if (memcmp(&s, &base, sizeof s) == 0)
+			return ERR_OK;
+		(void)snprintf(text, 256, "queue %.*s exists with other settings", (int)name.len, name.data);
+		return ERR_EXISTS;
+	}
+	if (!id) {
+		id = queue_slot_new(t, 0, name);
+		if (!id) {
+			(void)snprintf(text, 256, "there are %u queues already", t->config.queues_max);
+			return ERR_RESOURCE_EXHAUSTED;
+		}
+		t->queues[id - 1]->proposed_create = true;
+		t->queues[id - 1]->settings = s;
+	}
+	enum rec_queue_op op = create ? QUEUE_OP_CREATE : QUEUE_OP_SET;
+	if (!queue_propose(t, log, name, id, op, &s, APPLIED_ADMIN)) {
+		if (create) {
+			t->queues[id - 1]->proposed_create = false;
+			queue_names_set(t, id, (struct span){ NULL, 0 });
+		}
+		return no_room(text);
+	}
+	*records = 1;
+	return ERR_OK;
+}
+
+static enum err propose_op(struct tasks *t, struct log *log, struct span name, enum rec_queue_op op, uint32_t *records,
+			   char text[256])
+{
+	uint32_t id = queue_lookup(t, name);
+	*records = 0;
+	if (!id)
+		return no_queue(name, text);
+	if (!queue_propose(t, log, name, id, op, NULL, APPLIED_ADMIN))
+		return no_room(text);
+	*records = 1;
+	return ERR_OK;
+}
+
+enum err tasks_propose_pause(struct tasks *t, struct log *log, struct span name, bool paused, uint32_t *records,
+			     char text[256])
+{
+	return propose_op(t, log, name, paused ? QUEUE_OP_PAUSE : QUEUE_OP_RESUME, records, text);
+}
+
+enum err tasks_propose_remove(struct tasks *t, struct log *log, struct span name, uint32_t *records, char text[256])
+{
+	const struct queue *q = queue_at(t, queue_lookup(t, name));
+	*records = 0;
+	if (q && (q->alive > 0 || q->proposed > 0)) {
+		(void)snprintf(text, 256, "queue %.*s is not empty: %llu waiting or leased, %llu dead", (int)name.len, name.data,
+			       (unsigned long long)(q->alive - q->dead + q->proposed), (unsigned long long)q->dead);
+		return ERR_WRONG_STATE;
+	}
+	return propose_op(t, log, name, QUEUE_OP_REMOVE, records, text);
+}
+
+/* ---- purge ---- */
+
+static bool is_busy(const struct hot *h)
+{
+	return h->final == TASK_UNKNOWN && (h->place == PLACE_HELD || h->place == PLACE_ORPHAN || h->settling);
+}
+
+enum err tasks_propose_purge(struct tasks *t, struct log *log, struct span name, bool dead, uint32_t *records,
+			     char text[256])
+{
+	uint32_t id = queue_lookup(t, name), count = 0, kept = 0;
+	*records = 0;
+	if (!queue_at(t, id))
+		return no_queue(name, text);
+	struct hot **busy = hots_sorted(t, is_busy, &count);
+	for (uint32_t i = 0; !dead && i < count; i++)
+		if (class_queue(busy[i]->class) == id)
+			busy[kept++] = busy[i];
+	struct rec_purge rec = { .version = REC_VERSION, .dead = dead, .queue = (uint16_t)id, .count = kept, .below = t->next_task };
+	uint64_t addr;
+	uint8_t *body = log_append(log, REC_PURGE, sizeof rec + kept * sizeof(uint64_t), &addr);
+	if (body) {
+		memcpy(body, &rec, sizeof rec);
+		for (uint32_t i = 0; i < kept; i++)
+			memcpy(body + sizeof rec + i * sizeof(uint64_t), &busy[i]->task, sizeof(uint64_t));
+		*records = 1;
+	}
+	free(busy);
+	return body ? ERR_OK : no_room(text);
+}
+
+struct purge {
+	struct rec_purge rec;
+	const uint64_t *except;
+	uint32_t next_except;
+	struct settlement settlement;
+	uint64_t affected;
+};
+
+static void purge_task(struct tasks *t, struct purge *p, uint64_t task, uint32_t class)
+{
+	while (p->next_except < p->rec.count && p->except[p->next_except] < task)
+		p->next_except++;
+	if (p->next_except < p->rec.count && p->except[p->next_except] == task)
+		return;
+	struct hot *h = hot_find(t, task);
+	if (h && h->final != TASK_UNKNOWN)
+		return;
+	if (h && t->begun)
+		task_signal(t, h, SIGNAL_LEASE_LOST, ERR_CANCELLED);
+	p->settlement.item = (struct rec_settle_item){ .task = task, .state = TASK_CANCELLED, .code = ERR_CANCELLED };
+	task_finish(t, task, h, class, &p->settlement);
+	p->affected++;
+}
+
+static void purge_segment(struct tasks *t, struct purge *p, struct segment *s)
+{
+	bool held = segment_hold(s);
+	for (uint32_t r = 0; r < s->run_count; r++) {
+		uint32_t end = r + 1 < s->run_count ? s->runs[r + 1].first : s->count;
+		if (class_queue(s->runs[r].class) != p->rec.queue)
+			continue;
+		for (uint32_t i = s->runs[r].first; i < end && s->base + i < p->rec.below; i++)
+			if (segment_is_live(s, i))
+				purge_task(t, p, s->base + i, s->runs[r].class);
+	}
+	segment_release(t, s, held);
+}
+
+static bool is_dead(const struct hot *h)
+{
+	return h->final == TASK_DEAD;
+}
+
+static uint64_t purge_dead(struct tasks *t, uint32_t queue)
+{
+	uint32_t count;
+	uint64_t affected = 0;
+	struct hot **dead = hots_sorted(t, is_dead, &count);
+	for (uint32_t i = 0; i < count; i++)
+		if (class_queue(dead[i]->class) == queue) {
+			task_forget(t, dead[i]);
+			affected++;
+		}
+	free(dead);
+	return affected;
+}
+
+void apply_purge(struct tasks *t, const struct log_entry *entry, const struct log_record *record, bool live,
+		 struct applied *out)
+{
+	struct reader r = { .rest = record->body };
+	struct purge p = { 0 };
+	read_into(&r, &p.rec, sizeof p.rec);
+	p.except = (const uint64_t *)(const void *)read_bytes(&r, p.rec.count * sizeof(uint64_t)).data;
+	ENSURE(!r.failed && p.rec.version == REC_VERSION);
+	p.settlement = (struct settlement){ .time_ms = entry->time_ms, .live = live, .origin = APPLIED_ADMIN };
+	out->origin = APPLIED_ADMIN;
+	if (!queue_at(t, p.rec.queue))
+		return;
+	if (p.rec.dead) {
+		out->affected = purge_dead(t, p.rec.queue);
+		return;
+	}
+	for (uint32_t i = 0; i < t->segment_count;) {
+		struct segment *s = t->segments[i];
+		purge_segment(t, &p, s);
+		if (i < t->segment_count && t->segments[i] == s)
+			i++;
+	}
+	out->affected = p.affected;
+}
+
+/* ---- redrive, retry, cancel ---- */
+
+static bool redrive_append(struct log *log, const uint64_t *tasks, uint32_t count)
+{
+	struct rec_redrive rec = { .version = REC_VERSION, .count = count };
+	uint64_t addr;
+	uint8_t *body = log_append(log, REC_REDRIVE, sizeof rec + count * sizeof *tasks, &addr);
+	if (!body)
+		return false;
+	memcpy(body, &rec, sizeof rec);
+	memcpy(body + sizeof rec, tasks, count * sizeof *tasks);
+	return true;
+}
+
+static enum err settled_reason(const struct tasks *t, uint64_t task, char text[256])
+{
+	if (task == 0 || task >= t->next_task) {
+		(void)snprintf(text, 256, "there is no task %llu", (unsigned long long)task);
+		return ERR_NOT_FOUND;
+	}
+	(void)snprintf(text, 256, "task %llu is settled", (unsigned long long)task);
+	return ERR_WRONG_STATE;
+}
+
+enum err tasks_propose_retry(struct tasks *t, struct log *log, uint64_t task, uint32_t *records, char text[256])
+{
+	const struct hot *h = hot_find(t, task);
+	uint32_t class;
+	struct hot *open;
+	*records = 0;
+	bool kept = h && (h->final == TASK_DEAD || h->final == TASK_FAILED || h->final == TASK_CANCELLED);
+	bool delayed = h && h->final == TASK_UNKNOWN && h->state == TASK_SCHEDULED && !h->settling;
+	if (!kept && !delayed) {
+		if (!task_open(t, task, &class, &open))
+			return settled_reason(t, task, text);
+		(void)snprintf(text, 256, "task %llu is %s already", (unsigned long long)task, task_state_name(h ? h->state : TASK_READY));
+		return ERR_WRONG_STATE;
+	}
+	uint64_t addr;
+	uint32_t item;
+	if (!task_locate(t, task, &addr, &item) || !queue_at(t, class_queue(h->class))) {
+		(void)snprintf(text, 256, "the payload or the queue of task %llu is gone", (unsigned long long)task);
+		return ERR_WRONG_STATE;
+	}
+	if (!redrive_append(log, &task, 1))
+		return no_room(text);
+	*records = 1;
+	return ERR_OK;
+}
+
+enum err tasks_propose_redrive(struct tasks *t, struct log *log, struct span name, uint32_t limit, uint32_t *records,
+			       char text[256])
+{
+	const struct queue *q = queue_at(t, queue_lookup(t, name));
+	*records = 0;
+	if (!q)
+		return no_queue(name, text);
+	t->scratch_items.len = 0;
+	uint32_t count = 0;
+	for (const struct hot *h = q->dead_letters.first; h && count < MIN_OF(limit, LIMIT_FRAME_ITEMS); h = h->next, count++)
+		buf_append(&t->scratch_items, &h->task, sizeof h->task);
+	if (count == 0)
+		return ERR_OK;
+	if (!redrive_append(log, (const void *)t->scratch_items.data, count))
+		return no_room(text);
+	*records = 1;
+	return ERR_OK;
+}
+
+static bool redrive_task(struct tasks *t, uint64_t task, uint64_t now_ms)
+{
+	struct hot *h = hot_find(t, task);
+	uint64_t addr;
+	uint32_t item;
+	if (!h || !task_locate(t, task, &addr, &item) || !queue_at(t, class_queue(h->class)))
+		return false;
+	if (h->final == TASK_UNKNOWN) { /* a delayed one */
+		if (h->ready_ms <= now_ms)
+			return false;
+		h->ready_ms = 0;
+		if (t->begun && h->state == TASK_SCHEDULED && !h->settling) {
+			view_leave(t, h);
+			view_enter(t, h, now_ms, false);
+		}
+		return true;
+	}
+	ENSURE(h->final == TASK_DEAD || h->final == TASK_FAILED || h->final == TASK_CANCELLED);
+	if (h->final == TASK_DEAD && t->begun)
+		view_leave(t, h);
+	if (h->final != TASK_DEAD) {
+		heap_set(t, &t->retained, h, NEVER);
+		queue_at(t, class_queue(h->class))->alive++;
+	}
+	if (h->result_addr)
+		pin_drop(t, h->result_addr);
+	h->result_addr = 0;
+	h->result_size = 0;
+	h->final = TASK_UNKNOWN;
+	h->failed = 0;
+	h->acquired = MAX_OF(h->acquired, h->attempts);
+	if (t->begun)
+		view_enter(t, h, now_ms, false);
+	return true;
+}
+
+void apply_redrive(struct tasks *t, const struct log_entry *entry, const struct log_record *record, struct applied *out)
+{
+	struct reader r = { .rest = record->body };
+	struct rec_redrive rec;
+	read_into(&r, &rec, sizeof rec);
+	ENSURE(!r.failed && rec.version == REC_VERSION);
+	out->origin = APPLIED_ADMIN;
+	for (uint32_t i = 0; i < rec.count; i++) {
+		uint64_t task = read_u64(&r);
+		ENSURE(!r.failed);
+		out->affected += redrive_task(t, task, entry->time_ms);
+	}
+}
+
+enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, uint64_t now_ms, uint32_t *records,
+			      char text[256])
+{
+	uint32_t class;
+	struct hot *h;
+	*records = 0;
+	if (!task_open(t, task, &class, &h))
+		return settled_reason(t, task, text);
+	if (h && h->settling) {
+		(void)snprintf(text, 256, "task %llu is being settled", (unsigned long long)task);
+		return ERR_WRONG_STATE;
+	}
+	if (h && h->cancelling)
+		return ERR_OK;
+	bool held = h && (h->place == PLACE_HELD || h->place == PLACE_ORPHAN);
+	struct rec_settle_item item = { .task = task, .state = TASK_CANCELLED, .code = ERR_CANCELLED };
+	if (held)
+		item.state = TASK_LEASED;
+	if (!settle_propose(log, APPLIED_ADMIN, &item, 1))
+		return no_room(text);
+	*records = 1;
+	t->peeked.count = 0;
+	if (held) {
+		h->cancelling = true;
+		h->cancel_ms = now_ms + t->config.cancel_grace_ms;
+		view_timer(t, h);
+		task_signal(t, h, SIGNAL_CANCEL, ERR_CANCELLED);
+		return ERR_OK;
+	}
+	if (!h)
+		h = hot_new(t, task, class);
+	view_take(t, h);
+	h->settling = true;
+	view_timer(t, h);
+	return ERR_OK;
+}

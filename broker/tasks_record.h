@@ -1,0 +1,113 @@
+/* broker/tasks_record.h: the bodies of the task machine's records on disk, version 1.
+ *
+ *   propose -> TASKS_RECORD (build) -> log ... commit -> TASKS_RECORD (read) -> apply
+ *
+ * All integers are little-endian, all parts start 8-aligned, pad bytes are zero. What a version means never changes: a
+ * new layout takes a new version number, and readers keep the old ones.
+ *
+ *   REC_SUBMIT   rec_submit | rec_options (if SUBMIT_OPTIONS) | u32 sizes[count] | key | head | payloads
+ *   REC_MOVE     rec_move | u64 tasks[count] | u32 sizes[count] | u32 text_sizes[count] | head | payloads | texts
+ *                (count is 1 in version 1)
+ *   REC_SETTLE   rec_settle | rec_settle_item[count] | results and error texts, one after the other
+ *   REC_QUEUE    rec_queue | name
+ *   REC_REDRIVE  rec_redrive | u64 tasks[count]
+ *   REC_PURGE    rec_purge | u64 except[count], ascending */
+#pragma once
+
+#include "tasks.h"
+
+enum { REC_VERSION = 1 };
+
+enum { SUBMIT_OPTIONS = 1 };
+struct rec_submit {
+	uint8_t version, priority;
+	uint16_t flags;
+	uint16_t queue;
+	uint16_t head_size;
+	uint32_t count;
+	uint32_t resolved_back; /* first_seq - resolved_below: at most the window */
+	uint64_t producer, first_seq, submitted_ms;
+};
+struct rec_options {
+	uint64_t ready_ms, expires_ms; /* wall clock; 0 = at once, never */
+	uint64_t retention_ms;
+	uint32_t max_attempts; /* 0 = the queue's */
+	uint16_t key_size, pad;
+};
+
+struct rec_move {
+	uint8_t version, pad0;
+	uint16_t head_size;
+	uint32_t count;
+	uint64_t submitted_ms;
+};
+
+struct rec_settle {
+	uint8_t version, origin; /* enum applied_origin */
+	uint16_t pad;
+	uint32_t count;
+};
+struct rec_settle_item {
+	uint64_t task;
+	uint64_t ready_ms;        /* READY, SCHEDULED: not before */
+	uint32_t attempt, epoch;  /* 0 where nobody held it */
+	uint32_t size, app_code;
+	uint32_t holder;          /* number of the holder within the epoch */
+	uint16_t code;
+	uint8_t state;            /* the new one; LEASED = remember that it is to be cancelled */
+	uint8_t verb;
+};
+
+enum rec_queue_op { QUEUE_OP_CREATE = 1, QUEUE_OP_SET = 2, QUEUE_OP_PAUSE = 3, QUEUE_OP_RESUME = 4, QUEUE_OP_REMOVE = 5 };
+struct rec_queue {
+	uint8_t version, origin;
+	uint8_t op, name_size;
+	uint32_t queue;
+	int64_t settings[7];
+};
+
+struct rec_redrive {
+	uint8_t version, pad[3];
+	uint32_t count;
+};
+
+struct rec_purge {
+	uint8_t version, dead;
+	uint16_t queue;
+	uint32_t count;
+	uint64_t below; /* tasks from this number on stay */
+};
+
+_Static_assert(sizeof(struct rec_submit) == 40 && sizeof(struct rec_options) == 32, "on disk");
+_Static_assert(sizeof(struct rec_move) == 16 && sizeof(struct rec_settle) == 8, "on disk");
+_Static_assert(sizeof(struct rec_settle_item) == 40 && sizeof(struct rec_queue) == 64, "on disk");
+_Static_assert(sizeof(struct rec_redrive) == 8 && sizeof(struct rec_purge) == 16, "on disk");
+_Static_assert(LIMIT_HEAD_BYTES < 65536 && LIMIT_KEY_BYTES < 65536 && LIMIT_NAME_BYTES < 256, "sizes fit their fields");
+
+/* A REC_SUBMIT taken apart; borrows the record. */
+struct submit_view {
+	struct rec_submit fixed;
+	struct rec_options options;
+	const uint32_t *sizes;
+	struct span key, head, payload;
+};
+/* ERR_DAMAGED where lengths do not fit the body. Payload sizes are not added up here: submit_record_open does that. */
+enum err rec_submit_read(struct span body, struct submit_view *out) MUST_CHECK;
+/* Bytes of a REC_SUBMIT, and the writing of it into exactly so many. `payload` holds the payloads of these items only. */
+size_t rec_submit_size(const struct submit_view *v);
+void rec_submit_write(const struct submit_view *v, uint8_t *out);
+
+struct move_view {
+	struct rec_move fixed;
+	const uint64_t *tasks;
+	const uint32_t *sizes, *text_sizes;
+	struct span head, payload, texts;
+};
+enum err rec_move_read(struct span body, struct move_view *out) MUST_CHECK;
+
+struct settle_view {
+	struct rec_settle fixed;
+	const struct rec_settle_item *items;
+	struct span results;
+};
+enum err rec_settle_read(struct span body, struct settle_view *out) MUST_CHECK;

@@ -1,0 +1,321 @@
+/* broker/tasks_report.c: holders, and what a worker says about the tasks it holds.
+ *
+ *   session -> TASKS_REPORT -> (start, extend, release: at once) or REC_SETTLE -> log
+ *
+ * Invariants
+ *  1. Only the holder of the current (task, attempt, epoch) changes anything; everybody else gets a reason.
+ *  2. From the append of its REC_SETTLE to the apply a task is `settling`: nobody else can settle or hand it out.
+ *  3. If the log has no room, no item of the report that needs the log has changed anything. */
+#include "tasks_impl.h"
+
+struct holder *tasks_holder_new(struct tasks *t, void *ctx)
+{
+	struct holder *holder = mem_resize(t, NULL, 0, sizeof *holder);
+	*holder = (struct holder){ .tasks = t, .ctx = ctx, .number = ++t->holder_numbers };
+	t->holders++;
+	return holder;
+}
+
+void *tasks_holder_ctx(const struct holder *holder)
+{
+	return holder->ctx;
+}
+
+uint32_t tasks_holder_leases(const struct holder *holder)
+{
+	return holder->leases;
+}
+
+static uint64_t random_next(struct tasks *t)
+{
+	uint64_t x = t->random += 0x9e3779b97f4a7c15u;
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+/* backoff_min doubled for every failure so far, up to backoff_max, the upper half of it random. */
+static uint64_t backoff(struct tasks *t, const struct queue *q, uint32_t failed)
+{
+	uint64_t wait = (uint64_t)q->settings.backoff_min_ms, max = (uint64_t)q->settings.backoff_max_ms;
+	for (uint32_t i = 1; i < failed && wait < max; i++)
+		wait *= 2;
+	wait = MIN_OF(wait, max);
+	return wait - random_next(t) % (wait / 2 + 1);
+}
+
+void outcome_of_failure(struct tasks *t, const struct hot *h, uint16_t class_code, uint64_t delay_ms, uint64_t now_ms,
+			struct rec_settle_item *item)
+{
+	const struct queue *q = queue_at(t, class_queue(h->class));
+	item->verb = REPORT_FAIL;
+	item->code = class_code;
+	if (class_code == ERR_INVALID_INPUT || class_code == ERR_INTEGRITY_MISMATCH) {
+		item->state = TASK_FAILED;
+		return;
+	}
+	bool retry = class_code == ERR_TRANSIENT || class_code == ERR_TIMEOUT || class_code == ERR_RESOURCE_EXHAUSTED ||
+		     class_code == ERR_INTERNAL;
+	uint64_t max = h->max_attempts ? h->max_attempts : (uint64_t)q->settings.max_attempts;
+	if (!retry || (max > 0 && h->failed + 1 >= max)) {
+		item->state = TASK_DEAD;
+		return;
+	}
+	if (h->cancelling) {
+		item->state = TASK_CANCELLED;
+		return;
+	}
+	uint64_t wait = delay_ms != NEVER ? delay_ms : backoff(t, q, h->failed + 1);
+	item->state = wait ? TASK_SCHEDULED : TASK_READY;
+	item->ready_ms = wait ? now_ms + wait : 0;
+}
+
+struct rec_settle_item item_of(const struct tasks *t, const struct hot *h, uint8_t state, uint16_t code)
+{
+	bool held = h->state == TASK_LEASED || h->state == TASK_STARTED;
+	struct rec_settle_item item = { .task = h->task, .state = state, .code = code };
+	if (held) {
+		item.attempt = h->acquired;
+		item.epoch = t->config.epoch;
+		item.holder = h->holder ? h->holder->number : 0;
+	}
+	return item;
+}
+
+bool settle_propose(struct log *log, enum applied_origin origin, const struct rec_settle_item *items, uint32_t count)
+{
+	struct rec_settle head = { .version = REC_VERSION, .origin = (uint8_t)origin, .count = count };
+	uint64_t addr;
+	uint8_t *body = log_append(log, REC_SETTLE, sizeof head + count * sizeof *items, &addr);
+	if (!body)
+		return false;
+	memcpy(body, &head, sizeof head);
+	memcpy(body + sizeof head, items, count * sizeof *items);
+	return true;
+}
+
+/* ---- one item ---- */
+
+static bool is_outcome_class(uint16_t code)
+{
+	switch (code) {
+	case ERR_TRANSIENT: case ERR_PERMANENT: case ERR_INVALID_INPUT: case ERR_INTEGRITY_MISMATCH: case ERR_TIMEOUT:
+	case ERR_RESOURCE_EXHAUSTED: case ERR_DEPENDENCY: case ERR_SECURITY: case ERR_INTERNAL: return true;
+	default: return false;
+	}
+}
+
+/* Why this holder may not speak for this lease; ERR_OK and a state where it has said so before. */
+static enum err foreign_reason(const struct tasks *t, const struct holder *holder, const struct report_item *i,
+			       const struct hot *h, uint8_t *state)
+{
+	const struct recent *r = &t->recent[i->ref.task & t->recent_mask];
+	bool same = r->task == i->ref.task && r->attempt == i->ref.attempt && r->epoch == i->ref.epoch && r->verb == i->verb;
+	/* Numbers of holders mean nothing across a restart; the token alone has to do. */
+	if (same && i->ref.attempt > 0 && (r->epoch != t->config.epoch || r->holder == holder->number)) {
+		*state = r->state;
+		return ERR_OK;
+	}
+	*state = TASK_UNKNOWN;
+	if (i->ref.task == 0 || i->ref.task >= t->next_task)
+		return ERR_NOT_FOUND;
+	uint32_t class;
+	struct hot *open;
+	if (!task_open(t, i->ref.task, &class, &open))
+		return ERR_LATE_RESULT;
+	*state = h ? h->state : TASK_READY;
+	bool same_lease = h && h->holder == holder && h->acquired == i->ref.attempt && i->ref.epoch == t->config.epoch;
+	return same_lease ? ERR_LATE_RESULT : ERR_STALE_LEASE; /* its own lease, then: settling */
+}
+
+enum decision { REFUSED, AT_ONCE, ANSWERED, SETTLES };
+
+static void report_start(struct tasks *t, struct hot *h, uint64_t now_ms)
+{
+	if (h->state == TASK_STARTED)
+		return;
+	h->state = TASK_STARTED;
+	if (h->execution_ms) {
+		h->overrun_ms = now_ms + h->execution_ms;
+		view_timer(t, h);
+	}
+}
+
+/* What a report of the rightful holder leads to. */
+static enum decision decide(struct tasks *t, struct hot *h, const struct report_item *i, uint64_t now_ms,
+			    struct rec_settle_item *item, enum err *code)
+{
+	uint64_t delay = i->flags & REPORT_FLAG_DELAY ? i->delay_ms : NEVER;
+	*item = item_of(t, h, TASK_UNKNOWN, ERR_OK);
+	item->verb = i->verb;
+	item->app_code = i->app_code;
+	item->size = i->size;
+	switch ((enum report_verb)i->verb) {
+	case REPORT_START: report_start(t, h, now_ms); return AT_ONCE;
+	case REPORT_EXTEND:
+		if (h->overrun_ms && delay != NEVER) {
+			h->overrun_ms = now_ms + delay;
+			view_timer(t, h);
+		}
+		return AT_ONCE;
+	case REPORT_COMPLETE: item->state = TASK_DONE; return SETTLES;
+	case REPORT_FAIL:
+		if (!is_outcome_class(i->class_code)) {
+			*code = ERR_INVALID_INPUT;
+			return REFUSED;
+		}
+		outcome_of_failure(t, h, i->class_code, delay, now_ms, item);
+		return SETTLES;
+	case REPORT_REJECT:
+		item->state = TASK_DEAD;
+		item->code = is_outcome_class(i->class_code) ? i->class_code : ERR_PERMANENT;
+		return SETTLES;
+	case REPORT_RELEASE:
+		if (h->cancelling || delay != NEVER) {
+			item->state = h->cancelling ? TASK_CANCELLED : TASK_SCHEDULED;
+			item->code = h->cancelling ? ERR_CANCELLED : ERR_OK;
+			item->ready_ms = h->cancelling ? 0 : now_ms + delay;
+			return SETTLES;
+		}
+		view_leave(t, h);
+		view_enter(t, h, now_ms, true);
+		return ANSWERED;
+	case REPORT_CANCELLED:
+		if (!h->cancelling) {
+			*code = ERR_WRONG_STATE;
+			return REFUSED;
+		}
+		item->state = TASK_CANCELLED;
+		item->code = ERR_CANCELLED;
+		return SETTLES;
+	case REPORT_NONE: break;
+	}
+	*code = ERR_INVALID_INPUT;
+	return REFUSED;
+}
+
+/* ---- the report ---- */
+
+struct report_source { uint64_t offset; struct hot *hot; const struct report_item *item; };
+
+static void refuse_item(struct reported_item *out, uint32_t *count, const struct report_item *i, enum err code, uint8_t state)
+{
+	out[(*count)++] = (struct reported_item){ i->ref, (uint16_t)code, i->verb, state, 0 };
+}
+
+/* First pass: what can be said without the log. Items for the log go to the scratch buffers. */
+static uint64_t report_sort(struct tasks *t, struct holder *holder, const struct msg_report *m, uint64_t now_ms,
+			    struct reported_item *refused, uint32_t *refused_count)
+{
+	uint64_t offset = 0, bytes = 0;
+	for (uint32_t k = 0; k < m->count; offset += m->items[k].size, k++) {
+		const struct report_item *i = &m->items[k];
+		struct hot *h = hot_find(t, i->ref.task);
+		struct rec_settle_item item;
+		enum err code = ERR_OK;
+		uint8_t state = TASK_UNKNOWN;
+		if (!h || h->holder != holder || h->settling || h->final != TASK_UNKNOWN ||
+		    h->acquired != i->ref.attempt || i->ref.epoch != t->config.epoch) {
+			code = foreign_reason(t, holder, i, h, &state);
+			t->stale_total += code != ERR_OK;
+			refuse_item(refused, refused_count, i, code, state);
+			continue;
+		}
+		enum decision d = decide(t, h, i, now_ms, &item, &code);
+		if (d == REFUSED || d == ANSWERED)
+			refuse_item(refused, refused_count, i, code, h->state);
+		if (d != SETTLES)
+			continue;
+		h->settling = true;
+		struct report_source source = { offset, h, i };
+		buf_append(&t->scratch_items, &item, sizeof item);
+		buf_append(&t->scratch_sources, &source, sizeof source);
+		bytes += i->size;
+	}
+	return bytes;
+}
+
+uint32_t tasks_propose_report(struct tasks *t, struct log *log, struct holder *holder, const struct msg_report *m,
+			      struct span payload, uint64_t now_ms, struct reported_item *refused, uint32_t *refused_count)
+{
+	ENSURE(t->begun && holder->tasks == t);
+	*refused_count = 0;
+	t->peeked.count = 0;
+	t->scratch_items.len = t->scratch_sources.len = 0;
+	uint64_t bytes = report_sort(t, holder, m, now_ms, refused, refused_count);
+	uint32_t count = (uint32_t)(t->scratch_items.len / sizeof(struct rec_settle_item));
+	if (count == 0)
+		return 0;
+	const struct report_source *sources = (const void *)t->scratch_sources.data;
+	struct rec_settle head = { .version = REC_VERSION, .origin = APPLIED_REPORT, .count = count };
+	uint64_t addr;
+	uint8_t *body = log_append(log, REC_SETTLE, sizeof head + t->scratch_items.len + bytes, &addr);
+	if (!body) {
+		for (uint32_t k = 0; k < count; k++) {
+			sources[k].hot->settling = false;
+			refuse_item(refused, refused_count, sources[k].item, ERR_RESOURCE_EXHAUSTED, sources[k].hot->state);
+		}
+		return 0;
+	}
+	memcpy(body, &head, sizeof head);
+	memcpy(body + sizeof head, t->scratch_items.data, t->scratch_items.len);
+	uint8_t *result = body + sizeof head + t->scratch_items.len;
+	for (uint32_t k = 0; k < count; k++) {
+		struct span s = span_sub(payload, sources[k].offset, sources[k].item->size);
+		if (s.len > 0)
+			memcpy(result, s.data, s.len);
+		result += s.len;
+		if (sources[k].hot->heap_index)
+			view_timer(t, sources[k].hot);
+	}
+	return count;
+}
+
+/* ---- a holder that is gone ---- */
+
+void orphans_propose(struct tasks *t, struct log *log, uint64_t now_ms)
+{
+	t->scratch_items.len = 0;
+	uint32_t count = 0;
+	for (const struct hot *h = t->orphans.first; h && count < TICK_ITEMS_MAX; h = h->next, count++) {
+		struct rec_settle_item item = item_of(t, h, TASK_CANCELLED, ERR_CANCELLED);
+		if (!h->cancelling)
+			outcome_of_failure(t, h, ERR_INTERNAL, NEVER, now_ms, &item);
+		buf_append(&t->scratch_items, &item, sizeof item);
+	}
+	if (count == 0)
+		return;
+	if (!settle_propose(log, APPLIED_INTERNAL, (const void *)t->scratch_items.data, count)) {
+		t->retry_ms = now_ms + 10;
+		return;
+	}
+	for (; count > 0; count--) {
+		struct hot *h = t->orphans.first;
+		view_take(t, h);
+		h->settling = true;
+	}
+}
+
+void tasks_holder_lost(struct tasks *t, struct log *log, struct holder *holder, uint64_t now_ms)
+{
+	ENSURE(holder->tasks == t);
+	t->peeked.count = 0;
+	while (holder->held.last) {
+		struct hot *h = holder->held.last; /* from the back, so that the front of the lane is in the old order */
+		if (h->settling) {
+			view_take(t, h);
+		} else if (h->state == TASK_STARTED || h->cancelling) {
+			view_take(t, h);
+			h->place = PLACE_ORPHAN;
+			hot_push_front(&t->orphans, h);
+			view_timer(t, h);
+		} else {
+			view_leave(t, h);
+			view_enter(t, h, now_ms, true);
+		}
+	}
+	ENSURE(holder->leases == 0);
+	(void)mem_resize(t, holder, sizeof *holder, 0);
+	t->holders--;
+	orphans_propose(t, log, now_ms);
+}

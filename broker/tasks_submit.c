@@ -1,0 +1,368 @@
+/* broker/tasks_submit.c: from a frame of equal tasks to REC_SUBMIT records, and from a committed record to numbered tasks.
+ *
+ *   route -> TASKS_SUBMIT propose -> log ... commit -> TASKS_SUBMIT apply -> confirm, lanes
+ *
+ * Propose only spares records that apply would refuse; apply decides alone, since what was proposed in between is not known
+ * to propose.
+ *
+ * Invariants
+ *  1. A record of n items takes n numbers, whatever becomes of the items.
+ *  2. The runs of an answer cover its sequences without gap, in order.
+ *  3. An item is accepted at most once per (producer, sequence) within the window, and at most once per key. */
+#include "tasks_impl.h"
+
+/* Adds to the runs, joining what continues the last one. False: no room. */
+static bool run_add(struct confirm_run *runs, uint32_t *run_count, struct confirm_run run)
+{
+	if (*run_count > 0) {
+		struct confirm_run *last = &runs[*run_count - 1];
+		bool same = last->code == run.code && last->duplicate == run.duplicate && last->level == run.level &&
+			    last->first_seq + last->count == run.first_seq;
+		if (same && (run.code != ERR_OK || last->first_task + last->count == run.first_task)) {
+			last->count += run.count;
+			return true;
+		}
+	}
+	if (*run_count == APPLIED_RUNS_MAX)
+		return false;
+	runs[(*run_count)++] = run;
+	return true;
+}
+
+/* ---- propose ---- */
+
+struct submission {
+	const struct msg_submit *m;
+	struct submit_view record;  /* of one stretch at a time */
+	struct span payload;
+	uint64_t now_ms, resolved_below;
+	uint32_t queue;
+	uint64_t payload_offset;    /* of item `done` */
+	uint32_t done;              /* items answered or in records */
+};
+
+static void answer(struct submit_answer *out, struct submission *s, uint32_t count, enum err code, uint64_t original)
+{
+	struct confirm_run run = { s->m->first_seq + s->done, original, count, (uint16_t)code, CONFIRM_DURABLE,
+				   code == ERR_OK };
+	/* A frame that falls into more pieces than an answer holds: the last piece speaks for all the rest. */
+	if (out->run_count + out->records >= APPLIED_RUNS_MAX - 1) {
+		run.count = s->m->sizes.count - s->done;
+		run.code = ERR_RESOURCE_EXHAUSTED;
+		run.first_task = 0;
+		run.duplicate = 0;
+	}
+	bool added = run_add(out->runs, &out->run_count, run);
+	ENSURE(added);
+	for (uint32_t i = 0; i < run.count; i++)
+		s->payload_offset += s->m->sizes.at[s->done + i];
+	s->done += run.count;
+}
+
+PRINTF_LIKE(5, 6)
+static void refuse(struct submit_answer *out, struct submission *s, uint32_t count, enum err code, const char *format, ...)
+{
+	if (out->text[0] == 0) {
+		__builtin_va_list args;
+		__builtin_va_start(args, format);
+		(void)vsnprintf(out->text, sizeof out->text, format, args);
+		__builtin_va_end(args);
+	}
+	answer(out, s, count, code, 0);
+}
+
+/* The queue named by the head, made if policy allows. 0 = refused. */
+static uint32_t submit_queue(struct tasks *t, struct log *log, const struct task_head *head, enum err *code, char text[256])
+{
+	struct span name = head->queue.len ? head->queue : head->type;
+	uint32_t id = queue_lookup(t, name);
+	if (id)
+		return id;
+	*code = ERR_INVALID_INPUT;
+	if (!queue_name_ok(name, text))
+		return 0;
+	if (!t->config.auto_create) {
+		*code = ERR_NOT_FOUND;
+		(void)snprintf(text, 256, "there is no queue %.*s, and queues are not made on first use", (int)name.len, name.data);
+		return 0;
+	}
+	*code = ERR_RESOURCE_EXHAUSTED;
+	if (log_room(log) != LOG_ROOM_OK || log_append_room(log) < sizeof(struct rec_queue) + name.len + LOG_RECORD_HEADER) {
+		(void)snprintf(text, 256, "no room in the log for a new queue %.*s", (int)name.len, name.data);
+		return 0;
+	}
+	id = queue_slot_new(t, 0, name);
+	if (id == 0) {
+		(void)snprintf(text, 256, "there are %u queues already", t->config.queues_max);
+		return 0;
+	}
+	struct queue *q = t->queues[id - 1];
+	q->proposed_create = true;
+	q->settings = t->config.defaults;
+	if (!queue_propose(t, log, name, id, QUEUE_OP_CREATE, &q->settings, APPLIED_INTERNAL)) {
+		queue_names_set(t, id, (struct span){ NULL, 0 });
+		q->proposed_create = false;
+		(void)snprintf(text, 256, "no room in the log for a new queue %.*s", (int)name.len, name.data);
+		return 0;
+	}
+	return id;
+}
+
+static bool submit_head_ok(const struct msg_submit *m, const struct task_head *head, char text[256])
+{
+	if (m->producer == 0 || m->first_seq == 0 || m->first_seq > UINT64_MAX - LIMIT_FRAME_ITEMS)
+		(void)snprintf(text, 256, "producer and first_seq start at 1");
+	else if (head->priority > LIMIT_PRIORITY)
+		(void)snprintf(text, 256, "priority %u is above %d", head->priority, LIMIT_PRIORITY);
+	else if (head->key.len > 0 && m->sizes.count != 1)
+		(void)snprintf(text, 256, "an idempotency key is for one task, not %u", m->sizes.count);
+	else if (head->key.len > LIMIT_KEY_BYTES)
+		(void)snprintf(text, 256, "an idempotency key has at most %d bytes", LIMIT_KEY_BYTES);
+	else
+		return true;
+	return false;
+}
+
+static uint64_t add_ms(uint64_t now_ms, uint64_t more)
+{
+	return more > NEVER / 4 ? NEVER / 2 : now_ms + more; /* further off than anybody waits */
+}
+
+static struct submit_view record_template(const struct tasks *t, const struct submission *s, const struct task_head *head)
+{
+	const struct queue *q = t->queues[s->queue - 1];
+	struct submit_view v = { .head = s->m->head, .key = head->key };
+	uint64_t expires = head->expires_ms ? head->expires_ms : (uint64_t)q->settings.expires_ms;
+	uint64_t retention = head->retention_ms ? head->retention_ms : (uint64_t)q->settings.retention_ms;
+	if (retention == 0 && head->want_result)
+		retention = RETENTION_DEFAULT_MS;
+	v.fixed = (struct rec_submit){ .version = REC_VERSION, .priority = head->priority, .queue = (uint16_t)s->queue,
+				       .head_size = (uint16_t)s->m->head.len, .producer = s->m->producer,
+				       .submitted_ms = s->now_ms };
+	v.options.ready_ms = head->delay_ms ? add_ms(s->now_ms, head->delay_ms) : 0;
+	v.options.expires_ms = expires ? add_ms(s->now_ms, expires) : 0;
+	v.options.retention_ms = retention;
+	v.options.max_attempts = head->max_attempts;
+	v.options.key_size = (uint16_t)head->key.len;
+	if (v.options.ready_ms || v.options.expires_ms || retention || head->max_attempts || head->key.len)
+		v.fixed.flags = SUBMIT_OPTIONS;
+	return v;
+}
+
+/* One record for the next `count` items. False: no room in this batch. */
+static bool submit_append(struct tasks *t, struct log *log, struct submission *s, uint32_t count)
+{
+	struct submit_view *v = &s->record;
+	v->fixed.count = count;
+	v->fixed.first_seq = s->m->first_seq + s->done;
+	v->fixed.resolved_back = (uint32_t)(v->fixed.first_seq - s->resolved_below);
+	v->sizes = s->m->sizes.at + s->done;
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < count; i++)
+		bytes += v->sizes[i];
+	v->payload = span_sub(s->payload, s->payload_offset, bytes);
+	uint64_t addr;
+	uint8_t *body = log_append(log, REC_SUBMIT, rec_submit_size(v), &addr);
+	if (!body)
+		return false;
+	rec_submit_write(v, body);
+	t->queues[s->queue - 1]->proposed += count;
+	s->payload_offset += bytes;
+	s->done += count;
+	return true;
+}
+
+/* A stretch of sequences nobody knows. */
+static void submit_new(struct tasks *t, struct log *log, struct submission *s, uint32_t count, struct submit_answer *out)
+{
+	const struct queue *q = t->queues[s->queue - 1];
+	struct span name = span_of(q->name, q->name_size);
+	uint64_t seq = s->m->first_seq + s->done;
+	uint64_t window_end = s->resolved_below + LIMIT_PRODUCER_WINDOW;
+	uint32_t fits = seq >= window_end ? 0 : (uint32_t)MIN_OF(count, window_end - seq);
+	if (fits == 0) {
+		refuse(out, s, count, ERR_RESOURCE_EXHAUSTED, "more than %d submissions of this producer are unresolved",
+		       LIMIT_PRODUCER_WINDOW);
+		return;
+	}
+	uint64_t length = q->ready + q->scheduled + q->leased + q->proposed, max = (uint64_t)q->settings.length_max;
+	if (max > 0)
+		fits = length >= max ? 0 : (uint32_t)MIN_OF(fits, max - length);
+	if (fits == 0)
+		refuse(out, s, count, ERR_QUEUE_FULL, "queue %.*s is at its limit of %llu tasks", (int)name.len, name.data,
+		       (unsigned long long)max);
+	else if (log_room(log) != LOG_ROOM_OK)
+		refuse(out, s, count, ERR_DISK_FULL, "the disk is too full to take new tasks");
+	else if (out->run_count + out->records >= APPLIED_RUNS_MAX - 2 || !submit_append(t, log, s, fits))
+		refuse(out, s, count, ERR_RESOURCE_EXHAUSTED, "no room in this batch of the log");
+	else
+		out->records++;
+}
+
+void tasks_propose_submit(struct tasks *t, struct log *log, const struct msg_submit *m, const struct task_head *head,
+			  struct span payload, uint64_t now_ms, struct submit_answer *out)
+{
+	out->run_count = out->records = 0;
+	out->text[0] = 0;
+	struct submission s = { .m = m, .payload = payload, .now_ms = now_ms };
+	char text[256] = "";
+	enum err code = ERR_INVALID_INPUT;
+	uint32_t count = m->sizes.count;
+	if (count == 0)
+		return;
+	if (!submit_head_ok(m, head, text) || (s.queue = submit_queue(t, log, head, &code, text)) == 0) {
+		refuse(out, &s, count, code, "%s", text);
+		return;
+	}
+	const struct producer *p = producer_find(t, m->producer);
+	s.resolved_below = MAX_OF(MAX_OF(m->resolved_below, 1), p ? p->resolved_below : 1);
+	uint64_t original = head->key.len ? key_find(t, head->key, now_ms) : 0;
+	if (original) {
+		answer(out, &s, count, ERR_OK, original);
+		return;
+	}
+	if (head->key.len && keys_full(t, now_ms)) {
+		refuse(out, &s, count, ERR_RESOURCE_EXHAUSTED, "%u idempotency keys are remembered already", t->config.keys_max);
+		return;
+	}
+	s.record = record_template(t, &s, head);
+	while (s.done < count) {
+		uint64_t seq = m->first_seq + s.done;
+		bool known;
+		if (seq < s.resolved_below) {
+			uint32_t stale = (uint32_t)MIN_OF(count - s.done, s.resolved_below - seq);
+			refuse(out, &s, stale, ERR_STALE_SUBMIT, "sequence %llu is below what the producer has resolved (%llu)",
+			       (unsigned long long)seq, (unsigned long long)s.resolved_below);
+			continue;
+		}
+		uint32_t stretch = producer_stretch(p, seq, count - s.done, &known, &original);
+		if (known)
+			answer(out, &s, stretch, ERR_OK, original);
+		else
+			submit_new(t, log, &s, stretch, out);
+	}
+}
+
+/* ---- apply ---- */
+
+struct arrival {
+	const struct log_entry *entry;
+	struct submit_view v;
+	uint64_t first_task;
+	uint32_t class, done;
+};
+
+/* Accepted: counts them and, when begun, puts them where they wait. */
+static void arrive(struct tasks *t, const struct arrival *a, uint32_t count)
+{
+	struct queue *q = queue_at(t, class_queue(a->class));
+	const struct rec_options *o = &a->v.options;
+	uint64_t first = a->first_task + a->done;
+	bool later = o->ready_ms > a->entry->time_ms;
+	bool fixed = class_options(a->class) == OPTIONS_MAX;
+	q->alive += count;
+	q->submitted += count;
+	t->submitted_total += count;
+	for (uint32_t i = 0; (later || o->expires_ms || fixed) && i < count; i++) {
+		struct hot *h = hot_new(t, first + i, a->class);
+		h->ready_ms = later ? o->ready_ms : 0;
+		h->expires_ms = o->expires_ms;
+		h->fixed = fixed;
+		h->retention_ms = o->retention_ms;
+		h->max_attempts = o->max_attempts;
+		if (t->begun && later) {
+			view_enter(t, h, a->entry->time_ms, false);
+		} else if (t->begun) {
+			h->place = PLACE_FRESH;
+			view_timer(t, h);
+		}
+	}
+	if (t->begun && !later) {
+		q->ready += count;
+		lane_push(t, q, a->v.fixed.priority, first, count);
+		view_ready_hook(t, class_queue(a->class));
+	}
+}
+
+static void arrival_refuse(struct tasks *t, struct arrival *a, uint32_t count, enum err code, uint64_t original,
+			   struct applied *out)
+{
+	struct confirm_run run = { a->v.fixed.first_seq + a->done, original, count, (uint16_t)code, CONFIRM_DURABLE,
+				   code == ERR_OK };
+	bool added = run_add(out->runs, &out->run_count, run);
+	ENSURE(added);
+	segment_drop_range(t, a->first_task + a->done, count);
+	if (code == ERR_OK)
+		t->duplicates_total += count;
+	a->done += count;
+}
+
+static void arrival_accept(struct tasks *t, struct arrival *a, uint32_t count, struct applied *out)
+{
+	struct confirm_run run = { a->v.fixed.first_seq + a->done, a->first_task + a->done, count, ERR_OK, CONFIRM_DURABLE, 0 };
+	bool added = run_add(out->runs, &out->run_count, run);
+	ENSURE(added);
+	arrive(t, a, count);
+	a->done += count;
+}
+
+/* What becomes of the next items, by what is known of their sequences. */
+static void arrival_step(struct tasks *t, struct arrival *a, struct producer *p, struct applied *out)
+{
+	uint64_t seq = a->v.fixed.first_seq + a->done, original;
+	uint32_t left = a->v.fixed.count - a->done;
+	bool known;
+	if (out->run_count >= APPLIED_RUNS_MAX - 1) {
+		arrival_refuse(t, a, left, ERR_RESOURCE_EXHAUSTED, 0, out);
+		return;
+	}
+	if (seq < p->resolved_below) {
+		arrival_refuse(t, a, (uint32_t)MIN_OF(left, p->resolved_below - seq), ERR_STALE_SUBMIT, 0, out);
+		return;
+	}
+	uint32_t stretch = producer_stretch(p, seq, left, &known, &original);
+	if (known)
+		arrival_refuse(t, a, stretch, ERR_OK, original, out);
+	else if (!producer_add(t, p, seq, stretch, a->first_task + a->done))
+		arrival_refuse(t, a, stretch, ERR_RESOURCE_EXHAUSTED, 0, out);
+	else
+		arrival_accept(t, a, stretch, out);
+}
+
+void apply_submit(struct tasks *t, const struct log_entry *entry, const struct log_record *record, bool live,
+		  struct applied *out)
+{
+	struct arrival a = { .entry = entry };
+	enum err e = rec_submit_read(record->body, &a.v);
+	ENSURE(e == ERR_OK);
+	const struct rec_submit *fixed = &a.v.fixed;
+	out->origin = APPLIED_SUBMIT;
+	a.first_task = t->next_task;
+	t->next_task += fixed->count;
+	uint32_t options = options_intern(t, a.v.options.retention_ms, a.v.options.max_attempts);
+	a.class = class_make(fixed->queue, fixed->priority, options);
+	struct segment *s = segment_for_append(t, log_addr_segment(record->addr), a.first_task);
+	segment_append(t, s, fixed->count, record->addr, a.class);
+
+	struct queue *q = queue_at(t, fixed->queue);
+	if (live && fixed->queue <= t->queue_count) {
+		struct queue *slot = t->queues[fixed->queue - 1];
+		slot->proposed -= MIN_OF(slot->proposed, fixed->count);
+	}
+	struct producer *p = producer_use(t, fixed->producer, entry->time_ms);
+	producer_resolve(t, p, fixed->first_seq - fixed->resolved_back);
+	uint64_t original = a.v.key.len ? key_find(t, a.v.key, t->time_ms) : 0;
+	if (!q)
+		arrival_refuse(t, &a, fixed->count, ERR_NOT_FOUND, 0, out); /* removed in the meantime */
+	else if (original)
+		arrival_refuse(t, &a, fixed->count, ERR_OK, original, out);
+	else if (a.v.key.len && keys_full(t, t->time_ms))
+		arrival_refuse(t, &a, fixed->count, ERR_RESOURCE_EXHAUSTED, 0, out);
+	while (a.done < fixed->count) {
+		uint64_t accepted = t->submitted_total;
+		arrival_step(t, &a, p, out);
+		if (a.v.key.len && t->submitted_total > accepted)
+			key_add(t, a.v.key, a.first_task, t->time_ms);
+	}
+	ENSURE(out->run_count > 0);
+}
