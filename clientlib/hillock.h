@@ -257,7 +257,8 @@ HLK_API int hlk_checkpoint(struct hlk *c);
 /* ---------------------------------------------------------------- testing without a broker */
 
 /* With the URL mock:// the client is its own broker, in memory: what it submits it can serve, settle, await, list and cancel, with the same
- * callbacks in the same order, retries and dead letters included. Time stands still until it is moved on: */
+ * callbacks in the same order, retries and dead letters included. Its time (delays, backoff, expiry, limits) stands still until it is moved
+ * on; deadlines of your own calls stay real. */
 HLK_API int hlk_mock_advance(struct hlk *c, uint64_t ms);
 /* Makes the next connection event happen: a cut. In-flight leases are lost as with a real broker after its grace. */
 HLK_API int hlk_mock_cut(struct hlk *c);

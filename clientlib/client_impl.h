@@ -1,0 +1,294 @@
+/* clientlib/client_impl.h: what the files of the client library share. Private.
+ *
+ *   hlk_submit -> producer -> link.out -> socket          socket -> link.in -> session -> producer | results
+ *   hlk_complete -> worker -> link.out                                              | worker | admin -> callbacks
+ *
+ * net.c moves bytes and knows nodes, sockets and timers; session.c knows frames and the handshake; producer.c, results.c,
+ * worker.c with report.c, and admin.c each own one conversation and keep what must be said again after a reconnect.
+ *
+ * 1. Nothing here blocks but epoll_wait in client.c (and the resolver, when a host is given by name).
+ * 2. Callbacks run from session_frame and from client_step only. A callback may do anything but close and block, so after
+ *    each one every pointer into a growing array must be looked up again.
+ * 3. A connection that fails while frames are being read or written is only marked (link_fail); net_step takes it down.
+ * 4. What was promised to the caller lives in these structs, never in the connection: losing it loses nothing. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "../wire/msg.h"
+#include "hillock.h"
+#include "map64.h"
+
+enum {
+	CONNECT_TIMEOUT_MS = 5000,
+	READ_BYTES = 256 << 10,
+	READ_ROUNDS = 8,              /* reads of one hlk_process: then the caller gets its turn */
+	OUT_EAGER_BYTES = 64 << 10,   /* this much is written at once instead of at the end of the round */
+	BATCH_TASKS = 1024,
+	BATCH_BYTES = 256 << 10,
+	FAST_HANDLER_US = 200,
+	REPORT_AGAIN_MS = 200,        /* a settling report that met a full broker is made again after this */
+	MAP_ERROR_TEXT = 512,
+};
+
+enum node_kind { NODE_TCP, NODE_UNIX, NODE_MOCK };
+struct node { enum node_kind kind; char *url, *host, *port; }; /* unix: host is the path */
+
+enum link_state { LINK_WAITING, LINK_CONNECTING, LINK_HELLO, LINK_READY, LINK_CLOSED };
+
+struct addrinfo;
+struct link {
+	enum link_state state;
+	int fd;
+	bool want_write, failed;
+	int fail_code;
+	char fail_text[MAP_ERROR_TEXT];
+	struct buf out;
+	size_t out_sent;                 /* of out.len; the rest waits */
+	uint64_t queued_total, sent_total; /* bytes of this connection */
+	struct buf in;                   /* always parsed from an 8-aligned place */
+	size_t in_from;
+	int64_t due_ms;                  /* WAITING: dial; CONNECTING, HELLO: give up */
+	int64_t last_sent_ms, last_heard_ms;
+	uint32_t goodbye_ms;             /* the broker asked us to wait this long (plus one) before we come back */
+	uint32_t node, attempts, round;  /* attempts since the last success; rounds over all nodes */
+	struct addrinfo *addresses, *address;
+};
+
+struct session {
+	uint8_t id[16];
+	bool known;                      /* a broker has welcomed it: ask to resume */
+	int refused_code;                /* PERMISSION or VERSION until the next WELCOME */
+	int last_code;                   /* why there is no connection */
+	char last_text[MAP_ERROR_TEXT];
+	uint32_t heartbeat_ms, payload_max, frame_payload_max;
+};
+
+struct hlk_head {
+	_Atomic uint32_t refs;
+	struct buf bytes;
+	enum hlk_confirm confirm;
+	bool alone;                      /* has a key: one task per frame */
+	bool want_result;
+};
+
+/* Submissions that travel together; kept until every one has its answer. */
+struct submit_frame {
+	struct submit_frame *prev, *next;
+	uint64_t first_seq, end;         /* end: link.queued_total when it had been queued */
+	uint32_t count, unresolved, correlation;
+	enum hlk_confirm confirm;
+	bool want_result, queued;
+	struct buf bytes;
+};
+struct slot { hlk_submit_fn *fn; void *ctx; };
+struct producer {
+	uint64_t id, next_seq, resolved_below;
+	uint32_t window, window_now, mask, unresolved, none_frames, spare_count;
+	struct slot *slots;              /* by sequence & mask */
+	uint8_t *resolved;
+	struct submit_frame *first, *last, *cursor, *spare;
+	struct hlk_head *head;           /* of the batch that is being collected; NULL = none */
+	uint64_t batch_seq;
+	uint32_t batch_count;
+	uint32_t *sizes;
+	struct buf payload;
+};
+
+struct await {
+	struct await *next;              /* of the same task */
+	uint64_t task;
+	int64_t deadline_ms;             /* INT64_MAX: never */
+	hlk_result_fn *fn;
+	void *ctx;
+};
+struct u64_list { uint64_t *at; uint32_t count, cap; };
+struct results {
+	hlk_result_fn *fn;
+	void *ctx;
+	struct map64 awaits;             /* task -> struct await */
+	struct map64 expected;           /* confirmed with want_result, not here yet */
+	bool blind;                      /* want_result without a confirm was asked for: ids are not known */
+	struct u64_list ask, forget;     /* not sent yet */
+	int64_t next_deadline_ms;
+	struct buf kept;                 /* what hlk_await_wait gave out */
+};
+
+struct entry {
+	uint32_t id, credit, granted, held; /* granted: what the broker may still send */
+	uint64_t taken, max;             /* delivered so far, and how many may be */
+	char *service;
+	bool by_queue, manual_start, gone, fast;
+	hlk_task_fn *task;
+	hlk_signal_fn *signal;
+	void *ctx;
+};
+
+/* A DELIVER frame, kept while one of its tasks lives. */
+struct delivery {
+	uint32_t refs;
+	struct hlk_header headers[LIMIT_HEADERS];
+	_Alignas(8) uint8_t bytes[];
+};
+struct hlk_task {
+	struct hlk *client;
+	struct hlk_task *prev, *next;
+	struct delivery *delivery;
+	struct entry *entry;
+	void *ctx;
+	uint32_t epoch;
+	bool started, lost;
+	struct hlk_task_info info;
+};
+
+struct report_key { struct task_ref ref; uint8_t verb; bool done; };
+/* A REPORT frame with settling verbs, kept until each is acknowledged. */
+struct report_frame {
+	struct report_frame *next;
+	uint32_t count, undone, correlation;
+	bool resent;
+	int64_t again_ms;                /* 0, or when to say it again */
+	struct buf bytes;
+	struct report_key keys[];
+};
+struct dropped { uint64_t task; uint32_t attempt; };
+struct worker {
+	struct entry **entries;
+	uint32_t entry_count;
+	bool serve_dirty, credit_dirty;
+	uint32_t serve_correlation;
+	int serve_code;
+	struct map64 tasks;              /* id -> struct hlk_task */
+	struct hlk_task *live, *free;
+	void **slabs;
+	uint32_t slab_count;
+	struct report_item *items;       /* of the batch that is being collected */
+	uint32_t item_count, item_settling;
+	struct buf payload;
+	struct report_frame *first, *last, *cursor;
+	uint32_t cursor_key, undone;
+	int64_t again_ms;
+	struct dropped *dropped;         /* settled although lost: told at the next step */
+	uint32_t dropped_count, dropped_cap;
+	hlk_settled_fn *settled;
+	void *settled_ctx;
+	_Atomic bool stop;
+};
+
+typedef void reply_fn(struct hlk *c, const struct msg_reply *reply, void *arg);
+struct admin {
+	uint32_t correlation;            /* of the request under way; 0 = none */
+	bool sent, done;
+	int code;
+	char text[MAP_ERROR_TEXT];
+	reply_fn *fn;
+	void *arg;
+};
+
+struct mock;
+struct hlk {
+	struct hlk_error error;
+	char *name, *token;
+	struct node *nodes;
+	uint32_t node_count, backoff_min_ms, backoff_max_ms;
+	void (*state)(struct hlk *c, bool connected, const char *detail, void *ctx);
+	void *state_ctx;
+	int epoll_fd, timer_fd, wake_fd;
+	int64_t now_ms, armed_ms;
+	int timeout_ms;
+	uint64_t random;
+	uint32_t correlation;
+	bool in_step, due;               /* due: there is work that no descriptor shows */
+	struct link link;
+	struct session session;
+	struct producer producer;
+	struct results results;
+	struct worker worker;
+	struct admin admin;
+	struct msg msg;                  /* the frame being read: large, so not on the stack */
+	struct mock *mock;
+};
+
+/* ---- error.c ---- */
+int error_set(struct hlk *c, int code, const char *format, ...) PRINTF_LIKE(3, 4); /* returns code */
+void error_fill(struct hlk_error *error, int code, const char *format, ...) PRINTF_LIKE(3, 4);
+
+/* ---- client.c ---- */
+int64_t client_now(struct hlk *c);     /* reads the clock and remembers it */
+uint64_t client_random(struct hlk *c);
+uint32_t client_correlation(struct hlk *c);
+int64_t client_deadline(struct hlk *c, int timeout_ms);
+int client_wait(struct hlk *c, int64_t deadline_ms); /* one turn of a blocking call; HLK_TIMEOUT when the deadline has passed */
+int client_may_block(struct hlk *c);
+void client_flush(struct hlk *c);      /* everything collected goes to link.out and on to the socket */
+
+/* ---- net.c ---- */
+int net_parse_urls(struct hlk *c, const char *urls, struct hlk_error *error);
+void net_free(struct hlk *c);
+void net_step(struct hlk *c);          /* connects, takes down what failed, reads */
+void net_write(struct hlk *c);
+void net_timers(struct hlk *c);
+int64_t net_next_due(struct hlk *c);
+void net_fail(struct hlk *c, int code, const char *format, ...) PRINTF_LIKE(3, 4); /* marks the connection as failed */
+void net_close(struct hlk *c);
+static inline bool net_ready(const struct hlk *c) { return c->link.state == LINK_READY && !c->link.failed; }
+void net_queue(struct hlk *c, struct span bytes); /* whole frames */
+
+/* ---- session.c ---- */
+void session_hello(struct hlk *c);
+void session_frame(struct hlk *c, const struct frame *frame);
+void session_down(struct hlk *c);      /* the connection is gone */
+void session_heartbeat(struct hlk *c);
+int64_t session_next_due(const struct hlk *c);
+void session_send(struct hlk *c, const struct msg *msg, uint32_t correlation);
+
+/* ---- producer.c ---- */
+void producer_flush(struct hlk *c);
+void producer_up(struct hlk *c);
+void producer_down(struct hlk *c);
+void producer_confirms(struct hlk *c, const struct msg_confirms *m);
+bool producer_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
+void producer_written(struct hlk *c);  /* after a write: submissions without a confirm are resolved by it */
+void producer_close(struct hlk *c, bool tell);
+
+/* ---- results.c ---- */
+void results_flush(struct hlk *c);
+void results_up(struct hlk *c);
+void results_expect(struct hlk *c, uint64_t task, bool ask);
+void results_frame(struct hlk *c, const struct msg_results *m, struct span payload);
+void results_timers(struct hlk *c);
+void results_close(struct hlk *c, bool tell);
+
+/* ---- worker.c ---- */
+void worker_flush(struct hlk *c);
+void worker_up(struct hlk *c, bool resumed);
+void worker_deliver(struct hlk *c, const struct frame *frame);
+void worker_signals(struct hlk *c, const struct msg_signals *m);
+bool worker_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
+void worker_lost(struct hlk *c, const struct task_ref *ref); /* a start or extension was refused */
+void worker_close(struct hlk *c);
+void task_free(struct hlk_task *task);
+
+/* ---- report.c ---- */
+/* Adds one report to the batch. Copies `data`. */
+void report_add(struct hlk_task *task, const struct report_item *item, struct span data);
+void report_flush(struct hlk *c);
+void report_up(struct hlk *c);
+void report_reported(struct hlk *c, const struct msg_reported *m);
+bool report_refused(struct hlk *c, uint32_t correlation, int code);
+bool report_pending(const struct worker *w, const struct task_ref *ref); /* is a settling report of it not acknowledged? */
+void report_drop(struct hlk *c, uint64_t task, uint32_t attempt);
+void report_timers(struct hlk *c);
+void report_close(struct hlk *c);
+
+/* ---- admin.c ---- */
+void admin_down(struct hlk *c);
+void admin_reply(struct hlk *c, uint32_t correlation, const struct msg_reply *m);
+bool admin_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
+
+/* ---- mock.c: a broker in memory that speaks frames ---- */
+struct mock *mock_new(void);
+void mock_free(struct mock *m);
+void mock_connect(struct mock *m);     /* a new connection: what the last one left half said is gone */
+void mock_input(struct mock *m, struct span bytes); /* whole frames */
+struct buf *mock_output(struct mock *m);

@@ -1,0 +1,227 @@
+/* clientlib/mock.c: the transport side of the broker in memory: frames of the client in, frames for the client out. In the
+ * flow: it takes the place of socket and broker. See mock_impl.h. */
+#include "mock_impl.h"
+
+struct mock *mock_new(void)
+{
+	struct mock *m = calloc(1, sizeof *m);
+	ENSURE(m != NULL);
+	m->msg = calloc(1, sizeof *m->msg);
+	ENSURE(m->msg != NULL);
+	m->now_ms = 1000;
+	m->epoch = 1;
+	return m;
+}
+
+static void forget_entries(struct mock *m)
+{
+	for (uint32_t i = 0; i < m->entry_count; i++)
+		free(m->entries[i].name);
+	m->entry_count = 0;
+}
+
+void mock_free(struct mock *m)
+{
+	if (!m)
+		return;
+	forget_entries(m);
+	mock_tasks_free(m);
+	map64_free(&m->sequences);
+	buf_free(&m->output);
+	free(m->msg);
+	free(m);
+}
+
+void mock_connect(struct mock *m)
+{
+	m->welcomed = false;
+	m->output.len = 0;
+	forget_entries(m);
+}
+
+struct buf *mock_output(struct mock *m)
+{
+	return &m->output;
+}
+
+void mock_send(struct mock *m, const struct msg *msg, uint32_t correlation)
+{
+	msg_encode(&m->output, msg, correlation, NULL, 0);
+}
+
+void mock_send_result(struct mock *m, const struct mock_task *t)
+{
+	const struct result_item item = { .task = t->id, .size = (uint32_t)t->result.len, .app_code = t->app_code,
+					  .code = t->code, .state = t->state, .failed = (uint8_t)MIN_OF(t->failed, 255u) };
+	const struct msg_results r = { .items = &item, .count = 1 };
+	const struct span payload = buf_span(&t->result);
+	if (m->welcomed)
+		msg_encode_results(&m->output, &r, &payload, 1);
+}
+
+void mock_signal(struct mock *m, const struct mock_task *t, enum signal_kind signal, enum err code)
+{
+	const struct signal_item item = { .ref = { t->id, t->attempt, m->epoch }, .signal = (uint8_t)signal,
+					  .code = (uint16_t)code };
+	const struct msg msg = { .kind = FRAME_SIGNALS, .signals = { .items = &item, .count = 1 } };
+	if (m->welcomed)
+		mock_send(m, &msg, 0);
+}
+
+static void hello(struct mock *m)
+{
+	struct msg *msg = calloc(1, sizeof *msg);
+	ENSURE(msg != NULL);
+	msg->kind = FRAME_WELCOME;
+	msg->welcome = (struct msg_welcome){ .version = 1, .node = span_str("mock"), .epoch = m->epoch,
+		.heartbeat_ms = 3600000, .payload_max = LIMIT_PAYLOAD_BYTES, .frame_payload_max = LIMIT_FRAME_PAYLOAD,
+		.window_max = LIMIT_PRODUCER_WINDOW, .broker = span_str("mock") };
+	mock_send(m, msg, 0);
+	free(msg);
+	m->welcomed = true;
+}
+
+static void submit(struct mock *m, const struct msg_submit *s, struct span payload)
+{
+	struct confirm_run *runs = calloc(s->sizes.count, sizeof *runs);
+	size_t at = 0;
+	ENSURE(runs != NULL);
+	if (m->producer != s->producer)
+		map64_free(&m->sequences);
+	m->producer = s->producer;
+	for (uint32_t i = 0; i < s->sizes.count; i++) {
+		enum err code = ERR_OK;
+		bool duplicate = true;
+		struct mock_task *t = map64_get(&m->sequences, s->first_seq + i);
+		if (!t)
+			t = mock_task_submit(m, s->head, span_sub(payload, at, s->sizes.at[i]), &code, &duplicate);
+		if (t)
+			map64_put(&m->sequences, s->first_seq + i, t);
+		at += s->sizes.at[i];
+		runs[i] = (struct confirm_run){ s->first_seq + i, t ? t->id : 0, 1, (uint16_t)code, s->confirm, t && duplicate };
+	}
+	const struct msg_confirms confirms = { .producer = s->producer, .runs = runs, .run_count = s->sizes.count };
+	msg_encode_confirms(&m->output, &confirms);
+	free(runs);
+}
+
+static void await(struct mock *m, const struct msg_tasks *a)
+{
+	for (uint32_t i = 0; i < a->tasks.count; i++) {
+		struct mock_task *t = mock_task_find(m, a->tasks.at[i]);
+		const struct mock_task unknown = { .id = a->tasks.at[i], .code = ERR_NOT_FOUND };
+		if (!t || mock_final(t->state))
+			mock_send_result(m, t ? t : &unknown);
+		else
+			t->awaited = true;
+	}
+}
+
+static void forget(struct mock *m, const struct msg_tasks *a)
+{
+	for (uint32_t i = 0; i < a->tasks.count; i++) {
+		struct mock_task *t = mock_task_find(m, a->tasks.at[i]);
+		if (t)
+			t->awaited = false;
+	}
+}
+
+static void serve(struct mock *m, const struct msg_serve *s)
+{
+	forget_entries(m);
+	for (uint32_t i = 0; i < s->count; i++) {
+		const struct wire_entry *e = &s->entries[i];
+		char *name = strndup((const char *)e->service.data, e->service.len);
+		ENSURE(name != NULL);
+		m->entries[m->entry_count++] = (struct mock_entry){ e->id, e->credit, name };
+	}
+}
+
+static void credit(struct mock *m, const struct msg_credit *c)
+{
+	for (uint32_t i = 0; i < c->count; i++)
+		for (uint32_t e = 0; e < m->entry_count; e++)
+			if (m->entries[e].id == c->items[i].entry)
+				m->entries[e].credit += c->items[i].credit;
+}
+
+static void report(struct mock *m, const struct msg_report *r, struct span payload)
+{
+	struct reported_item *items = calloc(r->count + 1u, sizeof *items);
+	struct msg_reported reported = { .items = items, .count = 0 };
+	size_t at = 0;
+	ENSURE(items != NULL);
+	for (uint32_t i = 0; i < r->count; i++) {
+		const struct report_item *item = &r->items[i];
+		enum err code = mock_task_report(m, item, span_sub(payload, at, item->size));
+		const struct mock_task *t = mock_task_find(m, item->ref.task);
+		at += item->size;
+		if (code != ERR_OK || (item->verb != REPORT_START && item->verb != REPORT_EXTEND))
+			items[reported.count++] = (struct reported_item){ item->ref, (uint16_t)code, item->verb,
+									  t ? t->state : 0, 0 };
+	}
+	if (reported.count > 0)
+		msg_encode_reported(&m->output, &reported);
+	free(items);
+}
+
+static void one_frame(struct mock *m, const struct frame *f)
+{
+	struct msg *msg = m->msg;
+	char text[128];
+	ENSURE(msg_decode(f, msg, text) == ERR_OK); /* from our own client */
+	switch (msg->kind) {
+	case FRAME_HELLO: hello(m); break;
+	case FRAME_SUBMIT: submit(m, &msg->submit, f->payload); break;
+	case FRAME_AWAIT: await(m, &msg->tasks); break;
+	case FRAME_FORGET: forget(m, &msg->tasks); break;
+	case FRAME_SERVE: serve(m, &msg->serve); break;
+	case FRAME_CREDIT: credit(m, &msg->credit); break;
+	case FRAME_REPORT: report(m, &msg->report, f->payload); break;
+	case FRAME_REQUEST: mock_request(m, &msg->request, f->correlation); break;
+	case FRAME_PING:
+	case FRAME_PONG:
+	case FRAME_GOODBYE:
+	case FRAME_WELCOME:
+	case FRAME_ERROR:
+	case FRAME_CONFIRMS:
+	case FRAME_RESULTS:
+	case FRAME_DELIVER:
+	case FRAME_REPORTED:
+	case FRAME_SIGNALS:
+	case FRAME_REPLY: break;
+	}
+}
+
+void mock_input(struct mock *m, struct span bytes)
+{
+	while (bytes.len > 0) {
+		struct frame frame;
+		size_t used, need;
+		char text[128];
+		ENSURE(frame_decode(bytes, LIMIT_FRAME_BYTES, &frame, &used, &need, text) == ERR_OK);
+		one_frame(m, &frame);
+		bytes = span_sub(bytes, used, bytes.len - used);
+	}
+	mock_tick(m);
+}
+
+int hlk_mock_advance(struct hlk *c, uint64_t ms)
+{
+	if (!c->mock)
+		return error_set(c, HLK_UNSUPPORTED, "mock: only clients of mock:// have this");
+	c->mock->now_ms += ms;
+	mock_tick(c->mock);
+	c->due = true;
+	return HLK_OK;
+}
+
+int hlk_mock_cut(struct hlk *c)
+{
+	if (!c->mock)
+		return error_set(c, HLK_UNSUPPORTED, "mock: only clients of mock:// have this");
+	mock_connect(c->mock); /* nothing more reaches the old connection */
+	mock_leases_lost(c->mock);
+	net_fail(c, HLK_NETWORK, "cut by hlk_mock_cut");
+	return HLK_OK;
+}

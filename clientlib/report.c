@@ -1,0 +1,345 @@
+/* clientlib/report.c: what workers say about their tasks. In the flow: hlk_complete -> REPORT -> link.out, and
+ * REPORTED -> REPORT -> hlk_on_settled.
+ *
+ * 1. Reports leave in the order in which they were made, many in one frame. A frame with settling verbs is kept until each of
+ *    them is acknowledged or refused, and is sent again, as it is, after every reconnect.
+ * 2. The lease of a report that is kept may be gone when it arrives; the broker's answer decides.
+ * 3. A full broker (a retryable refusal) refuses nothing for good: the frame is sent again a little later. */
+#include "client_impl.h"
+
+static bool settles(uint8_t verb)
+{
+	return verb != REPORT_START && verb != REPORT_EXTEND;
+}
+
+static bool same_ref(const struct task_ref *a, const struct task_ref *b)
+{
+	return a->task == b->task && a->attempt == b->attempt && a->epoch == b->epoch;
+}
+
+/* ---- making reports ---- */
+
+static struct report_frame *keep_frame(struct worker *w)
+{
+	struct report_frame *f = calloc(1, sizeof *f + w->item_settling * sizeof f->keys[0]);
+	ENSURE(f != NULL);
+	for (uint32_t i = 0; i < w->item_count; i++)
+		if (settles(w->items[i].verb))
+			f->keys[f->count++] = (struct report_key){ .ref = w->items[i].ref, .verb = w->items[i].verb };
+	f->undone = f->count;
+	w->undone += f->count;
+	*(w->last ? &w->last->next : &w->first) = f;
+	w->last = f;
+	return f;
+}
+
+void report_flush(struct hlk *c)
+{
+	struct worker *w = &c->worker;
+	if (w->item_count == 0)
+		return;
+	const struct msg_report m = { .items = w->items, .count = w->item_count };
+	const struct span payload = buf_span(&w->payload);
+	struct buf bytes = { 0 };
+	msg_encode_report(&bytes, &m, &payload, 1);
+	uint32_t correlation = client_correlation(c);
+	frame_set_correlation(&bytes, 0, correlation);
+	struct report_frame *f = w->item_settling ? keep_frame(w) : NULL;
+	w->item_count = w->item_settling = 0;
+	w->payload.len = 0;
+	if (net_ready(c))
+		net_queue(c, buf_span(&bytes));
+	if (!f) {
+		buf_free(&bytes); /* starts that find no connection are said again by worker_up */
+		return;
+	}
+	f->bytes = bytes;
+	f->correlation = correlation;
+}
+
+void report_add(struct hlk_task *task, const struct report_item *item, struct span data)
+{
+	struct hlk *c = task->client;
+	struct worker *w = &c->worker;
+	if (!w->items) {
+		w->items = calloc(BATCH_TASKS, sizeof *w->items);
+		ENSURE(w->items != NULL);
+	}
+	size_t batch_max = MIN_OF((size_t)BATCH_BYTES, (size_t)c->session.frame_payload_max);
+	if (w->item_count == BATCH_TASKS || (w->item_count > 0 && w->payload.len + data.len > batch_max))
+		report_flush(c);
+	struct report_item *to = &w->items[w->item_count++];
+	*to = *item;
+	to->ref = (struct task_ref){ task->info.id, task->info.attempt, task->epoch };
+	to->size = (uint32_t)data.len;
+	buf_append(&w->payload, data.data, data.len);
+	w->item_settling += settles(item->verb);
+}
+
+void report_up(struct hlk *c)
+{
+	for (struct report_frame *f = c->worker.first; f; f = f->next) {
+		f->again_ms = 0;
+		f->resent = true;
+		net_queue(c, buf_span(&f->bytes));
+	}
+	c->worker.again_ms = 0;
+}
+
+void report_drop(struct hlk *c, uint64_t task, uint32_t attempt)
+{
+	struct worker *w = &c->worker;
+	if (w->dropped_count == w->dropped_cap) {
+		w->dropped_cap = w->dropped_cap ? w->dropped_cap * 2 : 16;
+		struct dropped *dropped = realloc(w->dropped, w->dropped_cap * sizeof *dropped);
+		ENSURE(dropped != NULL);
+		w->dropped = dropped;
+	}
+	w->dropped[w->dropped_count++] = (struct dropped){ task, attempt };
+}
+
+/* ---- the verbs ---- */
+
+static int settle(struct hlk_task *task, const struct report_item *item, struct span data)
+{
+	struct hlk *c = task->client;
+	ENSURE(c != NULL); /* settled twice */
+	if (task->lost)
+		report_drop(c, task->info.id, task->info.attempt);
+	else
+		report_add(task, item, data);
+	task_free(task);
+	return HLK_OK;
+}
+
+int hlk_start(struct hlk_task *task)
+{
+	const struct report_item item = { .verb = REPORT_START };
+	if (task->started || task->lost)
+		return HLK_OK;
+	task->started = true;
+	report_add(task, &item, (struct span){ NULL, 0 });
+	return HLK_OK;
+}
+
+int hlk_extend(struct hlk_task *task, uint32_t lease_ms)
+{
+	const struct report_item item = { .verb = REPORT_EXTEND, .flags = REPORT_FLAG_DELAY, .delay_ms = lease_ms };
+	if (task->lost)
+		return error_set(task->client, HLK_STALE_LEASE, "extend: the lease of task %llu is lost",
+				 (unsigned long long)task->info.id);
+	report_add(task, &item, (struct span){ NULL, 0 });
+	return HLK_OK;
+}
+
+int hlk_complete(struct hlk_task *task, const void *result, size_t size)
+{
+	const struct report_item item = { .verb = REPORT_COMPLETE };
+	struct hlk *c = task->client;
+	ENSURE(c != NULL); /* settled twice */
+	if (size > c->session.payload_max)
+		return error_set(c, HLK_TOO_BIG, "complete: a result of %zu bytes is over the limit of %u", size,
+				 c->session.payload_max);
+	return settle(task, &item, span_of(result, size));
+}
+
+static bool is_class(int code)
+{
+	return (code >= HLK_TRANSIENT && code <= HLK_INTERNAL) || code == HLK_TIMEOUT || code == HLK_RESOURCE_EXHAUSTED ||
+	       code == HLK_INVALID_INPUT || code == HLK_INTEGRITY_MISMATCH;
+}
+
+static struct span short_text(const char *text)
+{
+	struct span s = span_str(text);
+	s.len = MIN_OF(s.len, (size_t)LIMIT_TEXT_BYTES);
+	return s;
+}
+
+static uint32_t bounded_ms(int64_t ms)
+{
+	return (uint32_t)MIN_OF(MAX_OF(ms, 0), (int64_t)UINT32_MAX);
+}
+
+int hlk_fail(struct hlk_task *task, int class_code, uint32_t app_code, const char *text, int64_t retry_after_ms)
+{
+	const struct report_item item = { .verb = REPORT_FAIL, .class_code = (uint16_t)class_code, .app_code = app_code,
+					  .flags = retry_after_ms < 0 ? 0 : REPORT_FLAG_DELAY,
+					  .delay_ms = bounded_ms(retry_after_ms) };
+	if (!is_class(class_code))
+		return error_set(task->client, HLK_INVALID_INPUT, "fail: %d is not a class", class_code);
+	return settle(task, &item, short_text(text));
+}
+
+int hlk_release(struct hlk_task *task, int64_t delay_ms)
+{
+	const struct report_item item = { .verb = REPORT_RELEASE, .flags = delay_ms < 0 ? 0 : REPORT_FLAG_DELAY,
+					  .delay_ms = bounded_ms(delay_ms) };
+	return settle(task, &item, (struct span){ NULL, 0 });
+}
+
+int hlk_reject(struct hlk_task *task, const char *text)
+{
+	const struct report_item item = { .verb = REPORT_REJECT };
+	return settle(task, &item, short_text(text));
+}
+
+int hlk_confirm_cancel(struct hlk_task *task)
+{
+	const struct report_item item = { .verb = REPORT_CANCELLED };
+	return settle(task, &item, (struct span){ NULL, 0 });
+}
+
+void hlk_on_settled(struct hlk *c, hlk_settled_fn *fn, void *ctx)
+{
+	c->worker.settled = fn;
+	c->worker.settled_ctx = ctx;
+}
+
+/* ---- answers ---- */
+
+static struct report_key *search(struct worker *w, struct report_frame *from, uint32_t key,
+				 const struct reported_item *item)
+{
+	for (struct report_frame *f = from; f; f = f->next, key = 0)
+		for (uint32_t i = key; i < f->count; i++)
+			if (!f->keys[i].done && f->keys[i].verb == item->verb && same_ref(&f->keys[i].ref, &item->ref)) {
+				w->cursor = f;
+				w->cursor_key = i + 1;
+				return &f->keys[i];
+			}
+	return NULL;
+}
+
+/* Answers come in the order of the reports, nearly always: the search begins behind the last find. */
+static struct report_key *find_key(struct worker *w, const struct reported_item *item)
+{
+	struct report_key *key = search(w, w->cursor, w->cursor_key, item);
+	return key ? key : search(w, w->first, 0, item);
+}
+
+/* Only reports that were made in an earlier connection can meet their own task again. They are at the front. */
+bool report_pending(const struct worker *w, const struct task_ref *ref)
+{
+	for (const struct report_frame *f = w->first; f && f->resent; f = f->next)
+		for (uint32_t i = 0; i < f->count; i++)
+			if (!f->keys[i].done && same_ref(&f->keys[i].ref, ref))
+				return true;
+	return false;
+}
+
+static void drop_frame(struct worker *w, struct report_frame *gone)
+{
+	struct report_frame **at = &w->first, *before = NULL;
+	while (*at != gone) {
+		before = *at;
+		at = &before->next;
+	}
+	*at = gone->next;
+	if (w->last == gone)
+		w->last = before;
+	w->cursor = gone->next;
+	w->cursor_key = 0;
+	buf_free(&gone->bytes);
+	free(gone);
+}
+
+/* `key` belongs to w->cursor: it was just found. */
+static void finish(struct hlk *c, struct report_key *key, int code)
+{
+	struct worker *w = &c->worker;
+	const struct task_ref ref = key->ref;
+	key->done = true;
+	w->undone--;
+	if (--w->cursor->undone == 0)
+		drop_frame(w, w->cursor);
+	if (w->settled)
+		w->settled(c, ref.task, ref.attempt, code, w->settled_ctx);
+}
+
+static void say_again(struct hlk *c, struct report_frame *f)
+{
+	if (f->again_ms)
+		return;
+	f->again_ms = c->now_ms + REPORT_AGAIN_MS / 2 + (int64_t)(client_random(c) % REPORT_AGAIN_MS);
+	if (!c->worker.again_ms || f->again_ms < c->worker.again_ms)
+		c->worker.again_ms = f->again_ms;
+}
+
+void report_reported(struct hlk *c, const struct msg_reported *m)
+{
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct reported_item *item = &m->items[i];
+		if (!settles(item->verb)) {
+			if (item->code != ERR_OK)
+				worker_lost(c, &item->ref);
+			continue;
+		}
+		struct report_key *key = find_key(&c->worker, item);
+		if (!key)
+			continue; /* the answer to a repeat */
+		if (item->code != ERR_OK && err_retryable(item->code))
+			say_again(c, c->worker.cursor);
+		else
+			finish(c, key, item->code);
+	}
+}
+
+bool report_refused(struct hlk *c, uint32_t correlation, int code)
+{
+	struct worker *w = &c->worker;
+	struct report_frame *f = w->first;
+	while (f && f->correlation != correlation)
+		f = f->next;
+	if (!f)
+		return false;
+	if (err_retryable((uint32_t)code)) {
+		say_again(c, f);
+		return true;
+	}
+	for (uint32_t i = 0, left = f->undone; left > 0; i++) {
+		if (f->keys[i].done)
+			continue;
+		left--;
+		w->cursor = f;
+		finish(c, &f->keys[i], code);
+	}
+	return true;
+}
+
+void report_timers(struct hlk *c)
+{
+	struct worker *w = &c->worker;
+	struct dropped *dropped = w->dropped;
+	uint32_t count = w->dropped_count;
+	w->dropped = NULL; /* callbacks may drop more */
+	w->dropped_count = w->dropped_cap = 0;
+	for (uint32_t i = 0; i < count; i++)
+		if (w->settled)
+			w->settled(c, dropped[i].task, dropped[i].attempt, HLK_STALE_LEASE, w->settled_ctx);
+	free(dropped);
+	if (!w->again_ms || w->again_ms > c->now_ms)
+		return;
+	w->again_ms = 0;
+	for (struct report_frame *f = w->first; f; f = f->next) {
+		if (f->again_ms && f->again_ms <= c->now_ms && net_ready(c)) {
+			f->again_ms = 0;
+			net_queue(c, buf_span(&f->bytes));
+		} else if (f->again_ms && (!w->again_ms || f->again_ms < w->again_ms)) {
+			w->again_ms = f->again_ms > c->now_ms ? f->again_ms : 0; /* overdue without a connection: report_up */
+		}
+	}
+}
+
+void report_close(struct hlk *c)
+{
+	struct worker *w = &c->worker;
+	for (struct report_frame *f = w->first, *next; f; f = next) {
+		next = f->next;
+		buf_free(&f->bytes);
+		free(f);
+	}
+	free(w->items);
+	free(w->dropped);
+	buf_free(&w->payload);
+}

@@ -1,0 +1,226 @@
+/* clientlib/results.c: who waits for which task. In the flow: RESULTS -> RESULTS -> callback.
+ *
+ * 1. A result goes to those who await its task by id, else, if this client submitted it with want_result and has not had it
+ *    yet, to the hlk_on_result callback; else it is a repeat and is dropped.
+ * 2. After every reconnect all that is outstanding is asked for again; a repeat that this causes falls under 1.
+ * 3. An await is unlinked before its callback runs. */
+#include "client_impl.h"
+
+enum { ASK_MAX = 4096 }; /* ids in one AWAIT */
+
+static void list_add(struct u64_list *list, uint64_t value)
+{
+	if (list->count == list->cap) {
+		list->cap = list->cap ? list->cap * 2 : 64;
+		uint64_t *at = realloc(list->at, list->cap * sizeof *at);
+		ENSURE(at != NULL);
+		list->at = at;
+	}
+	list->at[list->count++] = value;
+}
+
+static void send_list(struct hlk *c, enum frame_kind kind, struct u64_list *list)
+{
+	for (uint32_t from = 0; from < list->count; from += ASK_MAX) {
+		struct msg msg = { .kind = kind };
+		msg.tasks.tasks = (struct u64s){ list->at + from, MIN_OF(list->count - from, (uint32_t)ASK_MAX) };
+		session_send(c, &msg, client_correlation(c));
+	}
+	list->count = 0;
+}
+
+void results_flush(struct hlk *c)
+{
+	if (!net_ready(c))
+		return;
+	send_list(c, FRAME_AWAIT, &c->results.ask);
+	send_list(c, FRAME_FORGET, &c->results.forget);
+}
+
+void results_up(struct hlk *c)
+{
+	struct results *r = &c->results;
+	const struct map64 *const maps[] = { &r->awaits, &r->expected };
+	r->ask.count = r->forget.count = 0;
+	for (size_t m = 0; m < COUNT_OF(maps); m++)
+		for (uint32_t i = 0; maps[m]->slots && i <= maps[m]->mask; i++)
+			if (maps[m]->slots[i].value)
+				list_add(&r->ask, maps[m]->slots[i].key);
+}
+
+void results_expect(struct hlk *c, uint64_t task, bool ask)
+{
+	map64_put(&c->results.expected, task, &c->results);
+	if (ask) /* accepted before, perhaps from another session: make sure that it comes here */
+		list_add(&c->results.ask, task);
+}
+
+static void tell(struct hlk *c, struct await *chain, const struct hlk_result *result)
+{
+	while (chain) {
+		struct await *a = chain;
+		chain = a->next;
+		hlk_result_fn *fn = a->fn;
+		void *ctx = a->ctx;
+		free(a);
+		fn(c, result, ctx);
+	}
+}
+
+/* Oldest await first. */
+static struct await *reversed(struct await *chain)
+{
+	struct await *out = NULL;
+	while (chain) {
+		struct await *next = chain->next;
+		chain->next = out;
+		out = chain;
+		chain = next;
+	}
+	return out;
+}
+
+static void one_result(struct hlk *c, const struct hlk_result *result)
+{
+	struct results *r = &c->results;
+	struct await *chain = map64_take(&r->awaits, result->task);
+	bool expected = map64_take(&r->expected, result->task) != NULL;
+	if (chain)
+		tell(c, reversed(chain), result);
+	else if ((expected || r->blind) && r->fn)
+		r->fn(c, result, r->ctx);
+}
+
+void results_frame(struct hlk *c, const struct msg_results *m, struct span payload)
+{
+	size_t at = 0;
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct result_item *item = &m->items[i];
+		const struct hlk_result result = {
+			.task = item->task, .state = task_state_name(item->state), .code = item->code,
+			.app_code = item->app_code, .failed = item->failed,
+			.data = span_sub(payload, at, item->size).data, .size = item->size,
+		};
+		at += item->size;
+		one_result(c, &result);
+	}
+}
+
+void hlk_on_result(struct hlk *c, hlk_result_fn *fn, void *ctx)
+{
+	c->results.fn = fn;
+	c->results.ctx = ctx;
+}
+
+int hlk_await(struct hlk *c, uint64_t task, int timeout_ms, hlk_result_fn *fn, void *ctx)
+{
+	struct results *r = &c->results;
+	if (task == 0 || !fn)
+		return error_set(c, HLK_INVALID_INPUT, "await: needs a task and a callback");
+	if (c->link.state == LINK_CLOSED)
+		return error_set(c, HLK_CLOSED, "await: the client is being closed");
+	struct await *a = malloc(sizeof *a);
+	ENSURE(a != NULL);
+	*a = (struct await){ .next = map64_get(&r->awaits, task), .task = task, .fn = fn, .ctx = ctx,
+			     .deadline_ms = client_deadline(c, timeout_ms) };
+	if (!a->next)
+		list_add(&r->ask, task);
+	map64_put(&r->awaits, task, a);
+	r->next_deadline_ms = MIN_OF(r->next_deadline_ms, a->deadline_ms);
+	return HLK_OK;
+}
+
+/* Unlinks one await that is overdue, and finds the next deadline. */
+static struct await *take_overdue(struct hlk *c)
+{
+	struct results *r = &c->results;
+	r->next_deadline_ms = INT64_MAX;
+	for (uint32_t i = 0; r->awaits.slots && i <= r->awaits.mask; i++) {
+		struct map64_slot *slot = &r->awaits.slots[i];
+		struct await *before = NULL;
+		for (struct await *a = slot->value; a; before = a, a = a->next) {
+			if (a->deadline_ms > c->now_ms) {
+				r->next_deadline_ms = MIN_OF(r->next_deadline_ms, a->deadline_ms);
+				continue;
+			}
+			r->next_deadline_ms = a->deadline_ms; /* look again */
+			if (before)
+				before->next = a->next;
+			else if (a->next)
+				slot->value = a->next;
+			else
+				(void)map64_take(&r->awaits, a->task);
+			a->next = NULL;
+			return a;
+		}
+	}
+	return NULL;
+}
+
+void results_timers(struct hlk *c)
+{
+	while (c->results.next_deadline_ms <= c->now_ms) {
+		struct await *a = take_overdue(c);
+		if (!a)
+			return;
+		if (!map64_get(&c->results.awaits, a->task) && !map64_get(&c->results.expected, a->task))
+			list_add(&c->results.forget, a->task);
+		const struct hlk_result result = { .task = a->task, .state = "unknown", .code = HLK_TIMEOUT, .data = "" };
+		tell(c, a, &result);
+	}
+}
+
+void results_close(struct hlk *c, bool tell_all)
+{
+	struct results *r = &c->results;
+	while (r->awaits.count > 0) {
+		uint32_t i = 0;
+		while (!r->awaits.slots[i].value)
+			i++;
+		const struct hlk_result result = { .task = r->awaits.slots[i].key, .state = "unknown", .code = HLK_CLOSED,
+						   .data = "" };
+		tell(c, reversed(map64_take(&r->awaits, result.task)), &result);
+	}
+	if (tell_all)
+		return;
+	map64_free(&r->awaits);
+	map64_free(&r->expected);
+	free(r->ask.at);
+	free(r->forget.at);
+	buf_free(&r->kept);
+}
+
+/* ---- the blocking form ---- */
+
+struct waited { bool done; struct hlk_result result; };
+
+static void waited_result(struct hlk *c, const struct hlk_result *result, void *ctx)
+{
+	struct waited *w = ctx;
+	struct buf *kept = &c->results.kept;
+	w->done = true;
+	w->result = *result;
+	kept->len = 0;
+	buf_append(kept, result->data, result->size);
+	buf_append(kept, "", 1); /* so that text can be printed */
+	w->result.data = kept->data;
+}
+
+int hlk_await_wait(struct hlk *c, uint64_t task, int timeout_ms, struct hlk_result *result)
+{
+	struct waited w = { .done = false };
+	int code = client_may_block(c);
+	if (code == HLK_OK)
+		code = hlk_await(c, task, timeout_ms, waited_result, &w);
+	if (code != HLK_OK)
+		return code;
+	while (!w.done)
+		(void)client_wait(c, INT64_MAX); /* the await has the deadline */
+	*result = w.result;
+	if (w.result.code == HLK_NOT_FOUND)
+		return error_set(c, HLK_NOT_FOUND, "await: no task %llu", (unsigned long long)task);
+	if (w.result.code == HLK_TIMEOUT && strcmp(w.result.state, "unknown") == 0)
+		return error_set(c, HLK_TIMEOUT, "await: task %llu is not final yet%s%s", (unsigned long long)task,
+				 net_ready(c) ? "" : "; ", net_ready(c) ? "" : c->session.last_text);
+	return HLK_OK;
+}

@@ -1,0 +1,507 @@
+/* clientlib/worker.c: what this session is responsible for, and the tasks that it holds. In the flow: DELIVER -> WORKER ->
+ * handler -> report.c.
+ *
+ * 1. Per entry: `granted` is what the broker may still send, `held` what is in work; granted + held is kept at the entry's
+ *    credit by CREDIT frames, one per step for all entries.
+ * 2. SERVE says what is left of the credit at this moment. After a cut nothing is on its way, so it is exact.
+ * 3. After a resume the broker may deliver again what the cut swallowed. A lease that is held here, or whose settling report
+ *    is not acknowledged yet, is not given to a handler twice.
+ * 4. A task that is lost stays valid until its handler settles it; that settles nothing at the broker.
+ * 5. A handler that returned within 200 us is trusted to be fast: the start of the next task then travels with other
+ *    reports. Otherwise the start is on its way before the handler runs, so that a crash there counts as an attempt. */
+#include <time.h>
+
+#include "client_impl.h"
+
+enum { SLAB_TASKS = 128 };
+
+/* ---- tasks ---- */
+
+static struct hlk_task *task_alloc(struct worker *w)
+{
+	if (!w->free) {
+		void **slabs = realloc(w->slabs, (w->slab_count + 1) * sizeof *slabs);
+		struct hlk_task *slab = calloc(SLAB_TASKS, sizeof *slab);
+		ENSURE(slabs && slab);
+		w->slabs = slabs;
+		w->slabs[w->slab_count++] = slab;
+		for (uint32_t i = 0; i < SLAB_TASKS; i++) {
+			slab[i].next = w->free;
+			w->free = &slab[i];
+		}
+	}
+	struct hlk_task *task = w->free;
+	w->free = task->next;
+	return task;
+}
+
+static void delivery_drop(struct delivery *d)
+{
+	if (--d->refs == 0)
+		free(d);
+}
+
+void task_free(struct hlk_task *task)
+{
+	struct worker *w = &task->client->worker;
+	if (map64_get(&w->tasks, task->info.id) == task)
+		(void)map64_take(&w->tasks, task->info.id);
+	*(task->prev ? &task->prev->next : &w->live) = task->next;
+	if (task->next)
+		task->next->prev = task->prev;
+	delivery_drop(task->delivery);
+	task->entry->held--;
+	w->credit_dirty = true;
+	task->client = NULL; /* a second settling of it is noticed */
+	task->next = w->free;
+	w->free = task;
+}
+
+const struct hlk_task_info *hlk_task_info(const struct hlk_task *task)
+{
+	return &task->info;
+}
+
+void hlk_task_set_ctx(struct hlk_task *task, void *ctx)
+{
+	task->ctx = ctx;
+}
+
+void *hlk_task_ctx(const struct hlk_task *task)
+{
+	return task->ctx;
+}
+
+/* ---- entries and credit ---- */
+
+static struct entry *entry_find(struct worker *w, uint32_t id)
+{
+	return id >= 1 && id <= w->entry_count ? w->entries[id - 1] : NULL;
+}
+
+/* How many more the broker may be allowed to send, in all. */
+static uint32_t entry_room(const struct entry *e)
+{
+	uint64_t left = e->max - MIN_OF(e->max, e->taken);
+	uint32_t room = e->credit - MIN_OF(e->credit, e->held);
+	return (uint32_t)MIN_OF((uint64_t)room, left);
+}
+
+static void send_serve(struct hlk *c)
+{
+	struct worker *w = &c->worker;
+	struct msg *msg = calloc(1, sizeof *msg);
+	ENSURE(msg != NULL);
+	msg->kind = FRAME_SERVE;
+	for (uint32_t i = 0; i < w->entry_count; i++) {
+		struct entry *e = w->entries[i];
+		e->granted = 0;
+		if (e->gone)
+			continue;
+		e->granted = entry_room(e);
+		msg->serve.entries[msg->serve.count++] = (struct wire_entry){
+			.id = e->id, .service = span_str(e->service), .by_queue = e->by_queue, .credit = e->granted };
+	}
+	w->serve_correlation = client_correlation(c);
+	session_send(c, msg, w->serve_correlation);
+	free(msg);
+	w->serve_dirty = false;
+}
+
+static void send_credit(struct hlk *c)
+{
+	struct worker *w = &c->worker;
+	struct credit_item items[LIMIT_SESSION_ENTRIES];
+	struct msg_credit m = { .items = items, .count = 0 };
+	w->credit_dirty = false;
+	for (uint32_t i = 0; i < w->entry_count && m.count < COUNT_OF(items); i++) {
+		struct entry *e = w->entries[i];
+		uint32_t room = entry_room(e);
+		if (e->gone || room <= e->granted)
+			continue;
+		items[m.count++] = (struct credit_item){ e->id, room - e->granted };
+		e->granted = room;
+	}
+	if (m.count == 0)
+		return;
+	struct buf bytes = { 0 };
+	msg_encode_credit(&bytes, &m);
+	net_queue(c, buf_span(&bytes));
+	buf_free(&bytes);
+}
+
+void worker_flush(struct hlk *c)
+{
+	report_flush(c);
+	if (!net_ready(c))
+		return;
+	if (c->worker.serve_dirty)
+		send_serve(c);
+	if (c->worker.credit_dirty)
+		send_credit(c);
+}
+
+static int serve_check(struct hlk *c, const struct hlk_serve_options *o)
+{
+	bool type = o->type && *o->type, queue = o->queue && *o->queue;
+	uint32_t live = 0;
+	for (uint32_t i = 0; i < c->worker.entry_count; i++)
+		live += !c->worker.entries[i]->gone;
+	if (type == queue || !o->task)
+		return error_set(c, HLK_INVALID_INPUT, "serve: needs a type or a queue, one of the two, and a handler");
+	if (strlen(type ? o->type : o->queue) > LIMIT_NAME_BYTES)
+		return error_set(c, HLK_TOO_BIG, "serve: the name is over %d bytes", LIMIT_NAME_BYTES);
+	if (o->credit > LIMIT_ENTRY_CREDIT)
+		return error_set(c, HLK_TOO_BIG, "serve: credit %u is over %d", o->credit, LIMIT_ENTRY_CREDIT);
+	if (live >= LIMIT_SESSION_ENTRIES)
+		return error_set(c, HLK_TOO_BIG, "serve: over %d entries", LIMIT_SESSION_ENTRIES);
+	return HLK_OK;
+}
+
+int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, uint32_t *entry_out)
+{
+	struct worker *w = &c->worker;
+	int code = serve_check(c, options);
+	if (code != HLK_OK)
+		return code;
+	struct entry **entries = realloc(w->entries, (w->entry_count + 1) * sizeof(struct entry *));
+	struct entry *e = calloc(1, sizeof *e);
+	bool by_queue = !options->type || !*options->type;
+	char *service = strdup(by_queue ? options->queue : options->type);
+	ENSURE(entries && e && service);
+	w->entries = entries;
+	w->entries[w->entry_count++] = e;
+	*e = (struct entry){ .id = w->entry_count, .service = service, .by_queue = by_queue,
+			     .credit = options->credit ? options->credit : 1, .max = UINT64_MAX,
+			     .manual_start = options->manual_start, .task = options->task,
+			     .signal = options->signal, .ctx = options->ctx };
+	w->serve_dirty = true;
+	w->serve_code = 0;
+	if (entry_out)
+		*entry_out = e->id;
+	return HLK_OK;
+}
+
+int hlk_serve_credit(struct hlk *c, uint32_t entry, uint32_t credit)
+{
+	struct entry *e = entry_find(&c->worker, entry);
+	if (!e || e->gone)
+		return error_set(c, HLK_NOT_FOUND, "serve: no entry %u", entry);
+	if (credit > LIMIT_ENTRY_CREDIT)
+		return error_set(c, HLK_TOO_BIG, "serve: credit %u is over %d", credit, LIMIT_ENTRY_CREDIT);
+	c->worker.credit_dirty = true;
+	c->worker.serve_dirty = c->worker.serve_dirty || credit < e->credit; /* only SERVE takes credit back */
+	e->credit = credit;
+	return HLK_OK;
+}
+
+int hlk_unserve(struct hlk *c, uint32_t entry)
+{
+	struct entry *e = entry_find(&c->worker, entry);
+	if (!e || e->gone)
+		return error_set(c, HLK_NOT_FOUND, "serve: no entry %u", entry);
+	e->gone = true;
+	c->worker.serve_dirty = true;
+	return HLK_OK;
+}
+
+bool worker_refused(struct hlk *c, uint32_t correlation, int code, struct span text)
+{
+	struct worker *w = &c->worker;
+	if (correlation != w->serve_correlation)
+		return false;
+	w->serve_code = code;
+	(void)error_set(c, code, "serve: %.*s", (int)MIN_OF(text.len, 300u), (const char *)text.data);
+	if (c->state)
+		c->state(c, true, c->error.text, c->state_ctx);
+	return true;
+}
+
+/* ---- delivery ---- */
+
+/* Strings of a verified FlatBuffer end in a zero byte that is part of the buffer. */
+static const char *text_of(struct span s)
+{
+	return s.data ? (const char *)s.data : "";
+}
+
+static struct hlk_task_info info_of(const struct msg_deliver *m, const struct task_head *head, struct delivery *d)
+{
+	for (uint32_t i = 0; i < head->header_count; i++)
+		d->headers[i] = (struct hlk_header){ text_of(head->headers[i].name), text_of(head->headers[i].value) };
+	const char *type = text_of(head->type);
+	const char *own = head->queue.len ? text_of(head->queue) : type;
+	return (struct hlk_task_info){
+		.type = type, .queue = m->queue.len ? text_of(m->queue) : own, .key = text_of(head->key),
+		.trace = text_of(head->trace), .correlation = text_of(head->correlation),
+		.fingerprint = head->fingerprint, .execution_ms = head->execution_ms, .priority = head->priority + 1,
+		.headers = d->headers, .header_count = head->header_count,
+	};
+}
+
+static bool is_repeat(const struct worker *w, const struct task_ref *ref)
+{
+	const struct hlk_task *held = map64_get(&w->tasks, ref->task);
+	if (held && !held->lost && held->info.attempt == ref->attempt && held->epoch == ref->epoch)
+		return true;
+	return report_pending(w, ref);
+}
+
+static int64_t now_us(void)
+{
+	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void report_plain(struct hlk_task *task, enum report_verb verb)
+{
+	const struct report_item item = { .verb = (uint8_t)verb };
+	report_add(task, &item, (struct span){ NULL, 0 });
+}
+
+static struct hlk_task *task_new(struct hlk *c, struct entry *e, struct delivery *d, uint32_t epoch)
+{
+	struct worker *w = &c->worker;
+	struct hlk_task *task = task_alloc(w);
+	task->client = c;
+	task->prev = NULL;
+	task->next = w->live;
+	if (w->live)
+		w->live->prev = task;
+	w->live = task;
+	task->delivery = d;
+	d->refs++;
+	task->entry = e;
+	task->ctx = NULL;
+	task->epoch = epoch;
+	task->started = task->lost = false;
+	e->held++;
+	return task;
+}
+
+/* Gives one task to its handler. Returns the time after it. */
+static int64_t hand_over(struct hlk *c, struct hlk_task *task, int64_t before_us)
+{
+	struct entry *e = task->entry;
+	if (e->gone) {
+		(void)hlk_release(task, -1);
+		return before_us;
+	}
+	if (!e->manual_start)
+		(void)hlk_start(task);
+	if (!e->fast) {
+		client_flush(c);
+		before_us = now_us();
+	}
+	e->task(c, task, e->ctx);
+	int64_t after_us = now_us();
+	e->fast = after_us - before_us <= FAST_HANDLER_US;
+	c->now_ms = after_us / 1000;
+	return after_us;
+}
+
+static void deliver_items(struct hlk *c, struct entry *e, const struct msg_deliver *m, struct span payload,
+			  const struct hlk_task_info *info, struct delivery *d)
+{
+	struct worker *w = &c->worker;
+	size_t at = 0;
+	int64_t time_us = now_us();
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct deliver_item *item = &m->items[i];
+		const struct task_ref ref = { item->task, item->attempt, m->epoch };
+		const uint8_t *data = span_sub(payload, at, item->size).data;
+		at += item->size;
+		e->granted -= e->granted > 0;
+		if (is_repeat(w, &ref)) {
+			w->credit_dirty = true;
+			continue;
+		}
+		e->taken++;
+		struct hlk_task *task = task_new(c, e, d, m->epoch);
+		task->info = *info;
+		task->info.id = item->task;
+		task->info.attempt = item->attempt;
+		task->info.payload = data;
+		task->info.size = item->size;
+		map64_put(&w->tasks, item->task, task);
+		time_us = hand_over(c, task, time_us);
+	}
+}
+
+void worker_deliver(struct hlk *c, const struct frame *from)
+{
+	size_t size = size_add(from->meta.len, from->payload.len);
+	struct delivery *d = malloc(size_add(sizeof *d, size));
+	struct msg *m = &c->msg;
+	struct task_head head;
+	char text[128];
+	ENSURE(d != NULL);
+	d->refs = 1; /* ours */
+	struct frame frame = *from;
+	frame.meta = span_of(d->bytes, from->meta.len);
+	frame.payload = span_of(d->bytes + from->meta.len, from->payload.len);
+	memcpy(d->bytes, from->meta.data, from->meta.len);
+	if (from->payload.len > 0)
+		memcpy(d->bytes + from->meta.len, from->payload.data, from->payload.len);
+	enum err e = msg_decode(&frame, m, text);
+	if (e == ERR_OK)
+		e = task_head_decode(m->deliver.head, &head, text);
+	if (e != ERR_OK) {
+		net_fail(c, (int)e, "the broker sent a bad DELIVER: %s", text);
+		delivery_drop(d);
+		return;
+	}
+	struct entry *entry = entry_find(&c->worker, m->deliver.entry);
+	if (entry) {
+		const struct hlk_task_info info = info_of(&m->deliver, &head, d);
+		const struct msg_deliver deliver = m->deliver;
+		deliver_items(c, entry, &deliver, frame.payload, &info, d);
+	} else {
+		net_fail(c, HLK_MALFORMED, "the broker delivered to entry %u, which does not exist", m->deliver.entry);
+	}
+	delivery_drop(d);
+}
+
+/* ---- signals ---- */
+
+static void lose(struct hlk *c, struct hlk_task *task)
+{
+	struct entry *e = task->entry;
+	if (task->lost)
+		return;
+	task->lost = true;
+	if (e->signal)
+		e->signal(c, task, "lease-lost", e->ctx);
+}
+
+static struct hlk_task *task_by_ref(struct worker *w, const struct task_ref *ref)
+{
+	struct hlk_task *task = map64_get(&w->tasks, ref->task);
+	return task && task->info.attempt == ref->attempt && task->epoch == ref->epoch ? task : NULL;
+}
+
+void worker_lost(struct hlk *c, const struct task_ref *ref)
+{
+	struct hlk_task *task = task_by_ref(&c->worker, ref);
+	if (task)
+		lose(c, task);
+}
+
+void worker_signals(struct hlk *c, const struct msg_signals *m)
+{
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct signal_item *item = &m->items[i];
+		struct hlk_task *task = task_by_ref(&c->worker, &item->ref);
+		struct entry *e = task ? task->entry : NULL;
+		if (!task || task->lost)
+			continue;
+		if (item->signal == SIGNAL_LEASE_LOST)
+			lose(c, task);
+		else if (e->signal && item->signal == SIGNAL_CANCEL)
+			e->signal(c, task, "cancel", e->ctx);
+		else if (e->signal && item->signal == SIGNAL_DEADLINE_SOON)
+			e->signal(c, task, "deadline-soon", e->ctx);
+	}
+}
+
+/* The signal may settle any task, so the tasks are named first and each is looked up again. */
+static void lose_all(struct hlk *c)
+{
+	struct worker *w = &c->worker;
+	uint32_t count = 0, left;
+	for (const struct hlk_task *t = w->live; t; t = t->next)
+		count += !t->lost;
+	struct task_ref *refs = calloc((size_t)count + 1, sizeof *refs);
+	ENSURE(refs != NULL);
+	left = count;
+	for (const struct hlk_task *t = w->live; t; t = t->next) /* newest first: fill from the end */
+		if (!t->lost)
+			refs[--left] = (struct task_ref){ t->info.id, t->info.attempt, t->epoch };
+	for (uint32_t i = 0; i < count; i++)
+		worker_lost(c, &refs[i]);
+	free(refs);
+}
+
+void worker_up(struct hlk *c, bool resumed)
+{
+	struct worker *w = &c->worker;
+	if (!resumed)
+		lose_all(c);
+	report_up(c);
+	for (struct hlk_task *t = w->live; t; t = t->next)
+		if (t->started && !t->lost)
+			report_plain(t, REPORT_START); /* the first one may have been swallowed */
+	w->serve_dirty = w->serve_dirty || w->entry_count > 0;
+}
+
+void worker_close(struct hlk *c)
+{
+	struct worker *w = &c->worker;
+	while (w->live)
+		task_free(w->live);
+	report_close(c);
+	for (uint32_t i = 0; i < w->entry_count; i++) {
+		free(w->entries[i]->service);
+		free(w->entries[i]);
+	}
+	for (uint32_t i = 0; i < w->slab_count; i++)
+		free(w->slabs[i]);
+	free(w->entries);
+	free(w->slabs);
+	map64_free(&w->tasks);
+}
+
+/* ---- a whole worker ---- */
+
+void hlk_stop(struct hlk *c)
+{
+	atomic_store(&c->worker.stop, true);
+	hlk_wake(c);
+}
+
+static int final_error(struct hlk *c)
+{
+	if (c->session.refused_code)
+		return error_set(c, c->session.refused_code, "%s", c->session.last_text);
+	return c->worker.serve_code; /* its text is set */
+}
+
+/* No more tasks; what is in work is finished and acknowledged. A second hlk_stop does not wait. */
+static void drain(struct hlk *c, struct entry *e)
+{
+	int64_t deadline = INT64_MAX;
+	atomic_store(&c->worker.stop, false);
+	(void)hlk_serve_credit(c, e->id, 0);
+	while (!atomic_load(&c->worker.stop) && (e->held > 0 || c->worker.undone > 0 || c->worker.item_count > 0)) {
+		if (e->held == 0 && deadline == INT64_MAX)
+			deadline = client_deadline(c, c->timeout_ms);
+		if (client_wait(c, deadline) != HLK_OK)
+			break;
+	}
+	(void)hlk_unserve(c, e->id);
+	client_flush(c);
+	atomic_store(&c->worker.stop, false);
+}
+
+int hlk_worker_run(struct hlk *c, const struct hlk_serve_options *options, uint64_t count)
+{
+	uint32_t id;
+	int code = client_may_block(c);
+	if (code == HLK_OK)
+		code = hlk_serve(c, options, &id);
+	if (code != HLK_OK)
+		return code;
+	struct entry *e = entry_find(&c->worker, id);
+	e->max = count ? count : UINT64_MAX;
+	while (code == HLK_OK && !atomic_load(&c->worker.stop) && (e->taken < e->max || e->held > 0)) {
+		code = client_wait(c, INT64_MAX);
+		if (code == HLK_OK)
+			code = final_error(c);
+	}
+	struct hlk_error why = c->error;
+	drain(c, e);
+	if (code != HLK_OK)
+		c->error = why;
+	return code;
+}
