@@ -37,7 +37,7 @@ void tasks_free(struct tasks *t)
 {
 	ENSURE(t->holders == 0);
 	hots_free(t);
-	segments_free(t);
+	task_segments_free(t);
 	queues_free(t);
 	producers_free(t);
 	keys_free(t);
@@ -129,6 +129,12 @@ static int by_death(const void *a, const void *b)
 static bool is_dead(const struct hot *h)
 {
 	return h->final == TASK_DEAD;
+}
+
+void tasks_set_epoch(struct tasks *t, uint32_t epoch)
+{
+	ENSURE(!t->begun);
+	t->config.epoch = epoch;
 }
 
 void tasks_begin(struct tasks *t, uint64_t now_ms)

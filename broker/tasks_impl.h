@@ -235,7 +235,7 @@ bool task_locate(const struct tasks *t, uint64_t task, uint64_t *addr, uint32_t 
 void pin_add(struct tasks *t, uint64_t addr);
 void pin_drop(struct tasks *t, uint64_t addr);
 uint32_t options_intern(struct tasks *t, uint64_t retention_ms, uint32_t max_attempts);
-void segments_free(struct tasks *t);
+void task_segments_free(struct tasks *t);
 void segment_restore(struct tasks *t, struct segment *s); /* appends one that segment_get read */
 void segment_put(struct buf *out, const struct segment *s, bool with_live);
 struct segment *segment_get(struct tasks *t, struct reader *r);

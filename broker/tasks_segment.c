@@ -80,7 +80,7 @@ static void segment_free(struct tasks *t, struct segment *s)
 	(void)mem_resize(t, s, sizeof *s, 0);
 }
 
-void segments_free(struct tasks *t)
+void task_segments_free(struct tasks *t)
 {
 	for (uint32_t i = 0; i < t->segment_count; i++)
 		segment_free(t, t->segments[i]);
