@@ -471,21 +471,49 @@ static void on_closed(void *owner, void *ctx, int res)
 	free_if_done(c);
 }
 
-const struct io_net_events conn_events = {
+static const struct io_net_events conn_events = {
 	.accepted = on_accepted, .received = on_received, .sent = on_sent, .closed = on_closed,
 };
 
 void conn_init(struct shard *s)
 {
 	s->paused_tail = &s->paused;
-	s->events = conn_events;
-	s->io->net = &s->events;
+	s->io->net = &conn_events;
 	s->io->net_owner = s;
 }
 
-/* At the very end: nobody will call `closed` any more. */
+/* After the end: connections that are still known to the io have no owner any more. */
+static void *dead_accepted(void *owner, struct io_conn io, const char *peer, bool local)
+{
+	(void)owner;
+	(void)io;
+	(void)peer;
+	(void)local;
+	return NULL;
+}
+
+static void dead_received(void *owner, void *ctx, struct span bytes)
+{
+	(void)owner;
+	(void)ctx;
+	(void)bytes;
+}
+
+static void dead_sent(void *owner, void *ctx, int res)
+{
+	(void)owner;
+	(void)ctx;
+	(void)res;
+}
+
+static const struct io_net_events dead_events = {
+	.accepted = dead_accepted, .received = dead_received, .sent = dead_sent, .closed = dead_sent,
+};
+
 void conns_free(struct shard *s)
 {
+	s->io->net = &dead_events;
+	s->io->net_owner = NULL;
 	while (s->dirty) {
 		s->dirty->dirty = false;
 		s->dirty = s->dirty->dirty_next;

@@ -68,7 +68,6 @@ struct conn {
 };
 
 void conn_init(struct shard *s);
-extern const struct io_net_events conn_events;
 /* Something was put into c->out or an answer queue: it is sent at the end of the turn. */
 void conn_touch(struct conn *c);
 void conn_flush_dirty(struct shard *s);
@@ -199,7 +198,6 @@ struct shard {
 	struct io *io;
 	struct log *log;
 	struct tasks *tasks;
-	struct io_net_events events;
 	uint32_t epoch;
 	uint64_t now_ms, wall_ms; /* monotonic and since 1970, as of this turn */
 	bool time_stale, live;    /* live: recovery is over */
