@@ -137,7 +137,7 @@ static uint64_t *view_counter(struct queue *q, const struct hot *h)
 	case TASK_LEASED:
 	case TASK_STARTED: return &q->leased;
 	case TASK_DEAD: return &q->dead;
-	default: ENSURE(!"a task in a queue has a countable state"); return NULL;
+	default: ensure_failed("a task in a queue has a countable state", __FILE__, __LINE__);
 	}
 }
 

@@ -204,7 +204,7 @@ void apply_queue(struct tasks *t, const struct log_record *record, bool live, st
 		}
 		return;
 	}
-	ENSURE(!"a queue record has a known operation");
+	ensure_failed("a queue record has a known operation", __FILE__, __LINE__);
 }
 
 void queues_free(struct tasks *t)

@@ -78,7 +78,7 @@ void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct lo
 	case REC_PURGE: apply_purge(t, entry, record, live, out); return;
 	case REC_MOVE: apply_move(t, record, live); return;
 	}
-	ENSURE(!"a record of tasks has a known kind");
+	ensure_failed("a record of tasks has a known kind", __FILE__, __LINE__);
 }
 
 /* ---- begin ---- */

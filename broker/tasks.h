@@ -103,7 +103,9 @@ void tasks_propose_submit(struct tasks *t, struct log *log, const struct msg_sub
 /* A worker's report. START, EXTEND and RELEASE without delay change the volatile half at once. The rest become one
  * REC_SETTLE. Items that are refused (stale, late, foreign, unknown) are answered in `refused`, room for m->count. Returns
  * how many items the appended record has (0 = none appended), and *refused_count. If the log has no room nothing is changed and all
- * settling items are refused with RESOURCE_EXHAUSTED (the worker keeps its results and sends again). */
+ * settling items are refused with RESOURCE_EXHAUSTED (the worker keeps its results and sends again). `refused` also has items that are
+ * answered OK without a record: a RELEASE without delay, and what this holder (or, after a restart of the broker, the same token) has
+ * reported before. A report for a task whose settlement is under way is LATE_RESULT. */
 uint32_t tasks_propose_report(struct tasks *t, struct log *log, struct holder *holder, const struct msg_report *m,
 			      struct span payload, uint64_t now_ms, struct reported_item *refused, uint32_t *refused_count);
 

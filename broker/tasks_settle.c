@@ -53,7 +53,7 @@ static void count_outcome(struct tasks *t, struct queue *q, uint8_t state)
 	case TASK_STARTED:
 	case TASK_STATES: break;
 	}
-	ENSURE(!"a settled task has a terminal state");
+	ensure_failed("a settled task has a terminal state", __FILE__, __LINE__);
 }
 
 /* An open task leaves its place in the view. A bare number was ready: its range skips it from now on. */

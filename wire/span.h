@@ -32,7 +32,7 @@ static inline bool span_eq(struct span a, struct span b)
 static inline struct span span_sub(struct span s, size_t from, size_t len)
 {
 	ENSURE(from <= s.len && len <= s.len - from);
-	return (struct span){ s.data + from, len };
+	return (struct span){ from ? s.data + from : s.data, len }; /* no arithmetic on NULL */
 }
 
 struct reader {
