@@ -4,7 +4,7 @@
  * Invariants
  *  1. A hot object is in `hots` from hot_new to hot_free; its pointer stays valid between.
  *  2. It is in at most one list and at most one heap; heap_index tells where in the heap.
- *  3. Where its segment is in memory, the segment's special bit for it is set.
+ *  3. Where its payload is live, the special bit for it is set.
  *  4. Nothing on disk follows the order of the map: hots_sorted orders by number. */
 #include "tasks_impl.h"
 
@@ -44,7 +44,7 @@ static void slab_add(struct tasks *t)
 	}
 }
 
-struct hot *hot_new(struct tasks *t, uint64_t task, uint32_t class)
+struct hot *hot_make(struct tasks *t, uint64_t task, uint32_t class)
 {
 	if (t->hot_free == NULL)
 		slab_add(t);
@@ -58,14 +58,13 @@ struct hot *hot_new(struct tasks *t, uint64_t task, uint32_t class)
 		h->max_attempts = t->options[options].max_attempts;
 	}
 	map64_add(&t->hots, task, (uint64_t)(uintptr_t)h, &t->memory);
-	segment_set_special(t, task, true);
 	return h;
 }
 
-struct hot *hot_get(struct tasks *t, uint64_t task, uint32_t class)
+struct hot *hot_new(struct tasks *t, uint64_t task, uint32_t class)
 {
-	struct hot *h = hot_find(t, task);
-	return h ? h : hot_new(t, task, class);
+	segment_set_special(t, task);
+	return hot_make(t, task, class);
 }
 
 void hot_free(struct tasks *t, struct hot *h)
@@ -76,7 +75,6 @@ void hot_free(struct tasks *t, struct hot *h)
 	struct map64_slot *slot = map64_find(&t->hots, h->task);
 	ENSURE(slot != NULL);
 	map64_remove(&t->hots, slot);
-	segment_set_special(t, h->task, false);
 	h->task = 0;
 	h->next = t->hot_free;
 	t->hot_free = h;

@@ -251,7 +251,7 @@ static uint32_t fresh_skip(const struct tasks *t, uint64_t first, uint32_t count
 }
 
 /* How many of `count` numbers from a good `first` on are good neighbours in its record. */
-static uint32_t fresh_run(const struct tasks *t, uint64_t first, uint32_t count, struct ready_run *out)
+static uint32_t fresh_run(struct tasks *t, uint64_t first, uint32_t count, struct ready_run *out)
 {
 	uint32_t index;
 	const struct segment *s = segment_of(t, first, &index);
@@ -274,7 +274,7 @@ static uint32_t fresh_run(const struct tasks *t, uint64_t first, uint32_t count,
 }
 
 /* The same for the head of a returned list. */
-static uint32_t returned_run(const struct tasks *t, const struct hot *h, struct ready_run *out)
+static uint32_t returned_run(struct tasks *t, const struct hot *h, struct ready_run *out)
 {
 	bool found = task_locate(t, h->task, &out->addr, &out->item);
 	ENSURE(found);
@@ -371,7 +371,8 @@ void tasks_lease(struct tasks *t, uint32_t queue, uint32_t count, struct holder 
 			view_take(t, h);
 		} else {
 			bool special = s->special[(index + i) / 64] >> ((index + i) % 64) & 1;
-			h = special ? hot_find(t, first + i) : hot_new(t, first + i, segment_class(s, index + i));
+			s->special[(index + i) / 64] |= 1ull << ((index + i) % 64);
+			h = special ? hot_find(t, first + i) : hot_make(t, first + i, segment_class(s, index + i));
 			h->place = PLACE_NONE;
 		}
 		ENSURE(h->task == first + i);

@@ -217,7 +217,7 @@ static bool redrive_append(struct log *log, const uint64_t *tasks, uint32_t coun
 	return true;
 }
 
-static enum err settled_reason(const struct tasks *t, uint64_t task, char text[256])
+static enum err settled_reason(struct tasks *t, uint64_t task, char text[256])
 {
 	if (task == 0 || task >= t->next_task) {
 		(void)snprintf(text, 256, "there is no task %llu", (unsigned long long)task);

@@ -186,7 +186,7 @@ static bool get_segments(struct tasks *t, struct reader *r, uint32_t count)
 	return true;
 }
 
-static bool task_is_live(const struct tasks *t, uint64_t task)
+static bool task_is_live(struct tasks *t, uint64_t task)
 {
 	uint32_t index;
 	const struct segment *s = segment_of(t, task, &index);

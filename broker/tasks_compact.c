@@ -56,7 +56,7 @@ static bool compact_candidate(struct tasks *t, uint32_t *id)
 }
 
 /* Tasks with something in that segment, at most `max`. */
-static uint32_t compact_collect(const struct tasks *t, uint32_t id, uint64_t *out, uint32_t max)
+static uint32_t compact_collect(struct tasks *t, uint32_t id, uint64_t *out, uint32_t max)
 {
 	uint32_t count = 0;
 	const struct segment *s = segment_by_id(t, id);

@@ -172,6 +172,7 @@ struct tasks {
 	uint64_t submitted_total, done_total, failed_total, duplicates_total, expired_total;
 	struct segment **segments; /* ascending */
 	uint32_t segment_count, segment_cap;
+	uint32_t segment_hint;     /* (v) where the last search ended */
 	struct options *options;   /* id 0 is {0, 0} */
 	uint32_t options_count, options_last;
 	struct map64 moved;        /* task -> address of its REC_MOVE record */
@@ -206,8 +207,8 @@ struct tasks {
 void *mem_resize(struct tasks *t, void *old, size_t old_size, size_t new_size);
 struct hot *hot_find(const struct tasks *t, uint64_t task);
 struct hot *hot_new(struct tasks *t, uint64_t task, uint32_t class); /* not there yet */
-struct hot *hot_get(struct tasks *t, uint64_t task, uint32_t class); /* found or new */
-void hot_free(struct tasks *t, struct hot *h);                       /* in no list, heap or place */
+struct hot *hot_make(struct tasks *t, uint64_t task, uint32_t class); /* the caller sets the special bit */
+void hot_free(struct tasks *t, struct hot *h); /* in no list, heap or place; task_drop_payload follows */
 bool hot_is_plain(const struct hot *h);                              /* nothing durable: a bare number says the same */
 void hot_push_back(struct hot_list *list, struct hot *h);
 void hot_push_front(struct hot_list *list, struct hot *h);
@@ -220,18 +221,18 @@ struct hot **hots_sorted(const struct tasks *t, bool (*keep)(const struct hot *h
 /* tasks_segment.c */
 struct segment *segment_for_append(struct tasks *t, uint32_t id, uint64_t base);
 void segment_append(struct tasks *t, struct segment *s, uint32_t count, uint64_t addr, uint32_t class);
-struct segment *segment_of(const struct tasks *t, uint64_t task, uint32_t *index); /* NULL = freed or never there */
+struct segment *segment_of(struct tasks *t, uint64_t task, uint32_t *index); /* NULL = freed or never there */
 uint32_t segment_position(const struct tasks *t, uint64_t task); /* index in t->segments of the first that ends behind task */
 bool segment_is_live(const struct segment *s, uint32_t index);
 uint32_t segment_class(const struct segment *s, uint32_t index);
-void segment_set_special(struct tasks *t, uint64_t task, bool special);
-void task_drop_payload(struct tasks *t, uint64_t task); /* clears the live bit; may free the segment */
+void segment_set_special(struct tasks *t, uint64_t task);
+void task_drop_payload(struct tasks *t, uint64_t task); /* clears live and special bit; may free the segment */
 /* Between hold and release a segment is not freed, whatever is dropped. */
 bool segment_hold(struct segment *s);
 void segment_release(struct tasks *t, struct segment *s, bool held);
 void segment_drop_range(struct tasks *t, uint64_t first, uint32_t count);
 /* Where the payload is. False: nowhere. */
-bool task_locate(const struct tasks *t, uint64_t task, uint64_t *addr, uint32_t *item);
+bool task_locate(struct tasks *t, uint64_t task, uint64_t *addr, uint32_t *item);
 void pin_add(struct tasks *t, uint64_t addr);
 void pin_drop(struct tasks *t, uint64_t addr);
 uint32_t options_intern(struct tasks *t, uint64_t retention_ms, uint32_t max_attempts);
@@ -305,7 +306,7 @@ struct settlement {
 void task_finish(struct tasks *t, uint64_t task, struct hot *h, uint32_t class, const struct settlement *s);
 void task_signal(const struct tasks *t, const struct hot *h, enum signal_kind kind, uint16_t code);
 void task_forget(struct tasks *t, struct hot *h); /* a final one: result and payload are let go */
-bool task_open(const struct tasks *t, uint64_t task, uint32_t *class, struct hot **h);
+bool task_open(struct tasks *t, uint64_t task, uint32_t *class, struct hot **h);
 /* What a failed attempt leads to: fills state, ready_ms, code of the item. */
 void outcome_of_failure(struct tasks *t, const struct hot *h, uint16_t class_code, uint64_t delay_ms, uint64_t now_ms,
 			struct rec_settle_item *item);

@@ -106,7 +106,7 @@ static bool is_outcome_class(uint16_t code)
 }
 
 /* Why this holder may not speak for this lease; ERR_OK and a state where it has said so before. */
-static enum err foreign_reason(const struct tasks *t, const struct holder *holder, const struct report_item *i,
+static enum err foreign_reason(struct tasks *t, const struct holder *holder, const struct report_item *i,
 			       const struct hot *h, uint8_t *state)
 {
 	const struct recent *r = &t->recent[i->ref.task & t->recent_mask];

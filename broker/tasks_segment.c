@@ -150,9 +150,14 @@ uint32_t segment_position(const struct tasks *t, uint64_t task)
 	return low;
 }
 
-struct segment *segment_of(const struct tasks *t, uint64_t task, uint32_t *index)
+struct segment *segment_of(struct tasks *t, uint64_t task, uint32_t *index)
 {
-	uint32_t i = segment_position(t, task);
+	uint32_t i = t->segment_hint;
+	if (i < t->segment_count && task - t->segments[i]->base < t->segments[i]->count) {
+		*index = (uint32_t)(task - t->segments[i]->base);
+		return t->segments[i];
+	}
+	t->segment_hint = i = segment_position(t, task);
 	if (i == t->segment_count || task < t->segments[i]->base)
 		return NULL;
 	*index = (uint32_t)(task - t->segments[i]->base);
@@ -180,12 +185,12 @@ uint32_t segment_class(const struct segment *s, uint32_t index)
 	return s->runs[low].class;
 }
 
-void segment_set_special(struct tasks *t, uint64_t task, bool special)
+void segment_set_special(struct tasks *t, uint64_t task)
 {
 	uint32_t index;
 	struct segment *s = segment_of(t, task, &index);
 	if (s)
-		bits_fill(s->special, index, 1, special);
+		s->special[index / 64] |= 1ull << (index % 64);
 }
 
 /* How far back the first equal offset is: doubling steps, then halving. */
@@ -202,7 +207,7 @@ static uint32_t item_index(const struct segment *s, uint32_t index)
 	return back;
 }
 
-bool task_locate(const struct tasks *t, uint64_t task, uint64_t *addr, uint32_t *item)
+bool task_locate(struct tasks *t, uint64_t task, uint64_t *addr, uint32_t *item)
 {
 	uint32_t index;
 	const struct segment *s = segment_of(t, task, &index);
@@ -305,7 +310,8 @@ void task_drop_payload(struct tasks *t, uint64_t task)
 	if (s->moved)
 		moved_drop(t, s, task);
 	ENSURE(s->live_count > 0);
-	bits_fill(s->live, index, 1, false);
+	s->live[index / 64] &= ~(1ull << (index % 64));
+	s->special[index / 64] &= ~(1ull << (index % 64));
 	s->live_count--;
 	segment_tidy(t, s);
 }

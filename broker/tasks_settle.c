@@ -9,7 +9,7 @@
  *  3. A result is pinned exactly while its task is final and in memory. */
 #include "tasks_impl.h"
 
-bool task_open(const struct tasks *t, uint64_t task, uint32_t *class, struct hot **h)
+bool task_open(struct tasks *t, uint64_t task, uint32_t *class, struct hot **h)
 {
 	uint32_t index;
 	const struct segment *s = segment_of(t, task, &index);
