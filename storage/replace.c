@@ -129,8 +129,9 @@ int replace_drive(struct replace *r)
 	if (!r->completed)
 		return r->first && r->step == REPLACE_IDLE ? start(r) : 0;
 	r->completed = false;
-	if (r->result == -EINTR || r->result == -EAGAIN) {
-		submit(r, r->op.kind);
+	/* Not so a sync: whatever it failed with, the next one may report success for data that is gone. */
+	if (r->op.kind == IO_WRITE && (r->result == -EINTR || r->result == -EAGAIN)) {
+		submit(r, IO_WRITE);
 		return 0;
 	}
 	if (r->result < 0)

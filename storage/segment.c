@@ -321,8 +321,9 @@ static int zero_start(struct segments *s)
 static int zero_continue(struct segments *s)
 {
 	s->zero_done = false;
-	if (s->zero_result == -EINTR || s->zero_result == -EAGAIN)
-		s->zero_result = s->zero_op.kind == IO_WRITE ? 0 : s->zero_result;
+	bool again = s->zero_op.kind == IO_WRITE && (s->zero_result == -EINTR || s->zero_result == -EAGAIN);
+	if (again)
+		s->zero_result = 0;
 	else if (s->zero_result < 0)
 		return (int)s->zero_result;
 	else if (s->zero_result == 0 && s->zero_op.kind == IO_WRITE)
@@ -334,8 +335,6 @@ static int zero_continue(struct segments *s)
 	if (s->zero_op.kind == IO_WRITE) {
 		s->zero_end += (uint64_t)s->zero_result / DISK_BLOCK * DISK_BLOCK;
 		zero_submit(s, s->zero_end < s->config->segment_bytes ? IO_WRITE : IO_SYNC);
-	} else if (s->zero_result < 0) {
-		zero_submit(s, IO_SYNC);
 	} else {
 		zero_stop(s);
 		s->next = NEXT_READY;
