@@ -5,10 +5,7 @@
 #include "../../storage/log.h"
 
 #include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 struct model_item {
 	uint64_t addr;

@@ -1,4 +1,9 @@
 /* tests/unit/test_fsck.c: log_check_dir says what log_open would do, and changes nothing; log_walk_dir shows every record. */
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
 #include "log_model.h"
 
 #include "../../storage/record.h"

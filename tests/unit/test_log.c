@@ -1,4 +1,9 @@
 /* tests/unit/test_log.c: a log in a world without faults: append, flush, apply, fetch, rotate, seal, checkpoint, delete, reopen. */
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
 #include "log_model.h"
 
 #include "../../storage/log_internal.h"

@@ -1,5 +1,9 @@
 /* tests/unit/test_log_recover.c: torn is cut, damaged is refused, missing is never empty. */
 #include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
 
 #include "log_model.h"
 
