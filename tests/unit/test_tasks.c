@@ -11,7 +11,7 @@ static void test_a_task_goes_from_submit_to_done(void **state)
 	assert_int_equal(w->runs[0].count, 3);
 	assert_int_equal(world_info(w, "q").ready, 3);
 	struct holder *h = tasks_holder_new(w->t, w);
-	uint64_t got[3];
+	uint64_t got[3] = { 0 };
 	assert_int_equal(world_lease(w, "q", h, 2, got), 2);
 	assert_int_equal(got[0], 1);
 	assert_int_equal(got[1], 2);
@@ -35,7 +35,7 @@ static void test_peek_shows_neighbours_of_one_record_and_its_place(void **state)
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 4 });
 	world_submit(w, &(struct order){ .queue = "q", .seq = 5, .count = 2 });
 	struct holder *h = tasks_holder_new(w->t, w);
-	uint64_t got[2];
+	uint64_t got[2] = { 0 };
 	struct ready_run run;
 	struct log_record record;
 	struct submit_record open;
@@ -61,7 +61,7 @@ static void test_higher_priorities_and_returned_tasks_come_first(void **state)
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 3, .head.priority = 4 });
 	world_submit(w, &(struct order){ .queue = "q", .seq = 4, .count = 1, .head.priority = 9 });
 	struct holder *h = tasks_holder_new(w->t, w);
-	uint64_t got[4];
+	uint64_t got[4] = { 0 };
 	assert_int_equal(world_lease(w, "q", h, 3, got), 3);
 	assert_int_equal(got[0], 4);
 	assert_int_equal(got[1], 1);
@@ -113,7 +113,7 @@ static void test_duplicates_found_by_apply_get_the_original_number_and_die(void 
 	assert_int_equal(world_info(w, "q").ready, 3);
 	assert_int_equal(world_state(w, 3), TASK_UNKNOWN);
 	struct holder *h = tasks_holder_new(w->t, w);
-	uint64_t got[4];
+	uint64_t got[4] = { 0 };
 	assert_int_equal(world_lease(w, "q", h, 4, got), 3);
 	assert_int_equal(got[2], 5);
 	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
@@ -218,7 +218,7 @@ static void test_a_full_disk_refuses_tasks_but_settles(void **state)
 	struct submit_answer a = world_propose(w, &(struct order){ .queue = "q", .seq = 2, .count = 1 });
 	assert_int_equal(a.runs[0].code, ERR_DISK_FULL);
 	struct holder *h = tasks_holder_new(w->t, w);
-	uint64_t got[1];
+	uint64_t got[1] = { 0 };
 	world_lease(w, "q", h, 1, got);
 	world_report(w, h, 1, REPORT_COMPLETE, 0);
 	assert_int_equal(world_state(w, 1), TASK_DONE);
@@ -232,7 +232,7 @@ static void test_reports_of_others_of_old_attempts_and_of_unknown_tasks_are_refu
 	struct world *w = world_new();
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 2 });
 	struct holder *a = tasks_holder_new(w->t, w), *b = tasks_holder_new(w->t, w);
-	uint64_t got[2];
+	uint64_t got[2] = { 0 };
 	world_lease(w, "q", a, 1, got);
 	struct report_item item = world_item(w, 1, REPORT_COMPLETE);
 	assert_int_equal(world_say(w, b, item, NULL), ERR_STALE_LEASE);
@@ -261,7 +261,7 @@ static void test_a_second_report_while_settling_is_late_and_a_resend_after_it_is
 	struct world *w = world_new();
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 1 });
 	struct holder *h = tasks_holder_new(w->t, w);
-	uint64_t got[1];
+	uint64_t got[1] = { 0 };
 	world_lease(w, "q", h, 1, got);
 	struct report_item item = world_item(w, 1, REPORT_COMPLETE);
 	assert_int_equal(world_say(w, h, item, "one"), ERR_OK);
@@ -285,7 +285,7 @@ static void test_a_report_without_room_in_the_log_changes_nothing(void **state)
 	struct world *w = world_new();
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 1 });
 	struct holder *h = tasks_holder_new(w->t, w);
-	uint64_t got[1];
+	uint64_t got[1] = { 0 };
 	world_lease(w, "q", h, 1, got);
 	w->full = true;
 	assert_int_equal(world_say(w, h, world_item(w, 1, REPORT_COMPLETE), NULL), ERR_RESOURCE_EXHAUSTED);
@@ -339,13 +339,13 @@ static void test_the_class_of_a_failure_decides_what_becomes_of_the_task(void **
 	struct world *w = world_new();
 	struct holder *h = tasks_holder_new(w->t, w);
 	for (uint32_t i = 0; i < COUNT_OF(cases); i++) {
-		uint64_t task = world_submit(w, &(struct order){ .queue = "q", .seq = i + 1, .count = 1 }), got[1];
+		uint64_t task = world_submit(w, &(struct order){ .queue = "q", .seq = i + 1, .count = 1 }), got[1] = { 0 };
 		assert_int_equal(world_lease(w, "q", h, 1, got), 1);
 		assert_int_equal(got[0], task);
 		world_report(w, h, task, REPORT_FAIL, cases[i].code);
 		assert_int_equal(world_state(w, task), cases[i].state);
 	}
-	uint64_t task = world_submit(w, &(struct order){ .queue = "q", .seq = 50, .count = 1 }), got[1];
+	uint64_t task = world_submit(w, &(struct order){ .queue = "q", .seq = 50, .count = 1 }), got[1] = { 0 };
 	world_lease(w, "q", h, 1, got);
 	struct report_item item = world_item(w, task, REPORT_FAIL);
 	item.class_code = ERR_QUEUE_FULL;
@@ -362,7 +362,7 @@ static void test_the_workers_delay_wins_over_the_backoff(void **state)
 	struct world *w = world_new();
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 1 });
 	struct holder *h = tasks_holder_new(w->t, w);
-	uint64_t got[1];
+	uint64_t got[1] = { 0 };
 	struct task_view v;
 	world_lease(w, "q", h, 1, got);
 	struct report_item item = world_item(w, 1, REPORT_FAIL);
@@ -384,7 +384,7 @@ static void test_the_last_words_of_the_dead_are_kept_and_pin_their_segment(void 
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 1 });
 	world_seal(w);
 	struct holder *h = tasks_holder_new(w->t, w);
-	uint64_t got[1];
+	uint64_t got[1] = { 0 };
 	struct task_view v;
 	struct log_record record;
 	world_lease(w, "q", h, 1, got);
@@ -423,7 +423,7 @@ static void test_a_lost_holder_gives_back_what_it_had_not_started(void **state)
 	struct world *w = world_new();
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 4 });
 	struct holder *h = tasks_holder_new(w->t, w);
-	uint64_t got[4];
+	uint64_t got[4] = { 0 };
 	struct task_view v;
 	world_lease(w, "q", h, 3, got);
 	assert_int_equal(world_say(w, h, world_item(w, 2, REPORT_START), NULL), ERR_OK);
@@ -452,7 +452,7 @@ static void test_a_lost_holder_without_room_in_the_log_is_finished_by_ticks(void
 	struct world *w = world_new();
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 1 });
 	struct holder *h = tasks_holder_new(w->t, w);
-	uint64_t got[1];
+	uint64_t got[1] = { 0 };
 	world_lease(w, "q", h, 1, got);
 	assert_int_equal(world_say(w, h, world_item(w, 1, REPORT_START), NULL), ERR_OK);
 	w->full = true;
@@ -472,7 +472,7 @@ static void test_delayed_tasks_wait_and_expiring_ones_expire(void **state)
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 1, .head.delay_ms = 500 });
 	world_submit(w, &(struct order){ .queue = "q", .seq = 2, .count = 1, .head.expires_ms = 300 });
 	struct holder *h = tasks_holder_new(w->t, w);
-	uint64_t got[2];
+	uint64_t got[2] = { 0 };
 	assert_int_equal(world_info(w, "q").scheduled, 1);
 	assert_int_equal(tasks_next_ms(w->t), 1300);
 	world_tick(w, 1300);
@@ -552,7 +552,7 @@ static void test_a_leased_task_is_cancelled_by_its_worker_or_overruled(void **st
 	struct world *w = world_new();
 	char text[256];
 	uint32_t records;
-	uint64_t got[2];
+	uint64_t got[2] = { 0 };
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 2 });
 	struct holder *h = tasks_holder_new(w->t, w);
 	world_lease(w, "q", h, 2, got);
@@ -582,7 +582,7 @@ static void test_a_cancel_outlives_a_restart(void **state)
 	struct world *w = world_new();
 	char text[256];
 	uint32_t records;
-	uint64_t got[1];
+	uint64_t got[1] = { 0 };
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 1 });
 	struct holder *h = tasks_holder_new(w->t, w);
 	world_lease(w, "q", h, 1, got);
@@ -601,7 +601,7 @@ static void test_results_are_kept_for_the_retention_and_pin_their_segment(void *
 {
 	(void)state;
 	struct world *w = world_new();
-	uint64_t got[1];
+	uint64_t got[1] = { 0 };
 	struct task_view v;
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 1, .head.retention_ms = 5000 });
 	struct holder *h = tasks_holder_new(w->t, w);
@@ -657,7 +657,7 @@ static void test_purge_takes_what_waits_and_leaves_what_is_leased(void **state)
 	struct world *w = world_new();
 	char text[256];
 	uint32_t records;
-	uint64_t got[2];
+	uint64_t got[2] = { 0 };
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 100 });
 	world_submit(w, &(struct order){ .queue = "other", .seq = 101, .count = 5 });
 	world_submit(w, &(struct order){ .queue = "q", .seq = 106, .count = 10, .head.delay_ms = 1000 });
@@ -715,7 +715,7 @@ static void test_a_queue_is_removed_only_when_empty_and_late_submissions_to_it_a
 	struct world *w = world_new();
 	char text[256];
 	uint32_t records;
-	uint64_t got[1];
+	uint64_t got[1] = { 0 };
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 1 });
 	assert_int_equal(tasks_propose_remove(w->t, LOG(w), span_str("q"), &records, text), ERR_WRONG_STATE);
 	struct holder *h = tasks_holder_new(w->t, w);
@@ -782,7 +782,7 @@ static void test_sparse_segments_are_emptied_and_their_tasks_stay_in_order(void 
 {
 	(void)state;
 	struct world *w = world_new();
-	uint64_t got[100];
+	uint64_t got[100] = { 0 };
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 50 });
 	world_submit(w, &(struct order){ .queue = "q", .seq = 51, .count = 50 });
 	struct holder *h = tasks_holder_new(w->t, w);
@@ -829,7 +829,7 @@ static void test_restore_refuses_every_truncation_and_survives_every_flipped_byt
 {
 	(void)state;
 	struct world *w = world_new();
-	uint64_t got[3];
+	uint64_t got[3] = { 0 };
 	char text[256];
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 5, .head.retention_ms = 100 });
 	world_submit(w, &(struct order){ .queue = "q", .seq = 6, .count = 1, .head.key = span_str("key") });
