@@ -32,7 +32,7 @@ struct flight {
 
 struct flights { /* open addressing; task ids are nearly consecutive, so they are their own hash */
 	struct flight *slots;
-	uint64_t mask;
+	uint64_t mask, count;
 };
 
 /* A task between submit and confirm. */
@@ -70,6 +70,7 @@ struct bench {
 	uint64_t run, start_ns;
 	uint8_t *pattern;
 	_Atomic uint64_t *seen;
+	_Atomic uint64_t taken; /* without producers: tasks accepted for settling */
 	_Atomic bool stop;
 	struct actor *actors;
 	uint32_t actor_count;
@@ -97,18 +98,14 @@ static uint64_t counter_get(const _Atomic uint64_t *counter)
 
 /* ---------------------------------------------------------------- flights */
 
-static void flights_init(struct flights *f, uint32_t prefetch)
+static void flights_init(struct flights *f, uint64_t room)
 {
-	uint64_t room = 1024;
-	while (room < (uint64_t)prefetch * 8)
-		room *= 2;
 	f->slots = calloc(room, sizeof *f->slots);
 	ENSURE(f->slots != NULL);
 	f->mask = room - 1;
 }
 
-/* The slot of the task, or the free one where it belongs. Never full: credit bounds what is under way, and what waits
- * for its acknowledgement. */
+/* The slot of the task, or the free one where it belongs: at least half of them are free. */
 static struct flight *flight_find(const struct flights *f, uint64_t task)
 {
 	uint64_t i = task & f->mask;
@@ -117,11 +114,29 @@ static struct flight *flight_find(const struct flights *f, uint64_t task)
 	return &f->slots[i];
 }
 
+/* Credit comes back when a task is completed, not when that is acknowledged, so what is under way has no fixed bound. */
+static void flight_add(struct flights *f, struct flight flight)
+{
+	if (f->count * 2 >= f->mask) {
+		struct flights grown = { .count = f->count };
+		flights_init(&grown, (f->mask + 1) * 4);
+		for (uint64_t i = 0; i <= f->mask; i++)
+			if (f->slots[i].task != FLIGHT_EMPTY)
+				*flight_find(&grown, f->slots[i].task) = f->slots[i];
+		free(f->slots);
+		*f = grown;
+	}
+	struct flight *slot = flight_find(f, flight.task);
+	f->count += slot->task == FLIGHT_EMPTY;
+	*slot = flight;
+}
+
 /* Frees a slot and moves up those that had to step over it. */
 static void flight_remove(struct flights *f, struct flight *gone)
 {
 	uint64_t hole = (uint64_t)(gone - f->slots);
 	gone->task = FLIGHT_EMPTY;
+	f->count--;
 	for (uint64_t i = (hole + 1) & f->mask; f->slots[i].task != FLIGHT_EMPTY; i = (i + 1) & f->mask) {
 		uint64_t home = f->slots[i].task & f->mask;
 		if (((i - home) & f->mask) < ((i - hole) & f->mask))
@@ -233,8 +248,11 @@ static void task_arrived(struct hlk *c, struct hlk_task *task, void *ctx)
 		(void)hlk_release(task, 1000); /* somebody else's: not ours to settle */
 		return;
 	}
-	*flight_find(&actor->flights, info->id) =
-		(struct flight){ info->id, header.due_ns, clock_ns(), header.index, ours };
+	if (b->plan->foreign && atomic_fetch_add(&b->taken, 1) >= b->plan->count) {
+		(void)hlk_release(task, 0); /* fetched beyond --count */
+		return;
+	}
+	flight_add(&actor->flights, (struct flight){ info->id, header.due_ns, clock_ns(), header.index, ours });
 	(void)hlk_complete(task, NULL, 0);
 }
 
@@ -260,6 +278,8 @@ static void settled(struct hlk *c, uint64_t task, uint32_t attempt, int code, vo
 			counter_add(&actor->settled);
 			atomic_store_explicit(&actor->last_ns, now, memory_order_relaxed);
 		}
+	} else {
+		atomic_fetch_sub(&b->taken, 1); /* it will come again, to us or to another */
 	}
 	flight_remove(&actor->flights, flight);
 }
@@ -347,7 +367,7 @@ static int actor_open(struct actor *actor, struct bench_result *result)
 	if (code == HLK_OK && actor->works) {
 		struct hlk_serve_options serve = { .queue = plan->queue, .credit = plan->prefetch, .task = task_arrived,
 						   .ctx = actor };
-		flights_init(&actor->flights, plan->prefetch);
+		flights_init(&actor->flights, 1024);
 		hlk_on_settled(actor->client, settled, actor);
 		code = hlk_serve(actor->client, &serve, NULL);
 		if (code != HLK_OK)

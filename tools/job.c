@@ -72,7 +72,8 @@ static char **environment(const struct hlk_task_info *info, char own[JOB_VARIABL
 	(void)snprintf(own[2], JOB_VARIABLE_BYTES, "HILLOCK_ATTEMPT=%u", info->attempt);
 	(void)snprintf(own[3], JOB_VARIABLE_BYTES, "HILLOCK_QUEUE=%s", info->queue);
 	(void)snprintf(own[4], JOB_VARIABLE_BYTES, "HILLOCK_TASK_KEY=%s", info->key);
-	(void)snprintf(own[5], JOB_VARIABLE_BYTES, "HILLOCK_TASK_PRIORITY=%d", info->priority);
+	(void)snprintf(own[5], JOB_VARIABLE_BYTES, "HILLOCK_TASK_PRIORITY=%d",
+		       info->priority > 0 ? info->priority - 1 : 0);
 	for (size_t i = 0; i < JOB_VARIABLES; i++)
 		variables[kept++] = own[i];
 	return variables;

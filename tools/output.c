@@ -172,7 +172,7 @@ void output_row(struct output *out, json_t *row)
 {
 	ENSURE(row != NULL && out->rows != NULL);
 	if (out->format == OUTPUT_JSONL) {
-		(void)json_dumpf(row, stdout, JSON_COMPACT);
+		(void)json_dumpf(row, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
 		(void)putchar('\n');
 		(void)fflush(stdout); /* someone may be reading along */
 		json_decref(row);
@@ -216,7 +216,7 @@ void output_end(struct output *out)
 	if (out->format == OUTPUT_TABLE) {
 		print_table(out);
 	} else if (out->format == OUTPUT_JSON) {
-		(void)json_dumpf(out->rows, stdout, JSON_INDENT(2));
+		(void)json_dumpf(out->rows, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 		(void)putchar('\n');
 	}
 	json_decref(out->rows);
@@ -227,7 +227,7 @@ void output_one(struct output *out, const struct column *columns, uint32_t count
 {
 	ENSURE(object != NULL);
 	if (out->format != OUTPUT_TABLE) {
-		(void)json_dumpf(object, stdout, out->format == OUTPUT_JSON ? JSON_INDENT(2) : JSON_COMPACT);
+		(void)json_dumpf(object, stdout, (out->format == OUTPUT_JSON ? JSON_INDENT(2) : JSON_COMPACT) | JSON_REAL_PRECISION(9));
 		(void)putchar('\n');
 	} else {
 		size_t width = 0;

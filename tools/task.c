@@ -10,7 +10,7 @@ json_t *cli_task_json(const struct hlk_task_row *row)
 	cli_set(object, "state", json_string(row->state));
 	output_set_bytes(object, "type", row->type, strlen(row->type));
 	output_set_bytes(object, "queue", row->queue, strlen(row->queue));
-	cli_set(object, "priority", json_integer(row->priority));
+	cli_set(object, "priority", json_integer(row->priority > 0 ? row->priority - 1 : 0)); /* 0..31, as submit takes it */
 	cli_set(object, "submitted_ms", cli_integer(row->submitted_ms));
 	cli_set(object, "ready_ms", cli_integer(row->ready_ms));
 	cli_set(object, "expires_ms", cli_integer(row->expires_ms));
