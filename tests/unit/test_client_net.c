@@ -1,0 +1,642 @@
+/* The client library against a broker that does as the test says: a listening socket in the same thread, spoken to through wire/msg.h.
+ * Nothing sleeps: each step runs the client until what the test waits for has come, or a deadline fails it. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "../../clientlib/hillock.h"
+#include "../../wire/msg.h"
+
+enum { PATIENCE_MS = 10000 };
+
+struct broker {
+	int listener, conn;
+	char url[128], path[64];
+	struct buf in;
+	size_t used;          /* of the frame that was given out last */
+	struct frame frame;
+	struct msg msg;
+};
+struct log { char text[2048]; uint32_t confirms, refusals, tasks, results; int code; uint64_t last; struct hlk_task *kept[8]; };
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void note(struct log *log, const char *word)
+{
+	size_t at = strlen(log->text);
+	(void)snprintf(log->text + at, sizeof log->text - at, "%s ", word);
+}
+
+/* ---- the broker of the test ---- */
+
+static void listen_on(struct broker *b, const struct sockaddr *address, socklen_t size)
+{
+	b->listener = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_true(b->listener >= 0);
+	assert_int_equal(bind(b->listener, address, size), 0);
+	assert_int_equal(listen(b->listener, 8), 0);
+	b->conn = -1;
+}
+
+static struct broker *broker_tcp(void)
+{
+	struct broker *b = calloc(1, sizeof *b);
+	assert_non_null(b);
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t size = sizeof a;
+	listen_on(b, (const struct sockaddr *)(const void *)&a, size);
+	assert_int_equal(getsockname(b->listener, (struct sockaddr *)(void *)&a, &size), 0);
+	(void)snprintf(b->url, sizeof b->url, "tcp://127.0.0.1:%u", (unsigned)ntohs(a.sin_port));
+	return b;
+}
+
+static struct broker *broker_unix(void)
+{
+	struct broker *b = calloc(1, sizeof *b);
+	assert_non_null(b);
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	(void)snprintf(b->path, sizeof b->path, "/tmp/test_client_net.%d.sock", (int)getpid());
+	(void)unlink(b->path);
+	memcpy(a.sun_path, b->path, strlen(b->path) + 1);
+	listen_on(b, (const struct sockaddr *)(const void *)&a, sizeof a);
+	(void)snprintf(b->url, sizeof b->url, "unix://%s", b->path);
+	return b;
+}
+
+static void broker_cut(struct broker *b)
+{
+	(void)close(b->conn);
+	b->conn = -1;
+	b->in.len = b->used = 0;
+}
+
+static void broker_free(struct broker *b)
+{
+	if (b->conn >= 0)
+		broker_cut(b);
+	(void)close(b->listener);
+	if (b->path[0])
+		(void)unlink(b->path);
+	buf_free(&b->in);
+	free(b);
+}
+
+static void send_bytes(struct broker *b, struct span bytes)
+{
+	assert_int_equal(send(b->conn, bytes.data, bytes.len, MSG_NOSIGNAL), (ssize_t)bytes.len);
+}
+
+static void say(struct broker *b, const struct msg *msg, uint32_t correlation, const char *payload)
+{
+	struct buf out = { 0 };
+	const struct span piece = span_str(payload);
+	msg_encode(&out, msg, correlation, &piece, payload ? 1 : 0);
+	send_bytes(b, buf_span(&out));
+	buf_free(&out);
+}
+
+static bool next_frame(struct broker *b)
+{
+	size_t used, need;
+	char text[128];
+	if (b->conn < 0)
+		b->conn = accept4(b->listener, NULL, NULL, SOCK_CLOEXEC);
+	if (b->conn < 0)
+		return false;
+	buf_consume(&b->in, b->used);
+	b->used = 0;
+	buf_reserve(&b->in, 1 << 20);
+	ssize_t got = recv(b->conn, b->in.data + b->in.len, 1 << 20, MSG_DONTWAIT);
+	b->in.len += got > 0 ? (size_t)got : 0;
+	enum err e = frame_decode(buf_span(&b->in), LIMIT_FRAME_BYTES, &b->frame, &used, &need, text);
+	if (e == ERR_AGAIN)
+		return false;
+	assert_int_equal(e, ERR_OK);
+	assert_int_equal(msg_decode(&b->frame, &b->msg, text), ERR_OK);
+	b->used = used;
+	return true;
+}
+
+/* Runs the client until a frame of this kind has come; others are passed over. */
+static void hear(struct broker *b, struct hlk *c, enum frame_kind kind)
+{
+	for (int64_t end = now_ms() + PATIENCE_MS;;) {
+		while (next_frame(b))
+			if (b->msg.kind == kind)
+				return;
+		assert_true(now_ms() < end);
+		assert_int_equal(hlk_run(c, 2), HLK_OK);
+	}
+}
+
+#define UNTIL(c, condition)                                             \
+	for (int64_t end_ = now_ms() + PATIENCE_MS; !(condition);) {    \
+		assert_true(now_ms() < end_);                           \
+		assert_int_equal(hlk_run((c), 5), HLK_OK);              \
+	}
+
+static void welcome(struct broker *b, struct hlk *c, bool resumed, uint32_t heartbeat_ms)
+{
+	hear(b, c, FRAME_HELLO);
+	const struct msg msg = { .kind = FRAME_WELCOME, .welcome = { .version = 1, .epoch = 1, .resumed = resumed,
+		.heartbeat_ms = heartbeat_ms, .payload_max = 1000, .frame_payload_max = 1 << 20, .window_max = 4096 } };
+	say(b, &msg, 0, NULL);
+	UNTIL(c, hlk_connected(c));
+}
+
+static void confirm(struct broker *b, uint64_t producer, struct confirm_run run, const char *text)
+{
+	const struct msg msg = { .kind = FRAME_CONFIRMS, .confirms = { .producer = producer, .runs = &run, .run_count = 1,
+								      .text = span_str(text) } };
+	say(b, &msg, 0, NULL);
+}
+
+static void deliver(struct broker *b, uint32_t entry, uint64_t task, const char *payload)
+{
+	struct buf head = { 0 };
+	const struct task_head h = { .type = span_str("t.X"), .priority = 4 };
+	task_head_encode(&head, &h);
+	const struct deliver_item item = { task, 1, (uint32_t)strlen(payload) };
+	const struct msg msg = { .kind = FRAME_DELIVER, .deliver = { .entry = entry, .epoch = 1, .lease_ms = 1000,
+		.head = buf_span(&head), .items = &item, .count = 1 } };
+	say(b, &msg, 0, payload);
+	buf_free(&head);
+}
+
+static void reported(struct broker *b, uint64_t task, enum report_verb verb, enum err code)
+{
+	const struct reported_item item = { .ref = { task, 1, 1 }, .code = (uint16_t)code, .verb = (uint8_t)verb };
+	const struct msg msg = { .kind = FRAME_REPORTED, .reported = { .items = &item, .count = 1 } };
+	say(b, &msg, 0, NULL);
+}
+
+/* ---- callbacks ---- */
+
+static void on_confirm(struct hlk *c, const struct hlk_confirmed *answer, void *ctx)
+{
+	struct log *log = ctx;
+	(void)c;
+	log->confirms += answer->code == HLK_OK;
+	log->refusals += answer->code != HLK_OK;
+	log->code = answer->code;
+	log->last = answer->task;
+	if (answer->code != HLK_OK)
+		note(log, answer->text);
+}
+
+static void on_task(struct hlk *c, struct hlk_task *task, void *ctx)
+{
+	struct log *log = ctx;
+	(void)c;
+	assert_string_equal(hlk_task_info(task)->type, "t.X");
+	log->kept[log->tasks++ % 8] = task;
+}
+
+static void on_signal(struct hlk *c, struct hlk_task *task, const char *signal, void *ctx)
+{
+	(void)c;
+	(void)task;
+	note(ctx, signal);
+}
+
+static void on_settled(struct hlk *c, uint64_t task, uint32_t attempt, int code, void *ctx)
+{
+	struct log *log = ctx;
+	(void)c;
+	(void)attempt;
+	log->confirms++;
+	log->last = task;
+	log->code = code;
+}
+
+static void on_result(struct hlk *c, const struct hlk_result *result, void *ctx)
+{
+	struct log *log = ctx;
+	(void)c;
+	log->results++;
+	log->code = result->code;
+	log->last = result->task;
+	note(log, result->state);
+}
+
+static struct hlk *open_client(const char *url)
+{
+	struct hlk *c = NULL;
+	struct hlk_error error;
+	const struct hlk_options o = { .url = url, .backoff_min_ms = 1, .backoff_max_ms = 20 };
+	assert_int_equal(hlk_open(&o, &c, &error), HLK_OK);
+	return c;
+}
+
+static void submit_some(struct hlk *c, uint32_t count, struct log *log)
+{
+	const struct hlk_submit_options o = { .type = "t.X" };
+	struct hlk_head *head = hlk_head_new(&o, NULL);
+	assert_non_null(head);
+	for (uint32_t i = 0; i < count; i++)
+		assert_int_equal(hlk_submit(c, head, "payload", 7, on_confirm, log), HLK_OK);
+	hlk_head_free(head);
+}
+
+static void serve(struct hlk *c, uint32_t credit, bool manual, struct log *log)
+{
+	const struct hlk_serve_options o = { .type = "t.X", .credit = credit, .task = on_task, .signal = on_signal,
+					     .manual_start = manual, .ctx = log };
+	assert_int_equal(hlk_serve(c, &o, NULL), HLK_OK);
+	hlk_on_settled(c, on_settled, log);
+}
+
+/* ---- tests ---- */
+
+static void test_equal_submissions_travel_together_and_one_run_confirms_them(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	struct log log = { .confirms = 0 };
+	(void)state;
+	welcome(b, c, false, 60000);
+	submit_some(c, 500, &log);
+	hear(b, c, FRAME_SUBMIT);
+	assert_int_equal(b->msg.submit.sizes.count, 500);
+	assert_int_equal(b->msg.submit.first_seq, 1);
+	uint64_t producer = b->msg.submit.producer;
+	confirm(b, producer, (struct confirm_run){ 1, 1000, 400, ERR_OK, 0, 0 }, NULL);
+	UNTIL(c, log.confirms == 400);
+	assert_int_equal(log.last, 1399);
+	confirm(b, producer, (struct confirm_run){ 401, 0, 100, ERR_QUEUE_FULL, 0, 0 }, "queue t.X is full");
+	UNTIL(c, log.refusals == 100);
+	assert_int_equal(log.code, HLK_QUEUE_FULL);
+	assert_memory_equal(log.text, "queue t.X is full", 17);
+	confirm(b, producer, (struct confirm_run){ 1, 1000, 500, ERR_OK, 0, 0 }, NULL); /* late: everything has its answer */
+	assert_int_equal(hlk_run(c, 20), HLK_OK);
+	assert_int_equal(log.confirms, 400);
+	submit_some(c, 1, &log);
+	hear(b, c, FRAME_SUBMIT);
+	assert_int_equal(b->msg.submit.first_seq, 501);
+	assert_int_equal(b->msg.submit.resolved_below, 501);
+	hlk_close(c, 0);
+	assert_int_equal(log.code, HLK_CLOSED);
+	broker_free(b);
+}
+
+static void test_unconfirmed_submissions_are_sent_again_as_the_same_bytes(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	struct log log = { .confirms = 0 };
+	struct buf first = { 0 };
+	(void)state;
+	welcome(b, c, false, 60000);
+	submit_some(c, 10, &log);
+	hear(b, c, FRAME_SUBMIT);
+	buf_append(&first, b->in.data, b->used);
+	confirm(b, b->msg.submit.producer, (struct confirm_run){ 1, 70, 4, ERR_OK, 0, 0 }, NULL);
+	UNTIL(c, log.confirms == 4);
+	broker_cut(b);
+	for (int resumed = 1; resumed >= 0; resumed--) {
+		welcome(b, c, resumed, 60000);
+		hear(b, c, FRAME_SUBMIT);
+		assert_int_equal(b->used, first.len);
+		assert_memory_equal(b->in.data, first.data, first.len);
+		if (resumed)
+			broker_cut(b);
+	}
+	confirm(b, b->msg.submit.producer, (struct confirm_run){ 1, 70, 10, ERR_OK, 0, 1 }, NULL);
+	UNTIL(c, log.confirms == 10);
+	assert_int_equal(hlk_unconfirmed(c), 0);
+	hlk_close(c, 0);
+	buf_free(&first);
+	broker_free(b);
+}
+
+static void test_a_resumed_session_keeps_its_tasks_and_repeats_its_reports(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	struct log log = { .confirms = 0 };
+	(void)state;
+	serve(c, 4, false, &log);
+	welcome(b, c, false, 60000);
+	hear(b, c, FRAME_SERVE);
+	assert_int_equal(b->msg.serve.entries[0].credit, 4);
+	deliver(b, 1, 11, "a");
+	deliver(b, 1, 12, "b");
+	UNTIL(c, log.tasks == 2);
+	assert_int_equal(hlk_complete(log.kept[0], "A", 1), HLK_OK);
+	hear(b, c, FRAME_REPORT);
+	broker_cut(b);
+	welcome(b, c, true, 60000);
+	hear(b, c, FRAME_REPORT); /* the result of 11, as it was */
+	const struct report_item *last = &b->msg.report.items[b->msg.report.count - 1];
+	while (last->verb != REPORT_COMPLETE) {
+		hear(b, c, FRAME_REPORT);
+		last = &b->msg.report.items[b->msg.report.count - 1];
+	}
+	assert_int_equal(last->ref.task, 11);
+	hear(b, c, FRAME_REPORT); /* the start of 12, which is still in work */
+	assert_int_equal(b->msg.report.items[0].verb, REPORT_START);
+	assert_int_equal(b->msg.report.items[0].ref.task, 12);
+	hear(b, c, FRAME_SERVE);
+	assert_int_equal(b->msg.serve.entries[0].credit, 3);
+	deliver(b, 1, 12, "b"); /* what the cut may have swallowed, again */
+	deliver(b, 1, 11, "a");
+	deliver(b, 1, 13, "c");
+	UNTIL(c, log.tasks == 3);
+	assert_int_equal(hlk_task_info(log.kept[2])->id, 13);
+	assert_string_equal(log.text, "");
+	reported(b, 11, REPORT_COMPLETE, ERR_OK);
+	UNTIL(c, log.confirms == 1);
+	assert_int_equal(log.last, 11);
+	assert_int_equal(log.code, HLK_OK);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+static void test_a_session_that_is_new_has_lost_its_tasks_but_not_its_reports(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	struct log log = { .confirms = 0 };
+	(void)state;
+	serve(c, 4, true, &log);
+	welcome(b, c, false, 60000);
+	hear(b, c, FRAME_SERVE);
+	deliver(b, 1, 21, "a");
+	deliver(b, 1, 22, "b");
+	UNTIL(c, log.tasks == 2);
+	assert_int_equal(hlk_complete(log.kept[0], "A", 1), HLK_OK);
+	hear(b, c, FRAME_REPORT);
+	assert_int_equal(b->msg.report.count, 1); /* manual_start: no start was reported */
+	broker_cut(b);
+	welcome(b, c, false, 60000);
+	hear(b, c, FRAME_REPORT);
+	assert_int_equal(b->msg.report.items[0].ref.task, 21);
+	assert_string_equal(log.text, "lease-lost ");
+	reported(b, 21, REPORT_COMPLETE, ERR_STALE_LEASE);
+	UNTIL(c, log.confirms == 1);
+	assert_int_equal(log.code, HLK_STALE_LEASE);
+	assert_int_equal(hlk_complete(log.kept[1], "B", 1), HLK_OK); /* lost: settles nothing */
+	UNTIL(c, log.confirms == 2);
+	assert_int_equal(log.last, 22);
+	assert_int_equal(log.code, HLK_STALE_LEASE);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+static void test_a_report_that_met_a_full_broker_is_made_again(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	struct log log = { .confirms = 0 };
+	(void)state;
+	serve(c, 1, true, &log);
+	welcome(b, c, false, 60000);
+	hear(b, c, FRAME_SERVE);
+	deliver(b, 1, 31, "a");
+	UNTIL(c, log.tasks == 1);
+	assert_int_equal(hlk_complete(log.kept[0], "A", 1), HLK_OK);
+	hear(b, c, FRAME_REPORT);
+	hear(b, c, FRAME_CREDIT);
+	assert_int_equal(b->msg.credit.items[0].credit, 1);
+	reported(b, 31, REPORT_COMPLETE, ERR_RESOURCE_EXHAUSTED);
+	hear(b, c, FRAME_REPORT);
+	assert_int_equal(log.confirms, 0);
+	reported(b, 31, REPORT_COMPLETE, ERR_OK);
+	UNTIL(c, log.confirms == 1);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+static void test_a_silent_broker_is_left_and_dialled_again(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	(void)state;
+	welcome(b, c, false, 20);
+	hear(b, c, FRAME_PING);
+	int silent = b->conn;
+	b->conn = -1; /* never answers, never closes */
+	b->in.len = b->used = 0;
+	welcome(b, c, true, 60000);
+	assert_true(b->msg.hello.resume);
+	(void)close(silent);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+static void test_garbage_and_wrong_frames_cost_the_connection_only(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	(void)state;
+	for (int kind = 0; kind < 5; kind++) {
+		uint8_t garbage[64];
+		const struct msg wrong = { .kind = FRAME_PING, .ping = { .echo = 1 } };
+		const struct msg foreign = { .kind = FRAME_HELLO, .hello = { .versions = { 1 }, .version_count = 1 } };
+		memset(garbage, kind == 0 ? 0xff : 0x08, sizeof garbage);
+		if (kind == 2) {
+			hear(b, c, FRAME_HELLO);
+			say(b, &wrong, 0, NULL); /* instead of a welcome */
+		} else {
+			welcome(b, c, false, 60000);
+			if (kind == 3)
+				say(b, &foreign, 0, NULL);
+			else if (kind == 4)
+				deliver(b, 99, 1, "x"); /* to an entry that is not there */
+			else
+				send_bytes(b, span_of(garbage, sizeof garbage));
+			UNTIL(c, !hlk_connected(c));
+		}
+		if (kind == 2) {
+			const int old = b->conn;
+			b->conn = -1;
+			b->in.len = b->used = 0;
+			welcome(b, c, false, 60000);
+			(void)close(old);
+		}
+		broker_cut(b);
+		UNTIL(c, !hlk_connected(c));
+	}
+	welcome(b, c, false, 60000);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+static void test_frames_that_arrive_byte_by_byte_are_understood(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	struct log log = { .confirms = 0 };
+	struct buf out = { 0 };
+	(void)state;
+	welcome(b, c, false, 60000);
+	submit_some(c, 3, &log);
+	hear(b, c, FRAME_SUBMIT);
+	const struct confirm_run run = { 1, 5, 3, ERR_OK, 0, 0 };
+	const struct msg_confirms m = { .producer = b->msg.submit.producer, .runs = &run, .run_count = 1 };
+	msg_encode_confirms(&out, &m);
+	for (size_t i = 0; i < out.len; i++) {
+		assert_int_equal(log.confirms, 0);
+		send_bytes(b, span_of(out.data + i, 1));
+		assert_int_equal(hlk_run(c, 1000), HLK_OK);
+	}
+	UNTIL(c, log.confirms == 3);
+	buf_free(&out);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+static void test_awaits_are_repeated_after_a_cut_and_end_at_their_deadline(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	struct log log = { .confirms = 0 }, late = { .confirms = 0 };
+	(void)state;
+	assert_int_equal(hlk_await(c, 41, HLK_FOREVER, on_result, &log), HLK_OK);
+	welcome(b, c, false, 60000);
+	hear(b, c, FRAME_AWAIT);
+	assert_int_equal(b->msg.tasks.tasks.at[0], 41);
+	broker_cut(b);
+	welcome(b, c, true, 60000);
+	hear(b, c, FRAME_AWAIT);
+	assert_int_equal(b->msg.tasks.tasks.at[0], 41);
+	const struct result_item item = { .task = 41, .size = 2, .code = ERR_OK, .state = TASK_DONE };
+	const struct msg msg = { .kind = FRAME_RESULTS, .results = { .items = &item, .count = 1 } };
+	say(b, &msg, 0, "ok");
+	say(b, &msg, 0, "ok"); /* a repeat is dropped */
+	UNTIL(c, log.results == 1);
+	assert_string_equal(log.text, "done ");
+	assert_int_equal(hlk_await(c, 42, 30, on_result, &late), HLK_OK);
+	UNTIL(c, late.results == 1);
+	assert_int_equal(late.code, HLK_TIMEOUT);
+	hear(b, c, FRAME_FORGET);
+	assert_int_equal(b->msg.tasks.tasks.at[0], 42);
+	assert_int_equal(log.results, 1);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+static void test_a_node_that_refuses_is_followed_by_the_next(void **state)
+{
+	struct broker *dead = broker_tcp(), *b = broker_unix();
+	char urls[300];
+	(void)state;
+	(void)snprintf(urls, sizeof urls, "%s,%s", dead->url, b->url);
+	broker_free(dead); /* nobody listens there any more */
+	struct hlk *c = open_client(urls);
+	welcome(b, c, false, 60000);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+static void test_connecting_says_what_failed_and_how_often(void **state)
+{
+	struct broker *dead = broker_tcp();
+	struct hlk *c = (struct hlk *)(void *)dead;
+	struct hlk_error error;
+	char url[128];
+	(void)state;
+	memcpy(url, dead->url, sizeof url);
+	broker_free(dead);
+	assert_int_equal(hlk_connect(url, 100, &c, &error), HLK_NETWORK);
+	assert_null(c);
+	assert_int_equal(error.kind, HLK_KIND_NETWORK);
+	assert_non_null(strstr(error.text, url));
+	assert_non_null(strstr(error.text, "Connection refused ("));
+	assert_int_equal(hlk_connect("tcp://", 100, &c, &error), HLK_INVALID_INPUT);
+	assert_int_equal(hlk_connect("unix://relative", 100, &c, &error), HLK_INVALID_INPUT);
+	assert_int_equal(hlk_connect("tcp://h:99999", 100, &c, &error), HLK_INVALID_INPUT);
+}
+
+static void test_a_refused_session_ends_the_wait_at_once(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	(void)state;
+	hear(b, c, FRAME_HELLO);
+	const struct msg msg = { .kind = FRAME_ERROR, .error = { .code = ERR_PERMISSION, .text = span_str("bad token"),
+								 .fatal = true } };
+	say(b, &msg, 0, NULL);
+	assert_int_equal(hlk_ready_wait(c, HLK_FOREVER), HLK_PERMISSION);
+	assert_int_equal(hlk_last_error(c)->kind, HLK_KIND_AUTH);
+	assert_non_null(strstr(hlk_last_error(c)->text, "bad token"));
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+static void test_a_submission_without_confirm_is_resolved_when_written(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	struct log log = { .confirms = 0 };
+	const struct hlk_submit_options o = { .type = "t.X", .confirm = HLK_CONFIRM_NONE };
+	struct hlk_head *head = hlk_head_new(&o, NULL);
+	(void)state;
+	assert_int_equal(hlk_submit(c, head, "x", 1, on_confirm, &log), HLK_OK);
+	hlk_head_free(head);
+	assert_int_equal(log.confirms, 0);
+	welcome(b, c, false, 60000);
+	hear(b, c, FRAME_SUBMIT);
+	UNTIL(c, log.confirms == 1);
+	assert_int_equal(log.last, 0);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+static void test_a_refused_frame_answers_all_its_submissions(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	struct log log = { .confirms = 0 };
+	(void)state;
+	welcome(b, c, false, 60000);
+	submit_some(c, 5, &log);
+	hear(b, c, FRAME_SUBMIT);
+	const struct msg msg = { .kind = FRAME_ERROR, .error = { .code = ERR_PERMISSION, .text = span_str("no"),
+								 .kind = FRAME_SUBMIT } };
+	say(b, &msg, b->frame.correlation, NULL);
+	UNTIL(c, log.refusals == 5);
+	assert_int_equal(log.code, HLK_PERMISSION);
+	assert_true(hlk_connected(c));
+	const struct hlk_submit_options big = { .type = "t.X" };
+	static const char payload[1001];
+	assert_int_equal(hlk_submit_wait(c, &big, payload, sizeof payload, 1000, NULL, NULL), HLK_TOO_BIG);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_equal_submissions_travel_together_and_one_run_confirms_them),
+		cmocka_unit_test(test_unconfirmed_submissions_are_sent_again_as_the_same_bytes),
+		cmocka_unit_test(test_a_resumed_session_keeps_its_tasks_and_repeats_its_reports),
+		cmocka_unit_test(test_a_session_that_is_new_has_lost_its_tasks_but_not_its_reports),
+		cmocka_unit_test(test_a_report_that_met_a_full_broker_is_made_again),
+		cmocka_unit_test(test_a_silent_broker_is_left_and_dialled_again),
+		cmocka_unit_test(test_garbage_and_wrong_frames_cost_the_connection_only),
+		cmocka_unit_test(test_frames_that_arrive_byte_by_byte_are_understood),
+		cmocka_unit_test(test_awaits_are_repeated_after_a_cut_and_end_at_their_deadline),
+		cmocka_unit_test(test_a_node_that_refuses_is_followed_by_the_next),
+		cmocka_unit_test(test_connecting_says_what_failed_and_how_often),
+		cmocka_unit_test(test_a_refused_session_ends_the_wait_at_once),
+		cmocka_unit_test(test_a_submission_without_confirm_is_resolved_when_written),
+		cmocka_unit_test(test_a_refused_frame_answers_all_its_submissions),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
