@@ -72,11 +72,14 @@ static enum err read_config_file(int argc, char **argv, struct config *c, char t
 	if (!path)
 		return ERR_OK;
 	char why[256];
-	if (!host_readable_file(path, why)) {
+	struct buf content = { NULL, 0, 0 };
+	enum err e = host_read_file(path, CONFIG_FILE_BYTES_MAX, &content, why);
+	if (e == ERR_OK)
+		e = config_read(c, path, buf_span(&content), text);
+	else
 		(void)snprintf(text, CONFIG_TEXT, "%s", why);
-		return ERR_NOT_FOUND;
-	}
-	return config_read(c, path, text);
+	buf_free(&content);
+	return e;
 }
 
 static enum err apply_option(struct args *args, int option, uint32_t *listens, char text[CONFIG_TEXT])

@@ -12,7 +12,6 @@
 #include "note.h"
 
 #include <confuse.h>
-#include <errno.h>
 
 #define KIB 1024ull
 #define MIB (1024 * KIB)
@@ -269,7 +268,7 @@ PRINTF_LIKE(2, 0) static void on_error(cfg_t *cfg, const char *format, va_list a
 	struct parse *p = parse_of(cfg);
 	if (p->text[0] != '\0')
 		return;
-	int used = snprintf(p->text, CONFIG_TEXT, "%s:%d: ", cfg->filename ? cfg->filename : "?", cfg->line);
+	int used = snprintf(p->text, CONFIG_TEXT, "%s:%d: ", p->config->file, cfg->line);
 	if (used > 0 && used < CONFIG_TEXT)
 		(void)vsnprintf(p->text + used, (size_t)(CONFIG_TEXT - used), format, args);
 }
@@ -321,13 +320,66 @@ static enum err take_values(struct config *c, cfg_t *cfg, char text[CONFIG_TEXT]
 	return ERR_OK;
 }
 
-enum err config_read(struct config *c, const char *path, char text[CONFIG_TEXT])
+/* Copies the file without its comments, line ends kept: the scanner of libconfuse counts lines wrongly behind comments. */
+static enum err copy_uncommented(struct span content, char **out)
 {
-	ENSURE(path != NULL);
+	char *copy = malloc(content.len + 1);
+	ENSURE(copy != NULL);
+	*out = copy;
+	enum { PLAIN, LINE_COMMENT, BLOCK_COMMENT, QUOTED } mode = PLAIN;
+	char quote = 0;
+	for (size_t i = 0; i < content.len; i++) {
+		char c = (char)content.data[i], next = i + 1 < content.len ? (char)content.data[i + 1] : 0;
+		copy[i] = c;
+		if (c == 0)
+			return ERR_INVALID_INPUT;
+		if (mode == PLAIN && (c == '"' || c == '\'')) {
+			mode = QUOTED;
+			quote = c;
+		} else if (mode == PLAIN && (c == '#' || (c == '/' && next == '/'))) {
+			mode = LINE_COMMENT;
+		} else if (mode == PLAIN && c == '/' && next == '*') {
+			mode = BLOCK_COMMENT;
+			copy[i++] = ' '; /* so that this star cannot end it */
+		} else if (mode == QUOTED && c == '\\' && next != 0) {
+			copy[++i] = next;
+		} else if ((mode == QUOTED && c == quote) || (mode == LINE_COMMENT && c == '\n')) {
+			mode = PLAIN;
+		} else if (mode == BLOCK_COMMENT && c == '*' && next == '/') {
+			mode = PLAIN;
+			copy[i++] = ' ';
+			c = '/';
+			copy[i] = ' ';
+			continue;
+		}
+		if ((mode == LINE_COMMENT || mode == BLOCK_COMMENT) && c != '\n')
+			copy[i] = ' ';
+	}
+	copy[content.len] = '\0';
+	return ERR_OK;
+}
+
+static enum err parse(struct config *c, cfg_opt_t *opts, const char *content, char text[CONFIG_TEXT])
+{
+	cfg_t *cfg = cfg_init(opts, CFGF_NONE);
+	ENSURE(cfg != NULL);
+	(void)cfg_set_error_function(cfg, on_error);
+	enum err e = ERR_INVALID_INPUT;
+	if (cfg_parse_buf(cfg, content) == CFG_SUCCESS)
+		e = take_values(c, cfg, text);
+	else if (text[0] == '\0')
+		(void)snprintf(text, CONFIG_TEXT, "%s: syntax error", c->file);
+	(void)cfg_free(cfg);
+	return e;
+}
+
+enum err config_read(struct config *c, const char *file, struct span content, char text[CONFIG_TEXT])
+{
+	ENSURE(file != NULL);
 	text[0] = '\0';
 	memset(c->lines, 0, sizeof c->lines);
-	c->file = path;
-	struct parse parse = { .config = c, .text = text };
+	c->file = file;
+	struct parse state = { .config = c, .text = text };
 	cfg_opt_t opts[COUNT_OF(keys) + 2];
 	size_t index = 0;
 	for (; index < COUNT_OF(keys); index++) {
@@ -337,27 +389,15 @@ enum err config_read(struct config *c, const char *path, char text[CONFIG_TEXT])
 		opts[index].name = keys[index].name;
 		opts[index].validcb = on_value;
 	}
-	opts[index++] = (cfg_opt_t)CFG_SIMPLE_INT(HIDDEN, &parse.hidden);
+	opts[index++] = (cfg_opt_t)CFG_SIMPLE_INT(HIDDEN, &state.hidden);
 	opts[index] = (cfg_opt_t)CFG_END();
-
-	cfg_t *cfg = cfg_init(opts, CFGF_NONE);
-	ENSURE(cfg != NULL);
-	(void)cfg_set_error_function(cfg, on_error);
-	errno = 0;
-	int res = cfg_parse(cfg, path);
-	int why = errno;
-	enum err e = ERR_OK;
-	if (res == CFG_FILE_ERROR) {
-		(void)snprintf(text, CONFIG_TEXT, "%s: %s", path, strerror(why));
-		e = why == ENOENT ? ERR_NOT_FOUND : ERR_IO;
-	} else if (res != CFG_SUCCESS) {
-		if (text[0] == '\0')
-			(void)snprintf(text, CONFIG_TEXT, "%s: syntax error", path);
-		e = ERR_INVALID_INPUT;
-	} else {
-		e = take_values(c, cfg, text);
-	}
-	(void)cfg_free(cfg);
+	char *plain = NULL;
+	enum err e = content.len <= CONFIG_FILE_BYTES_MAX ? copy_uncommented(content, &plain) : ERR_INVALID_INPUT;
+	if (e == ERR_OK)
+		e = parse(c, opts, plain, text);
+	else
+		(void)snprintf(text, CONFIG_TEXT, "%s: not a text file of at most 1MiB", file);
+	free(plain);
 	return e;
 }
 

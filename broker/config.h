@@ -6,6 +6,7 @@
 
 #include "../wire/err.h"
 #include "../wire/limits.h"
+#include "../wire/span.h"
 
 enum { CONFIG_LISTEN_MAX = 16, CONFIG_KEYS_MAX = 64, CONFIG_TEXT = 512 };
 
@@ -43,10 +44,11 @@ struct config {
 void config_init(struct config *c);
 void config_free(struct config *c);
 
-/* Reads a file over what is there. ERR_NOT_FOUND, ERR_IO: it cannot be read. ERR_INVALID_INPUT: unknown key, bad value or
- * unit, out of range, set twice, or bad syntax; text is "FILE:LINE: what". Keeps `path` borrowed in c->file. The
- * caller has made sure that it is a regular file: the scanner of libconfuse ends the process on a read error. */
-enum err config_read(struct config *c, const char *path, char text[CONFIG_TEXT]) MUST_CHECK;
+enum { CONFIG_FILE_BYTES_MAX = 1 << 20 };
+
+/* Reads the content of a file over what is there. ERR_INVALID_INPUT: unknown key, bad value or unit, out of range, set twice,
+ * or bad syntax; text is "FILE:LINE: what". Keeps `file`, the name for these texts, borrowed in c->file. */
+enum err config_read(struct config *c, const char *file, struct span content, char text[CONFIG_TEXT]) MUST_CHECK;
 
 /* Sets one key from the command line. For `listen` the first call replaces what was there when `replace` is true. */
 enum err config_set(struct config *c, const char *key, const char *value, bool replace, char text[CONFIG_TEXT]) MUST_CHECK;

@@ -30,17 +30,38 @@ enum err host_make_dir(const char *dir, char text[256])
 	return ERR_IO;
 }
 
-bool host_readable_file(const char *path, char text[256])
+/* NULL = read, else why not. */
+static const char *read_all(int fd, size_t max, struct buf *out)
 {
 	struct stat st;
-	const char *why = NULL;
-	if (stat(path, &st) != 0 || access(path, R_OK) != 0)
-		why = strerror(errno);
-	else if (!S_ISREG(st.st_mode))
-		why = "not a regular file";
+	if (fd < 0 || fstat(fd, &st) != 0)
+		return strerror(errno);
+	if (!S_ISREG(st.st_mode))
+		return "not a regular file";
+	if ((uint64_t)st.st_size > max)
+		return "too big";
+	size_t size = (size_t)st.st_size, done = 0;
+	uint8_t *at = buf_extend(out, size);
+	while (done < size) {
+		ssize_t got = read(fd, at + done, size - done);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return got < 0 ? strerror(errno) : "changed while it was read";
+		done += (size_t)got;
+	}
+	return NULL;
+}
+
+enum err host_read_file(const char *path, size_t max, struct buf *out, char text[256])
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	const char *why = read_all(fd, max, out);
 	if (why)
 		(void)snprintf(text, 256, "%.180s: %s", path, why);
-	return why == NULL;
+	if (fd >= 0)
+		(void)close(fd);
+	return why ? ERR_IO : ERR_OK;
 }
 
 uint64_t host_raise_files(uint64_t files)

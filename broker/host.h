@@ -3,13 +3,14 @@
 #pragma once
 
 #include "../wire/err.h"
+#include "../wire/span.h"
 
 /* Makes `dir` with mode 0700 where it does not exist; its parent must. ERR_OK also where it is there already as a directory.
  * ERR_IO with text otherwise. */
 enum err host_make_dir(const char *dir, char text[256]) MUST_CHECK;
 
-/* True when `path` names a regular file that can be read. Else text says why not. */
-bool host_readable_file(const char *path, char text[256]) MUST_CHECK;
+/* Appends the content of a regular file of at most `max` bytes to `out`. ERR_IO with text where it cannot be read. */
+enum err host_read_file(const char *path, size_t max, struct buf *out, char text[256]) MUST_CHECK;
 
 /* Raises the soft limit of open files to at least `files` where the hard limit allows it. Returns the limit now. */
 uint64_t host_raise_files(uint64_t files);

@@ -4,12 +4,10 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 struct fixture {
 	struct config config;
-	char path[64];
 	char text[CONFIG_TEXT];
 };
 
@@ -18,10 +16,6 @@ static int set_up(void **state)
 	struct fixture *f = calloc(1, sizeof *f);
 	assert_non_null(f);
 	config_init(&f->config);
-	(void)snprintf(f->path, sizeof f->path, "/tmp/hillock_config_XXXXXX");
-	int fd = mkstemp(f->path);
-	assert_true(fd >= 0);
-	assert_int_equal(close(fd), 0);
 	*state = f;
 	return 0;
 }
@@ -30,18 +24,13 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 	config_free(&f->config);
-	assert_int_equal(unlink(f->path), 0);
 	free(f);
 	return 0;
 }
 
 static enum err read_text(struct fixture *f, const char *content)
 {
-	FILE *out = fopen(f->path, "w");
-	assert_non_null(out);
-	assert_true(fputs(content, out) >= 0);
-	assert_int_equal(fclose(out), 0);
-	enum err e = config_read(&f->config, f->path, f->text);
+	enum err e = config_read(&f->config, "h.conf", span_str(content), f->text);
 	return e == ERR_OK ? config_check(&f->config, f->text) : e;
 }
 
@@ -51,9 +40,8 @@ static void assert_refused(struct fixture *f, const char *content, const char *w
 	config_free(&f->config);
 	config_init(&f->config);
 	assert_int_equal(read_text(f, content), ERR_INVALID_INPUT);
-	size_t len = strlen(f->path);
-	assert_memory_equal(f->text, f->path, len);
-	assert_string_equal(f->text + len, where_and_why);
+	assert_memory_equal(f->text, "h.conf", 6);
+	assert_string_equal(f->text + 6, where_and_why);
 }
 
 static void defaults_are_valid_and_listen_on_loopback(void **state)
@@ -120,11 +108,30 @@ static void values_that_contradict_each_other_are_refused(void **state)
 		       ":1: queue_backoff_max: must not be below queue_backoff_min");
 }
 
-static void a_missing_file_is_an_error(void **state)
+static void comments_do_not_shift_the_line_numbers(void **state)
 {
 	struct fixture *f = *state;
-	assert_int_equal(config_read(&f->config, "/nonexistent/hillockd.conf", f->text), ERR_NOT_FOUND);
-	assert_string_equal(f->text, "/nonexistent/hillockd.conf: No such file or directory");
+	assert_refused(f, "# one\n// two\nx = 1\n", ":3: no such option 'x'");
+	assert_refused(f, "/* a\n # b */ node = a # c \"\n/**/x = 1\n", ":3: no such option 'x'");
+	assert_refused(f, "/*/ still a comment\n*/x = 1\n", ":2: no such option 'x'");
+	assert_refused(f, "node = \"a # b\\\" /* \"\nx = 1\n", ":2: no such option 'x'");
+	assert_int_equal(read_text(f, "# only\nnode = \"a # b\" // c"), ERR_OK);
+	assert_string_equal(f->config.node, "a # b");
+}
+
+static void what_is_not_a_text_file_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	char *big = calloc(1, CONFIG_FILE_BYTES_MAX + 1);
+	assert_non_null(big);
+	const char *text = "h.conf: not a text file of at most 1MiB";
+	assert_int_equal(config_read(&f->config, "h.conf", span_of("a\0b", 3), f->text), ERR_INVALID_INPUT);
+	assert_string_equal(f->text, text);
+	memset(big, ' ', CONFIG_FILE_BYTES_MAX + 1);
+	assert_int_equal(config_read(&f->config, "h.conf", span_of(big, CONFIG_FILE_BYTES_MAX + 1), f->text),
+			 ERR_INVALID_INPUT);
+	assert_string_equal(f->text, text);
+	free(big);
 }
 
 static void the_command_line_wins_and_its_first_listen_replaces(void **state)
@@ -192,7 +199,8 @@ int main(void)
 		T(listen_takes_one_address_or_a_list_and_replaces_the_default),
 		T(a_mistake_names_file_line_and_what_would_be_right),
 		T(values_that_contradict_each_other_are_refused),
-		T(a_missing_file_is_an_error),
+		T(comments_do_not_shift_the_line_numbers),
+		T(what_is_not_a_text_file_is_refused),
 		T(the_command_line_wins_and_its_first_listen_replaces),
 		T(the_printed_manual_reads_back_to_the_same_settings),
 		T(every_number_is_formatted_so_that_it_parses_back),
