@@ -24,7 +24,7 @@ static enum err refuse(const struct call *call, enum err code, const char *text)
  * for any batch is not kept for ever. */
 static bool log_has_room(struct shard *s, size_t need)
 {
-	return log_append_room(s->log) >= need || need > s->config.batch_bytes;
+	return log_append_room(s->log) >= need || need > s->config.batch_bytes || !log_busy(s->log);
 }
 
 static enum err on_hello(const struct call *call)

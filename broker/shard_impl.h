@@ -244,7 +244,10 @@ struct shard {
 	struct span result_pieces[DELIVER_TASKS_MAX];
 };
 
+/* Brings now_ms and wall_ms up to date, once after each wait. */
 void shard_time(struct shard *s);
+/* One event for the operator; silent where the owner does not want any. */
 void shard_note(struct shard *s, enum shard_level level, const char *module, const char *event, const char *format, ...)
 	PRINTF_LIKE(5, 6);
+/* Zeroed memory; running out of it ends the process. What peers can make grow is bounded before. */
 void *zalloc(size_t size);
