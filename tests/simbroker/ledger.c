@@ -1,0 +1,298 @@
+/* tests/simbroker/ledger.c: see ledger.h. One array of tasks by serial, one map from task id to serial. */
+#include "ledger.h"
+
+#include <stdarg.h>
+
+struct seen {
+	uint64_t task;     /* 0 = not confirmed */
+	uint64_t key;
+	uint32_t size;
+	uint16_t refused;
+	bool done, confirmed;
+	bool may_be_done;  /* a settling report was sent; its answer may have been lost */
+	enum task_state final;
+	struct task_ref last;     /* newest token seen */
+	struct task_ref settled;  /* the token whose settling report was accepted */
+};
+
+struct order { uint32_t worker, epoch; uint64_t last; };
+
+struct ledger {
+	uint64_t seed;
+	struct seen *tasks;      /* index = serial; 0 unused */
+	uint64_t count, cap;
+	uint64_t *by_id;         /* task id -> serial; ids are dense */
+	uint64_t by_id_cap;
+	struct order orders[256];
+	uint32_t order_count;
+	struct ledger_counts counts;
+	char violation[512];
+};
+
+static void violate(struct ledger *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void violate(struct ledger *l, const char *fmt, ...)
+{
+	if (l->violation[0])
+		return;
+	va_list args;
+	va_start(args, fmt);
+	(void)vsnprintf(l->violation, sizeof l->violation, fmt, args);
+	va_end(args);
+}
+
+struct ledger *ledger_new(uint64_t seed)
+{
+	struct ledger *l = calloc(1, sizeof *l);
+	ENSURE(l);
+	l->seed = seed;
+	l->count = 1;
+	return l;
+}
+
+void ledger_free(struct ledger *l)
+{
+	free(l->tasks);
+	free(l->by_id);
+	free(l);
+}
+
+/* The bytes of a payload follow from its name, so nothing needs to be stored to compare them. */
+static void payload_fill(const struct ledger *l, uint64_t serial, uint32_t size, uint8_t *out)
+{
+	uint64_t x = l->seed * 0x9e3779b97f4a7c15u ^ serial * 0xbf58476d1ce4e5b9u;
+	memcpy(out, &l->seed, 8);
+	memcpy(out + 8, &serial, 8);
+	memcpy(out + 16, &size, 4);
+	memset(out + 20, 0, 4);
+	for (uint32_t i = LEDGER_PAYLOAD_MIN; i < size; i++) {
+		x = x * 6364136223846793005u + 1442695040888963407u;
+		out[i] = (uint8_t)(x >> 56);
+	}
+}
+
+uint64_t ledger_submit(struct ledger *l, uint32_t size, uint64_t key, uint8_t *payload_out)
+{
+	ENSURE(size >= LEDGER_PAYLOAD_MIN);
+	if (l->count >= l->cap) {
+		l->cap = l->cap ? l->cap * 2 : 1024;
+		l->tasks = realloc(l->tasks, size_mul(l->cap, sizeof *l->tasks));
+		ENSURE(l->tasks);
+	}
+	uint64_t serial = l->count++;
+	l->tasks[serial] = (struct seen){ .size = size, .key = key };
+	payload_fill(l, serial, size, payload_out);
+	l->counts.submitted++;
+	return serial;
+}
+
+static uint64_t *slot_of(struct ledger *l, uint64_t task)
+{
+	if (task >= l->by_id_cap) {
+		uint64_t cap = l->by_id_cap ? l->by_id_cap : 1024;
+		while (cap <= task)
+			cap *= 2;
+		l->by_id = realloc(l->by_id, size_mul(cap, 8));
+		ENSURE(l->by_id);
+		memset(l->by_id + l->by_id_cap, 0, size_mul(cap - l->by_id_cap, 8));
+		l->by_id_cap = cap;
+	}
+	return &l->by_id[task];
+}
+
+void ledger_confirmed(struct ledger *l, uint64_t serial, uint64_t task, bool duplicate)
+{
+	struct seen *s = &l->tasks[serial];
+	if (task == 0 || task > 1u << 26) {
+		violate(l, "C1: serial %llu confirmed with the impossible id %llu", (unsigned long long)serial,
+			(unsigned long long)task);
+		return;
+	}
+	if (s->task != 0 && s->task != task)
+		violate(l, "C1: serial %llu was task %llu and is confirmed again as %llu", (unsigned long long)serial,
+			(unsigned long long)s->task, (unsigned long long)task);
+	uint64_t *slot = slot_of(l, task);
+	uint64_t other = *slot;
+	bool same_key = other != 0 && s->key != 0 && l->tasks[other].key == s->key;
+	if (other != 0 && other != serial && !(same_key && duplicate))
+		violate(l, "C1: task %llu is given to serial %llu and to %llu", (unsigned long long)task,
+			(unsigned long long)other, (unsigned long long)serial);
+	if (*slot == 0)
+		*slot = serial;
+	s->task = task;
+	if (!s->confirmed)
+		l->counts.confirmed++;
+	s->confirmed = true;
+}
+
+void ledger_refused(struct ledger *l, uint64_t serial, uint16_t code)
+{
+	struct seen *s = &l->tasks[serial];
+	if (s->confirmed)
+		violate(l, "C1: serial %llu is refused (%s) after it was confirmed", (unsigned long long)serial,
+			err_name(code));
+	s->refused = code;
+	l->counts.refused++;
+}
+
+static bool token_older(struct task_ref a, struct task_ref b)
+{
+	return a.epoch != b.epoch ? a.epoch < b.epoch : a.attempt < b.attempt;
+}
+
+static bool token_same(struct task_ref a, struct task_ref b)
+{
+	return a.task == b.task && a.epoch == b.epoch && a.attempt == b.attempt;
+}
+
+/* C5: a fresh task (first attempt) reaches a worker's connection after all older fresh ones of this epoch. */
+static void check_order(struct ledger *l, uint32_t worker, struct task_ref ref)
+{
+	if (ref.attempt != 1)
+		return;
+	struct order *o = NULL;
+	for (uint32_t i = 0; i < l->order_count; i++)
+		if (l->orders[i].worker == worker && l->orders[i].epoch == ref.epoch)
+			o = &l->orders[i];
+	if (!o) {
+		o = &l->orders[l->order_count < COUNT_OF(l->orders) ? l->order_count++ : 0];
+		*o = (struct order){ worker, ref.epoch, 0 };
+	}
+	if (ref.task <= o->last)
+		violate(l, "C5: worker %u got task %llu after %llu", worker, (unsigned long long)ref.task,
+			(unsigned long long)o->last);
+	o->last = ref.task;
+}
+
+uint64_t ledger_delivered(struct ledger *l, uint32_t worker, struct task_ref ref, struct span payload)
+{
+	uint64_t seed = 0, serial = 0;
+	uint32_t size = 0;
+	if (payload.len >= LEDGER_PAYLOAD_MIN) {
+		memcpy(&seed, payload.data, 8);
+		memcpy(&serial, payload.data + 8, 8);
+		memcpy(&size, payload.data + 16, 4);
+	}
+	if (seed != l->seed || serial == 0 || serial >= l->count || l->tasks[serial].size != payload.len) {
+		violate(l, "C2: task %llu has a payload nobody submitted (%zu bytes)", (unsigned long long)ref.task,
+			payload.len);
+		return 0;
+	}
+	struct seen *s = &l->tasks[serial];
+	uint8_t *want = malloc(s->size);
+	ENSURE(want);
+	payload_fill(l, serial, s->size, want);
+	if (memcmp(want, payload.data, s->size) != 0)
+		violate(l, "C2: the payload of task %llu is damaged", (unsigned long long)ref.task);
+	free(want);
+	uint64_t *slot = slot_of(l, ref.task);
+	if (*slot != 0 && *slot != serial && !(s->key && l->tasks[*slot].key == s->key))
+		violate(l, "C1: task %llu is serial %llu and is delivered as %llu", (unsigned long long)ref.task,
+			(unsigned long long)*slot, (unsigned long long)serial);
+	if (*slot == 0)
+		*slot = serial;
+	if (s->task != 0 && s->task != ref.task && !s->key)
+		violate(l, "C1: serial %llu is task %llu and is delivered as %llu", (unsigned long long)serial,
+			(unsigned long long)s->task, (unsigned long long)ref.task);
+	if (s->done)
+		violate(l, "C3: task %llu is delivered (attempt %u, epoch %u) after its result was acknowledged",
+			(unsigned long long)ref.task, ref.attempt, ref.epoch);
+	if (s->last.task != 0 && !token_older(s->last, ref))
+		violate(l, "C4: task %llu: token %u/%u comes after %u/%u", (unsigned long long)ref.task, ref.epoch,
+			ref.attempt, s->last.epoch, s->last.attempt);
+	s->last = ref;
+	check_order(l, worker, ref);
+	l->counts.delivered++;
+	return serial;
+}
+
+void ledger_reported(struct ledger *l, struct task_ref ref, enum report_verb verb)
+{
+	uint64_t serial = *slot_of(l, ref.task);
+	ENSURE(serial != 0); /* the driver only reports what it was given */
+	if (verb == REPORT_COMPLETE || verb == REPORT_REJECT || verb == REPORT_CANCELLED || verb == REPORT_FAIL)
+		l->tasks[serial].may_be_done = true;
+}
+
+void ledger_answered(struct ledger *l, struct task_ref ref, enum report_verb verb, uint16_t code)
+{
+	uint64_t serial = *slot_of(l, ref.task);
+	if (serial == 0) {
+		violate(l, "C2: an answer about task %llu that was never seen", (unsigned long long)ref.task);
+		return;
+	}
+	struct seen *s = &l->tasks[serial];
+	bool settles = verb == REPORT_COMPLETE || verb == REPORT_REJECT || verb == REPORT_CANCELLED;
+	if (code != ERR_OK) {
+		l->counts.stale_refused += code == ERR_STALE_LEASE || code == ERR_LATE_RESULT;
+		return;
+	}
+	if (!settles)
+		return;
+	if (s->done && !token_same(s->settled, ref))
+		violate(l, "C3: task %llu is settled twice: by %u/%u and by %u/%u", (unsigned long long)ref.task,
+			s->settled.epoch, s->settled.attempt, ref.epoch, ref.attempt);
+	if (!s->done && token_older(ref, s->last))
+		violate(l, "C4: task %llu is settled by %u/%u although %u/%u was out", (unsigned long long)ref.task,
+			ref.epoch, ref.attempt, s->last.epoch, s->last.attempt);
+	if (!s->done)
+		l->counts.settled++;
+	s->done = true;
+	s->settled = ref;
+}
+
+void ledger_counts(const struct ledger *l, struct ledger_counts *out)
+{
+	*out = l->counts;
+}
+
+static bool settled_by_key(const struct ledger *l, const struct seen *s)
+{
+	uint64_t owner = s->task < l->by_id_cap ? l->by_id[s->task] : 0;
+	return owner != 0 && l->tasks[owner].done;
+}
+
+uint64_t ledger_next_open(const struct ledger *l, uint64_t from, uint64_t *task_out)
+{
+	for (uint64_t i = from + 1; i < l->count; i++) {
+		const struct seen *s = &l->tasks[i];
+		if (s->confirmed && !s->done && s->final == TASK_UNKNOWN && !settled_by_key(l, s)) {
+			*task_out = s->task;
+			return i;
+		}
+	}
+	return 0;
+}
+
+void ledger_state(struct ledger *l, uint64_t serial, enum task_state state)
+{
+	l->tasks[serial].final = state;
+	bool lost_answer = l->tasks[serial].may_be_done && (state == TASK_DONE || state == TASK_UNKNOWN);
+	if (state != TASK_DEAD && state != TASK_FAILED && !lost_answer)
+		violate(l, "C6: task %llu (serial %llu) was confirmed, never settled, and is now %s",
+			(unsigned long long)l->tasks[serial].task, (unsigned long long)serial, task_state_name(state));
+}
+
+/* C7: equal keys, equal ids. Keys are few, so the simple comparison will do. */
+void ledger_final(struct ledger *l)
+{
+	uint64_t task;
+	uint64_t open = ledger_next_open(l, 0, &task);
+	if (open)
+		violate(l, "C6: task %llu (serial %llu) was confirmed and is neither settled nor dead",
+			(unsigned long long)task, (unsigned long long)open);
+	for (uint64_t i = 1; i < l->count; i++) {
+		if (!l->tasks[i].key || !l->tasks[i].confirmed)
+			continue;
+		for (uint64_t j = i + 1; j < l->count; j++)
+			if (l->tasks[j].confirmed && l->tasks[j].key == l->tasks[i].key &&
+			    l->tasks[j].task != l->tasks[i].task)
+				violate(l, "C7: key %llu gave task %llu and task %llu",
+					(unsigned long long)l->tasks[i].key, (unsigned long long)l->tasks[i].task,
+					(unsigned long long)l->tasks[j].task);
+	}
+}
+
+const char *ledger_violation(const struct ledger *l)
+{
+	return l->violation[0] ? l->violation : NULL;
+}

@@ -1,0 +1,45 @@
+/* tests/simbroker/ledger.h: what the clients of one simulated run saw, and the promises it is held against.
+ *
+ * Every task carries its own name in its payload (origin, serial), so that each delivery can be traced to the submission
+ * it came from. The ledger only knows what crossed the wire: it is a client-side history, not a look inside the broker.
+ *
+ * Checked at once, at the moment of the event:
+ *  C1  a confirmed task's id is not given to another task, and a repeated submission gets the id it had (promise 4)
+ *  C2  nothing is delivered that was not submitted, and its bytes are what was submitted (promises 2, 11)
+ *  C3  what was settled is not delivered again, and not settled by another token (promise 2)
+ *  C4  fencing tokens of one task only grow (promise 8); a token that was overtaken settles nothing
+ *  C5  first deliveries of one broker epoch and worker come in the order of ids (promise 7)
+ * and at the end of a healed run:
+ *  C6  every confirmed task was settled, or the broker says it is dead (promises 1, 5)
+ *  C7  two submissions with one idempotency key gave one task (promise 4) */
+#pragma once
+
+#include "../../wire/msg.h"
+
+struct ledger;
+
+enum { LEDGER_PAYLOAD_MIN = 24 };
+
+struct ledger *ledger_new(uint64_t seed);
+void ledger_free(struct ledger *l);
+
+/* A new task: returns its serial and fills `size` payload bytes (>= LEDGER_PAYLOAD_MIN). key 0 = none. */
+uint64_t ledger_submit(struct ledger *l, uint32_t size, uint64_t key, uint8_t *payload_out);
+void ledger_confirmed(struct ledger *l, uint64_t serial, uint64_t task, bool duplicate);
+void ledger_refused(struct ledger *l, uint64_t serial, uint16_t code);
+/* A worker (its connection's number) received this; returns the serial. */
+uint64_t ledger_delivered(struct ledger *l, uint32_t worker, struct task_ref ref, struct span payload);
+/* The worker sent a settling report with this token. */
+void ledger_reported(struct ledger *l, struct task_ref ref, enum report_verb verb);
+/* The broker's answer to a settling report. */
+void ledger_answered(struct ledger *l, struct task_ref ref, enum report_verb verb, uint16_t code);
+
+struct ledger_counts { uint64_t submitted, confirmed, refused, delivered, settled, stale_refused; };
+void ledger_counts(const struct ledger *l, struct ledger_counts *out);
+/* Serials confirmed, not settled; the driver asks the broker for their state and says so. */
+uint64_t ledger_next_open(const struct ledger *l, uint64_t from, uint64_t *task_out); /* 0 = no more */
+void ledger_state(struct ledger *l, uint64_t serial, enum task_state state);
+void ledger_final(struct ledger *l);
+
+/* NULL, or the first violation in words. */
+const char *ledger_violation(const struct ledger *l);

@@ -1,0 +1,26 @@
+/* tests/simbroker/link.h: what every simulated client has: a session that is dialled again and again, frames in, frames out. */
+#pragma once
+
+#include "clients.h"
+
+struct link {
+	struct scene *scene;
+	void *owner;
+	void (*up)(void *owner, bool resumed);              /* WELCOME came */
+	void (*frame)(void *owner, const struct msg *m, const struct frame *f);
+	void (*down)(void *owner);
+	struct sim_peer *peer;
+	struct buf in;
+	uint8_t session[16];
+	bool welcome, ever, closing;
+	uint32_t epoch, heartbeat_ms, generation;
+	uint64_t heard_ns;
+	const char *name;
+};
+
+void link_open(struct link *l, struct scene *scene, const char *name, void *owner);
+void link_new_session(struct link *l);
+void link_send(struct link *l, const struct msg *m, const struct span *payload, uint32_t payload_count);
+/* Drops the connection (reset) and dials again soon. */
+void link_cut(struct link *l);
+void link_close(struct link *l);

@@ -1,0 +1,161 @@
+/* tests/simbroker/producer.c: submits frames of equal tasks, keeps each until it has an answer, sends it again after a cut. */
+#include "link.h"
+
+enum { FRAME_TASKS_MAX = 24, UNRESOLVED_MAX = 400 };
+
+struct sent {
+	struct sent *next;
+	uint64_t first_seq;
+	uint32_t count, resolved;
+	uint64_t serials[FRAME_TASKS_MAX];
+	bool answered[FRAME_TASKS_MAX];
+	uint32_t sizes[FRAME_TASKS_MAX];
+	struct buf head, payload;
+};
+
+struct producer {
+	struct link link;
+	uint64_t id, next_seq;
+	uint32_t unresolved;
+	struct sent *first, **last;
+	char name[32];
+};
+
+static void transmit(struct producer *p, const struct sent *s)
+{
+	struct msg m = { .kind = FRAME_SUBMIT };
+	m.submit = (struct msg_submit){ .producer = p->id, .first_seq = s->first_seq,
+		.resolved_below = p->first ? p->first->first_seq : s->first_seq,
+		.head = buf_span(&s->head), .sizes = { s->sizes, s->count } };
+	struct span payload = buf_span(&s->payload);
+	link_send(&p->link, &m, &payload, 1);
+}
+
+static void submit_some(struct producer *p)
+{
+	struct scene *sc = p->link.scene;
+	struct sent *s = calloc(1, sizeof *s);
+	ENSURE(s);
+	uint64_t key = sim_rand_below(sc->world, 1000) < sc->mood.key ? 1 + sim_rand_below(sc->world, 40) : 0;
+	char key_text[24];
+	(void)snprintf(key_text, sizeof key_text, "key-%llu", (unsigned long long)key);
+	struct task_head head = { .type = span_str("sim.v1.Work"),
+		.priority = (uint8_t)(4 + sim_rand_below(sc->world, sc->priorities)),
+		.key = key ? span_str(key_text) : (struct span){ NULL, 0 },
+		.delay_ms = sim_rand_below(sc->world, 20) == 0 ? 1 + sim_rand_below(sc->world, 300) : 0 };
+	task_head_encode(&s->head, &head);
+	s->first_seq = p->next_seq;
+	s->count = key ? 1 : 1 + (uint32_t)sim_rand_below(sc->world, MIN_OF(sc->mood.batch_max, FRAME_TASKS_MAX));
+	for (uint32_t i = 0; i < s->count; i++) {
+		s->sizes[i] = LEDGER_PAYLOAD_MIN + (uint32_t)sim_rand_below(sc->world, sc->mood.payload_max);
+		s->serials[i] = ledger_submit(sc->ledger, s->sizes[i], key, buf_extend(&s->payload, s->sizes[i]));
+	}
+	p->next_seq += s->count;
+	p->unresolved += s->count;
+	*p->last = s;
+	p->last = &s->next;
+	transmit(p, s);
+}
+
+static void produce(void *ctx)
+{
+	struct producer *p = ctx;
+	struct scene *sc = p->link.scene;
+	if (p->link.closing || sc->stop_submitting)
+		return;
+	if (p->unresolved < UNRESOLVED_MAX)
+		submit_some(p);
+	sim_after(sc->world, SIM_US * (100 + sim_rand_below(sc->world, 8000)), produce, p);
+}
+
+static void up(void *owner, bool resumed)
+{
+	struct producer *p = owner;
+	(void)resumed;
+	for (struct sent *s = p->first; s; s = s->next)
+		transmit(p, s);
+}
+
+static void down(void *owner)
+{
+	(void)owner;
+}
+
+static void resolve(struct producer *p, uint64_t seq, const struct confirm_run *run)
+{
+	for (struct sent *s = p->first; s; s = s->next) {
+		if (seq < s->first_seq || seq >= s->first_seq + s->count)
+			continue;
+		uint32_t i = (uint32_t)(seq - s->first_seq);
+		if (s->answered[i])
+			return;
+		s->answered[i] = true;
+		s->resolved++;
+		p->unresolved--;
+		if (run->code == ERR_OK)
+			ledger_confirmed(p->link.scene->ledger, s->serials[i], run->first_task + (seq - run->first_seq),
+					 run->duplicate);
+		else
+			ledger_refused(p->link.scene->ledger, s->serials[i], run->code);
+	}
+}
+
+static void frame(void *owner, const struct msg *m, const struct frame *f)
+{
+	struct producer *p = owner;
+	(void)f;
+	if (m->kind != FRAME_CONFIRMS)
+		return;
+	ENSURE(m->confirms.producer == p->id);
+	for (uint32_t r = 0; r < m->confirms.run_count; r++)
+		for (uint32_t i = 0; i < m->confirms.runs[r].count; i++)
+			resolve(p, m->confirms.runs[r].first_seq + i, &m->confirms.runs[r]);
+	while (p->first && p->first->resolved == p->first->count) {
+		struct sent *s = p->first;
+		p->first = s->next;
+		if (!p->first)
+			p->last = &p->first;
+		buf_free(&s->head);
+		buf_free(&s->payload);
+		free(s);
+	}
+}
+
+struct producer *producer_new(struct scene *scene, uint32_t number)
+{
+	struct producer *p = calloc(1, sizeof *p);
+	ENSURE(p);
+	(void)snprintf(p->name, sizeof p->name, "producer-%u", number);
+	p->id = sim_rand(scene->world) | 1;
+	p->next_seq = 1;
+	p->last = &p->first;
+	p->link.up = up;
+	p->link.down = down;
+	p->link.frame = frame;
+	link_open(&p->link, scene, p->name, p);
+	produce(p);
+	return p;
+}
+
+bool producer_idle(const struct producer *p)
+{
+	return p->unresolved == 0;
+}
+
+struct sim_peer *producer_peer(struct producer *p)
+{
+	return p->link.peer;
+}
+
+void producer_free(struct producer *p)
+{
+	link_close(&p->link);
+	while (p->first) {
+		struct sent *s = p->first;
+		p->first = s->next;
+		buf_free(&s->head);
+		buf_free(&s->payload);
+		free(s);
+	}
+	free(p);
+}

@@ -1,0 +1,351 @@
+/* tests/simbroker/run.c: one seed from start to verdict.
+ *
+ * The seed decides everything: sizes, speeds, how many clients, which faults are in play and how often. Chaos lasts chaos_ms of simulated
+ * time. Then the world heals: nothing fails any more, producers stop, workers complete what they get; the queue must drain and every
+ * confirmed task must be accounted for. */
+#include "run.h"
+
+#include <setjmp.h>
+
+#include "../../broker/shard.h"
+#include "clients.h"
+
+enum { PRODUCERS_MAX = 3, WORKERS_MAX = 5 };
+
+struct dice {                   /* what the seed meant */
+	uint32_t producers, workers, credit, crash_every_ms, cut_every_ms, stall_every_ms;
+	uint32_t short_io, fail_every_ms;
+	uint64_t segment_bytes;
+	uint32_t batch_bytes;
+	bool kill_only, slow_disk, jumpy_clock, split;
+};
+
+struct run {
+	struct scene scene;
+	struct dice dice;
+	struct sim *world;
+	struct io *io;
+	struct shard *shard;
+	struct producer *producers[PRODUCERS_MAX];
+	struct worker *workers[WORKERS_MAX];
+	struct inspector *inspector;
+	struct sim_result *result;
+	bool healing, storage_failed;
+	jmp_buf out;            /* where a storage failure of the broker leads: the process is over */
+};
+
+static void violation(struct run *r, const char *text)
+{
+	if (r->result->violation[0] == 0)
+		(void)snprintf(r->result->violation, sizeof r->result->violation, "%s", text);
+}
+
+/* ---- the broker's process ---- */
+
+static void node_fatal(void *ctx, const char *what, int errno_value)
+{
+	struct run *r = ctx;
+	(void)what;
+	(void)errno_value;
+	r->storage_failed = true;
+	longjmp(r->out, 1);
+}
+
+static void node_note(void *ctx, const char *line)
+{
+	(void)ctx;
+	(void)line;
+}
+
+static bool node_open(struct run *r)
+{
+	static const char *const urls[] = { "tcp://127.0.0.1:4333" };
+	struct shard_config config;
+	shard_config_defaults(&config);
+	config.io = r->io;
+	config.listen = urls;
+	config.listen_count = 1;
+	config.node_name = "sim";
+	config.create = true;
+	config.segment_bytes = r->dice.segment_bytes;
+	config.batch_bytes = r->dice.batch_bytes;
+	config.cache_bytes = 2 * r->dice.segment_bytes;
+	config.heartbeat_ms = 500;
+	config.grace_ms = 1500;
+	config.queue_defaults.backoff_min_ms = 5;
+	config.queue_defaults.backoff_max_ms = 200;
+	config.queue_defaults.max_attempts = 4;
+	config.fatal = node_fatal;
+	config.note = node_note;
+	config.ctx = r;
+	char text[256] = "";
+	enum err e = shard_open(&config, &r->shard, text);
+	if (e == ERR_OK)
+		return true;
+	if (!sim_dead(r->world, 0) && !r->storage_failed) {
+		char line[400];
+		(void)snprintf(line, sizeof line, "C8: the broker refuses to start: %s: %s", err_name(e), text);
+		violation(r, line);
+	}
+	return false;
+}
+
+/* The process is gone; what it had in memory is left to the end of this one. */
+static void node_restart(struct run *r)
+{
+	if (!sim_dead(r->world, 0))
+		sim_crash(r->world, 0, SIM_KILL);
+	r->shard = NULL;
+	r->storage_failed = false;
+	sim_run_for(r->world, SIM_MS * (1 + sim_rand_below(r->world, 50)));
+	r->io = sim_restart(r->world, 0);
+}
+
+static void node_run(struct run *r, uint64_t until_ns)
+{
+	while (sim_now_ns(r->world) < until_ns && r->result->violation[0] == 0) {
+		if (setjmp(r->out) == 0) {
+			if (!r->shard && !node_open(r) && !sim_dead(r->world, 0) && !r->storage_failed)
+				return;
+			while (r->shard && !sim_dead(r->world, 0) && sim_now_ns(r->world) < until_ns) {
+				shard_turn(r->shard);
+				const char *bad = ledger_violation(r->scene.ledger);
+				if (bad)
+					violation(r, bad);
+				if (bad || (r->healing && inspector_done(r->inspector)))
+					return;
+			}
+		}
+		if (r->storage_failed)
+			r->result->stops++;
+		if (sim_dead(r->world, 0) || r->storage_failed)
+			node_restart(r);
+	}
+}
+
+/* ---- chaos ---- */
+
+static void crash(void *ctx)
+{
+	struct run *r = ctx;
+	if (r->healing)
+		return;
+	if (!sim_dead(r->world, 0)) {
+		enum sim_crash_pattern p = r->dice.kill_only ? SIM_KILL
+			: (enum sim_crash_pattern)sim_rand_below(r->world, SIM_CRASH_PATTERNS);
+		sim_crash(r->world, 0, p);
+		r->result->crashes++;
+	}
+	sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2 * r->dice.crash_every_ms)), crash, r);
+}
+
+static struct sim_peer *any_peer(struct run *r)
+{
+	uint64_t n = sim_rand_below(r->world, r->dice.producers + r->dice.workers);
+	return n < r->dice.producers ? producer_peer(r->producers[n]) : worker_peer(r->workers[n - r->dice.producers]);
+}
+
+static void cut(void *ctx)
+{
+	struct run *r = ctx;
+	if (r->healing)
+		return;
+	struct sim_peer *peer = any_peer(r);
+	if (peer) {
+		switch (sim_rand_below(r->world, 4)) {
+		case 0: sim_peer_blackhole(peer, SIM_TO_NODE); break;
+		case 1: sim_peer_blackhole(peer, SIM_TO_PEER); break;
+		default: sim_peer_cut(peer); break;
+		}
+		r->result->cuts++;
+	}
+	sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2 * r->dice.cut_every_ms)), cut, r);
+}
+
+static void unstall(void *ctx)
+{
+	struct run *r = ctx;
+	sim_node_stall(r->world, 0, SIM_BOTH_WAYS, false);
+}
+
+static void stall(void *ctx)
+{
+	struct run *r = ctx;
+	if (r->healing)
+		return;
+	sim_node_stall(r->world, 0, SIM_BOTH_WAYS, true);
+	sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2500)), unstall, r);
+	sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2 * r->dice.stall_every_ms)), stall, r);
+}
+
+static void fail_io(void *ctx)
+{
+	static const int errors[] = { 5 /* EIO */, 28 /* ENOSPC */, 122 /* EDQUOT */ };
+	static const enum sim_call calls[] = { SIM_WRITE, SIM_SYNC, SIM_ALLOCATE, SIM_RENAME, SIM_SYNC_DIR, SIM_SEND, SIM_OPEN };
+	struct run *r = ctx;
+	if (r->healing)
+		return;
+	sim_fail_kind(r->world, calls[sim_rand_below(r->world, COUNT_OF(calls))], sim_rand_below(r->world, 20),
+		      errors[sim_rand_below(r->world, COUNT_OF(errors))], false);
+	sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2 * r->dice.fail_every_ms)), fail_io, r);
+}
+
+static void jump(void *ctx)
+{
+	struct run *r = ctx;
+	if (r->healing)
+		return;
+	sim_wall_jump(r->world, (int64_t)sim_rand_below(r->world, 4000) - 2000);
+	sim_after(r->world, SIM_MS * 700, jump, r);
+}
+
+/* ---- the seed ---- */
+
+static bool chance(struct run *r, uint32_t percent)
+{
+	return sim_rand_below(r->world, 100) < percent;
+}
+
+static uint32_t between(struct run *r, uint32_t low, uint32_t high)
+{
+	return low + (uint32_t)sim_rand_below(r->world, high - low + 1);
+}
+
+/* Whole fault classes are off or extreme in turn: a little of everything would hide what one of them does alone. */
+static void roll(struct run *r)
+{
+	struct dice *d = &r->dice;
+	d->producers = between(r, 1, PRODUCERS_MAX);
+	d->workers = between(r, 1, WORKERS_MAX);
+	d->credit = between(r, 1, 120);
+	d->crash_every_ms = chance(r, 75) ? between(r, 30, 800) : 0;
+	d->kill_only = chance(r, 15);
+	d->cut_every_ms = chance(r, 60) ? between(r, 20, 600) : 0;
+	d->stall_every_ms = chance(r, 25) ? between(r, 300, 1500) : 0;
+	d->fail_every_ms = chance(r, 25) ? between(r, 50, 800) : 0;
+	d->short_io = chance(r, 30) ? between(r, 1, 300) : 0;
+	d->slow_disk = chance(r, 20);
+	d->jumpy_clock = chance(r, 20);
+	d->split = chance(r, 40);
+	d->batch_bytes = 64 << 10;
+	d->segment_bytes = (256u << 10) << sim_rand_below(r->world, 3);
+	struct mood *m = &r->scene.mood;
+	*m = (struct mood){ .payload_max = chance(r, 70) ? 200 : 6000, .batch_max = between(r, 1, 24),
+		.work_ns_max = chance(r, 70) ? SIM_MS * between(r, 1, 20) : SIM_MS * 400 };
+	m->fail = chance(r, 50) ? between(r, 5, 200) : 0;
+	m->release = chance(r, 30) ? between(r, 5, 100) : 0;
+	m->reject = chance(r, 30) ? between(r, 2, 30) : 0;
+	m->vanish = chance(r, 40) ? between(r, 1, 40) : 0;
+	m->answer_twice = chance(r, 40) ? between(r, 5, 200) : 0;
+	m->answer_late = chance(r, 20) ? between(r, 1, 20) : 0;
+	m->stale = chance(r, 50) ? between(r, 5, 200) : 0;
+	m->key = chance(r, 40) ? between(r, 20, 500) : 0;
+	r->scene.priorities = chance(r, 30) ? 3 : 1;
+	(void)snprintf(r->result->options, sizeof r->result->options,
+		       "producers %u workers %u credit %u crash %u%s cut %u stall %u fail %u short %u slow %d clock %d split %d "
+		       "segment %lluk fail/release/reject %u/%u/%u vanish %u twice %u late %u stale %u key %u priorities %u",
+		       d->producers, d->workers, d->credit, d->crash_every_ms, d->kill_only ? "(kill)" : "", d->cut_every_ms,
+		       d->stall_every_ms, d->fail_every_ms, d->short_io, d->slow_disk, d->jumpy_clock, d->split,
+		       (unsigned long long)d->segment_bytes >> 10, m->fail, m->release, m->reject, m->vanish, m->answer_twice,
+		       m->answer_late, m->stale, m->key, r->scene.priorities);
+}
+
+static void begin(struct run *r)
+{
+	const struct dice *d = &r->dice;
+	if (d->split)
+		sim_link_default(r->world, (struct sim_link){ 10 * SIM_US, 3 * SIM_MS, 100, 1u << 18 });
+	if (d->slow_disk)
+		sim_disk_speed(r->world, 0, (struct sim_disk_speed){ { SIM_MS, 5 * SIM_MS }, { SIM_MS, 30 * SIM_MS },
+								     { SIM_MS, 60 * SIM_MS } });
+	for (uint32_t i = 0; i < d->producers; i++)
+		r->producers[i] = producer_new(&r->scene, i);
+	for (uint32_t i = 0; i < d->workers; i++)
+		r->workers[i] = worker_new(&r->scene, i, d->credit);
+	r->inspector = inspector_new(&r->scene);
+	if (d->crash_every_ms)
+		sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2 * d->crash_every_ms)), crash, r);
+	if (d->cut_every_ms)
+		sim_after(r->world, SIM_MS * 5, cut, r);
+	if (d->stall_every_ms)
+		sim_after(r->world, SIM_MS * 50, stall, r);
+	if (d->fail_every_ms)
+		sim_after(r->world, SIM_MS * 10, fail_io, r);
+	if (d->jumpy_clock)
+		sim_after(r->world, SIM_MS * 100, jump, r);
+	sim_short_io(r->world, d->short_io);
+}
+
+/* Black holes made during the chaos end with the connections they are on, so those are cut. */
+static void heal(struct run *r)
+{
+	r->healing = true;
+	r->scene.stop_submitting = true;
+	sim_fail_none(r->world);
+	sim_node_stall(r->world, 0, SIM_BOTH_WAYS, false);
+	for (uint32_t i = 0; i < r->dice.producers; i++)
+		if (producer_peer(r->producers[i]))
+			sim_peer_cut(producer_peer(r->producers[i]));
+	for (uint32_t i = 0; i < r->dice.workers; i++)
+		if (worker_peer(r->workers[i]))
+			sim_peer_cut(worker_peer(r->workers[i]));
+	struct mood calm = { .calm = true, .payload_max = 1, .batch_max = 1, .work_ns_max = SIM_MS };
+	r->scene.mood = calm;
+}
+
+static bool clients_idle(const struct run *r)
+{
+	for (uint32_t i = 0; i < r->dice.producers; i++)
+		if (!producer_idle(r->producers[i]))
+			return false;
+	for (uint32_t i = 0; i < r->dice.workers; i++)
+		if (!worker_idle(r->workers[i]))
+			return false;
+	return true;
+}
+
+static void settle_down(struct run *r)
+{
+	heal(r);
+	for (int step = 0; step < 600 && !clients_idle(r) && !r->result->violation[0]; step++)
+		node_run(r, sim_now_ns(r->world) + 100 * SIM_MS);
+	if (!clients_idle(r) && !r->result->violation[0]) {
+		violation(r, "C9: 60 s after healing a client still waits for an answer");
+		return;
+	}
+	r->scene.checks_state = true;
+	for (int step = 0; step < 1200 && !inspector_done(r->inspector) && !r->result->violation[0]; step++)
+		node_run(r, sim_now_ns(r->world) + 100 * SIM_MS);
+	if (!inspector_drained(r->inspector))
+		violation(r, "C9: 120 s after healing the queue is not empty");
+	else if (!inspector_done(r->inspector))
+		violation(r, "C9: 120 s after healing not every open task could be asked about");
+	ledger_final(r->scene.ledger);
+	if (ledger_violation(r->scene.ledger))
+		violation(r, ledger_violation(r->scene.ledger));
+}
+
+void sim_run_seed(const struct sim_options *options, struct sim_result *result)
+{
+	static struct run run; /* survives longjmp; one seed a process */
+	struct run *r = &run;
+	r->result = result;
+	r->world = sim_new(options->seed);
+	r->scene = (struct scene){ .world = r->world, .ledger = ledger_new(options->seed) };
+	roll(r);
+	if (options->trace) {
+		(void)printf("%s\n", result->options);
+		sim_trace_to(r->world, stdout);
+	}
+	r->io = sim_node_io(r->world, 0);
+	begin(r);
+	node_run(r, options->chaos_ms * SIM_MS);
+	if (!result->violation[0])
+		settle_down(r);
+	struct ledger_counts counts;
+	ledger_counts(r->scene.ledger, &counts);
+	result->confirmed = counts.confirmed;
+	result->settled = counts.settled;
+	result->trace_hash = sim_trace_hash(r->world);
+	result->simulated_ms = sim_now_ns(r->world) / SIM_MS;
+}

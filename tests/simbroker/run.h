@@ -1,0 +1,21 @@
+/* tests/simbroker/run.h: one seed: a broker on a simulated machine, producers and workers, chaos, then healing. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../../wire/base.h"
+
+struct sim_options {
+	uint64_t seed;
+	uint32_t chaos_ms; /* simulated time before the healing begins */
+	bool trace;
+};
+
+struct sim_result {
+	uint64_t trace_hash, confirmed, settled, crashes, stops, cuts, simulated_ms;
+	char options[512];    /* what the seed meant */
+	char violation[512];  /* "" = every promise held */
+};
+
+void sim_run_seed(const struct sim_options *options, struct sim_result *result);
