@@ -51,42 +51,31 @@ static void node_fatal(void *ctx, const char *what, int errno_value)
 	longjmp(r->out, 1);
 }
 
-static void node_note(void *ctx, const char *line)
-{
-	(void)ctx;
-	(void)line;
-}
-
 static bool node_open(struct run *r)
 {
 	static const char *const urls[] = { "tcp://127.0.0.1:4333" };
-	struct shard_config config;
-	shard_config_defaults(&config);
-	config.io = r->io;
-	config.listen = urls;
-	config.listen_count = 1;
-	config.node_name = "sim";
-	config.create = true;
-	config.segment_bytes = r->dice.segment_bytes;
-	config.batch_bytes = r->dice.batch_bytes;
-	config.cache_bytes = 2 * r->dice.segment_bytes;
-	config.heartbeat_ms = 500;
-	config.grace_ms = 1500;
-	config.queue_defaults.backoff_min_ms = 5;
-	config.queue_defaults.backoff_max_ms = 200;
-	config.queue_defaults.max_attempts = 4;
-	config.fatal = node_fatal;
-	config.note = node_note;
-	config.ctx = r;
+	struct shard_config config = {
+		.io = r->io, .node = "sim", .listen = urls, .listen_count = 1,
+		.conns_max = 100, .heartbeat_ms = 500, .grace_ms = 1500, .stop_retry_ms = 50,
+		.segment_bytes = r->dice.segment_bytes, .batch_bytes = r->dice.batch_bytes,
+		.cache_bytes = 2 * r->dice.segment_bytes, .reserve_segments = 1, .create = true,
+		.tasks = { .queues_max = 100, .producers_max = 1000, .keys_max = 10000, .recent_max = 100000,
+			   .producer_idle_ms = 600000, .key_window_ms = 600000, .cancel_grace_ms = 500, .auto_create = true,
+			   .defaults = { .length_max = 0, .max_attempts = 4, .lease_ms = 30000, .backoff_min_ms = 5,
+					 .backoff_max_ms = 200, .expires_ms = 0, .retention_ms = 60000 } },
+		.ctx = r, .fatal = node_fatal,
+	};
 	char text[256] = "";
 	enum err e = shard_open(&config, &r->shard, text);
 	if (e == ERR_OK)
 		return true;
-	if (!sim_dead(r->world, 0) && !r->storage_failed) {
+	r->shard = NULL;
+	if (!sim_dead(r->world, 0) && !r->storage_failed && !sim_fault_fired(r->world)) {
 		char line[400];
 		(void)snprintf(line, sizeof line, "C8: the broker refuses to start: %s: %s", err_name(e), text);
 		violation(r, line);
 	}
+	r->storage_failed = true; /* an honest refusal after a failed call: the process ends and is started again */
 	return false;
 }
 
