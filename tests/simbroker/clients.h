@@ -41,6 +41,8 @@ void worker_free(struct worker *w);
 struct inspector *inspector_new(struct scene *scene);
 /* True when the last answer said that nothing waits, is leased or is delayed. */
 bool inspector_drained(const struct inspector *i);
+/* What the queue held when it was looked at last. */
+const char *inspector_text(const struct inspector *i);
 /* True when every open task has been asked about (after the drain). */
 bool inspector_done(const struct inspector *i);
 void inspector_free(struct inspector *i);

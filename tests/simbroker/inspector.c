@@ -5,6 +5,7 @@ struct inspector {
 	struct link link;
 	bool drained, done, asked;
 	uint64_t serial, task; /* the one asked about; 0 = the queue */
+	char text[128];        /* what the queue held last */
 };
 
 static void ask(void *ctx)
@@ -43,6 +44,9 @@ static void frame(void *owner, const struct msg *m, const struct frame *f)
 	} else if (m->reply.queue_count > 0) {
 		struct queue_info info;
 		msg_reply_queue(&m->reply, 0, &info);
+		(void)snprintf(i->text, sizeof i->text, "ready %llu, leased %llu, scheduled %llu",
+			       (unsigned long long)info.ready, (unsigned long long)info.leased,
+			       (unsigned long long)info.scheduled);
 		i->drained = i->link.scene->checks_state && info.ready + info.leased + info.scheduled == 0;
 	} else {
 		i->drained = i->link.scene->checks_state && m->reply.code == ERR_NOT_FOUND; /* nobody ever got through */
@@ -78,6 +82,11 @@ struct inspector *inspector_new(struct scene *scene)
 bool inspector_drained(const struct inspector *i)
 {
 	return i->drained;
+}
+
+const char *inspector_text(const struct inspector *i)
+{
+	return i->text;
 }
 
 bool inspector_done(const struct inspector *i)

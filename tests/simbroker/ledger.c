@@ -7,6 +7,8 @@ struct seen {
 	uint64_t task;     /* 0 = not confirmed */
 	uint64_t key;
 	uint32_t size;
+	uint8_t priority;
+	bool delayed;
 	uint16_t refused;
 	bool done, confirmed;
 	bool may_be_done;  /* a settling report was sent; its answer may have been lost */
@@ -15,7 +17,7 @@ struct seen {
 	struct task_ref settled;  /* the token whose settling report was accepted */
 };
 
-struct order { uint32_t worker, epoch; uint64_t last; };
+struct order { uint32_t worker, epoch; uint8_t priority; uint64_t last; };
 
 struct ledger {
 	uint64_t seed;
@@ -23,8 +25,8 @@ struct ledger {
 	uint64_t count, cap;
 	uint64_t *by_id;         /* task id -> serial; ids are dense */
 	uint64_t by_id_cap;
-	struct order orders[256];
-	uint32_t order_count;
+	struct order *orders;
+	uint32_t order_count, order_cap;
 	struct ledger_counts counts;
 	char violation[512];
 };
@@ -53,6 +55,7 @@ void ledger_free(struct ledger *l)
 {
 	free(l->tasks);
 	free(l->by_id);
+	free(l->orders);
 	free(l);
 }
 
@@ -70,17 +73,18 @@ static void payload_fill(const struct ledger *l, uint64_t serial, uint32_t size,
 	}
 }
 
-uint64_t ledger_submit(struct ledger *l, uint32_t size, uint64_t key, uint8_t *payload_out)
+uint64_t ledger_submit(struct ledger *l, const struct ledger_task *task, uint8_t *payload_out)
 {
-	ENSURE(size >= LEDGER_PAYLOAD_MIN);
+	ENSURE(task->size >= LEDGER_PAYLOAD_MIN);
 	if (l->count >= l->cap) {
 		l->cap = l->cap ? l->cap * 2 : 1024;
 		l->tasks = realloc(l->tasks, size_mul(l->cap, sizeof *l->tasks));
 		ENSURE(l->tasks);
 	}
 	uint64_t serial = l->count++;
-	l->tasks[serial] = (struct seen){ .size = size, .key = key };
-	payload_fill(l, serial, size, payload_out);
+	l->tasks[serial] = (struct seen){ .size = task->size, .key = task->key, .priority = task->priority,
+					  .delayed = task->delayed };
+	payload_fill(l, serial, task->size, payload_out);
 	l->counts.submitted++;
 	return serial;
 }
@@ -144,18 +148,24 @@ static bool token_same(struct task_ref a, struct task_ref b)
 	return a.task == b.task && a.epoch == b.epoch && a.attempt == b.attempt;
 }
 
-/* C5: a fresh task (first attempt) reaches a worker's connection after all older fresh ones of this epoch. */
-static void check_order(struct ledger *l, uint32_t worker, struct task_ref ref)
+/* C5: a fresh task reaches a connection after all older fresh ones of its priority. */
+static void check_order(struct ledger *l, uint32_t worker, struct task_ref ref, const struct seen *s)
 {
-	if (ref.attempt != 1)
+	if (ref.attempt != 1 || s->last.task != 0 || s->delayed || s->key)
 		return;
 	struct order *o = NULL;
-	for (uint32_t i = 0; i < l->order_count; i++)
-		if (l->orders[i].worker == worker && l->orders[i].epoch == ref.epoch)
-			o = &l->orders[i];
+	for (uint32_t i = l->order_count; i > 0 && !o; i--)
+		if (l->orders[i - 1].worker == worker && l->orders[i - 1].epoch == ref.epoch &&
+		    l->orders[i - 1].priority == s->priority)
+			o = &l->orders[i - 1];
 	if (!o) {
-		o = &l->orders[l->order_count < COUNT_OF(l->orders) ? l->order_count++ : 0];
-		*o = (struct order){ worker, ref.epoch, 0 };
+		if (l->order_count == l->order_cap) {
+			l->order_cap = l->order_cap ? l->order_cap * 2 : 64;
+			l->orders = realloc(l->orders, size_mul(l->order_cap, sizeof *l->orders));
+			ENSURE(l->orders);
+		}
+		o = &l->orders[l->order_count++];
+		*o = (struct order){ worker, ref.epoch, s->priority, 0 };
 	}
 	if (ref.task <= o->last)
 		violate(l, "C5: worker %u got task %llu after %llu", worker, (unsigned long long)ref.task,
@@ -199,8 +209,8 @@ uint64_t ledger_delivered(struct ledger *l, uint32_t worker, struct task_ref ref
 	if (s->last.task != 0 && !token_older(s->last, ref))
 		violate(l, "C4: task %llu: token %u/%u comes after %u/%u", (unsigned long long)ref.task, ref.epoch,
 			ref.attempt, s->last.epoch, s->last.attempt);
+	check_order(l, worker, ref, s);
 	s->last = ref;
-	check_order(l, worker, ref);
 	l->counts.delivered++;
 	return serial;
 }
@@ -266,7 +276,9 @@ uint64_t ledger_next_open(const struct ledger *l, uint64_t from, uint64_t *task_
 void ledger_state(struct ledger *l, uint64_t serial, enum task_state state)
 {
 	l->tasks[serial].final = state;
-	bool lost_answer = l->tasks[serial].may_be_done && (state == TASK_DONE || state == TASK_UNKNOWN);
+	uint64_t task = l->tasks[serial].task;
+	uint64_t owner = task < l->by_id_cap && l->by_id[task] ? l->by_id[task] : serial; /* of one key, one stands for all */
+	bool lost_answer = l->tasks[owner].may_be_done && (state == TASK_DONE || state == TASK_UNKNOWN);
 	if (state != TASK_DEAD && state != TASK_FAILED && !lost_answer)
 		violate(l, "C6: task %llu (serial %llu) was confirmed, never settled, and is now %s",
 			(unsigned long long)l->tasks[serial].task, (unsigned long long)serial, task_state_name(state));

@@ -8,7 +8,7 @@
  *  C2  nothing is delivered that was not submitted, and its bytes are what was submitted (promises 2, 11)
  *  C3  what was settled is not delivered again, and not settled by another token (promise 2)
  *  C4  fencing tokens of one task only grow (promise 8); a token that was overtaken settles nothing
- *  C5  first deliveries of one broker epoch and worker come in the order of ids (promise 7)
+ *  C5  on one connection, tasks that nobody had before, not delayed and of one priority, come in the order of ids (promise 7)
  * and at the end of a healed run:
  *  C6  every confirmed task was settled, or the broker says it is dead (promises 1, 5)
  *  C7  two submissions with one idempotency key gave one task (promise 4) */
@@ -23,8 +23,9 @@ enum { LEDGER_PAYLOAD_MIN = 24 };
 struct ledger *ledger_new(uint64_t seed);
 void ledger_free(struct ledger *l);
 
-/* A new task: returns its serial and fills `size` payload bytes (>= LEDGER_PAYLOAD_MIN). key 0 = none. */
-uint64_t ledger_submit(struct ledger *l, uint32_t size, uint64_t key, uint8_t *payload_out);
+struct ledger_task { uint32_t size; uint8_t priority; bool delayed; uint64_t key; /* 0 = none */ };
+/* A new task: returns its serial and fills its payload (size >= LEDGER_PAYLOAD_MIN). */
+uint64_t ledger_submit(struct ledger *l, const struct ledger_task *task, uint8_t *payload_out);
 void ledger_confirmed(struct ledger *l, uint64_t serial, uint64_t task, bool duplicate);
 void ledger_refused(struct ledger *l, uint64_t serial, uint16_t code);
 /* A worker (its connection's number) received this; returns the serial. */

@@ -48,7 +48,8 @@ static void submit_some(struct producer *p)
 	s->count = key ? 1 : 1 + (uint32_t)sim_rand_below(sc->world, MIN_OF(sc->mood.batch_max, FRAME_TASKS_MAX));
 	for (uint32_t i = 0; i < s->count; i++) {
 		s->sizes[i] = LEDGER_PAYLOAD_MIN + (uint32_t)sim_rand_below(sc->world, sc->mood.payload_max);
-		s->serials[i] = ledger_submit(sc->ledger, s->sizes[i], key, buf_extend(&s->payload, s->sizes[i]));
+		struct ledger_task task = { s->sizes[i], head.priority, head.delay_ms != 0, key };
+		s->serials[i] = ledger_submit(sc->ledger, &task, buf_extend(&s->payload, s->sizes[i]));
 	}
 	p->next_seq += s->count;
 	p->unresolved += s->count;

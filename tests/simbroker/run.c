@@ -305,9 +305,12 @@ static void settle_down(struct run *r)
 	r->scene.checks_state = true;
 	for (int step = 0; step < 1200 && !inspector_done(r->inspector) && !r->result->violation[0]; step++)
 		node_run(r, sim_now_ns(r->world) + 100 * SIM_MS);
-	if (!inspector_drained(r->inspector))
-		violation(r, "C9: 120 s after healing the queue is not empty");
-	else if (!inspector_done(r->inspector))
+	if (!inspector_drained(r->inspector)) {
+		char line[256];
+		(void)snprintf(line, sizeof line, "C9: 120 s after healing the queue is not empty: %s",
+			       inspector_text(r->inspector));
+		violation(r, line);
+	} else if (!inspector_done(r->inspector))
 		violation(r, "C9: 120 s after healing not every open task could be asked about");
 	ledger_final(r->scene.ledger);
 	if (ledger_violation(r->scene.ledger))
@@ -326,9 +329,10 @@ void sim_run_seed(const struct sim_options *options, struct sim_result *result)
 		(void)printf("%s\n", result->options);
 		sim_trace_to(r->world, stdout);
 	}
+	uint64_t start_ns = sim_now_ns(r->world);
 	r->io = sim_node_io(r->world, 0);
 	begin(r);
-	node_run(r, options->chaos_ms * SIM_MS);
+	node_run(r, start_ns + options->chaos_ms * SIM_MS);
 	if (!result->violation[0])
 		settle_down(r);
 	struct ledger_counts counts;
@@ -336,5 +340,6 @@ void sim_run_seed(const struct sim_options *options, struct sim_result *result)
 	result->confirmed = counts.confirmed;
 	result->settled = counts.settled;
 	result->trace_hash = sim_trace_hash(r->world);
-	result->simulated_ms = sim_now_ns(r->world) / SIM_MS;
+	result->simulated_ms = (sim_now_ns(r->world) - start_ns) / SIM_MS;
+	(void)fflush(stdout);
 }
