@@ -13,6 +13,7 @@ struct seen {
 	bool done, confirmed;
 	bool may_be_done;  /* a settling report was sent; its answer may have been lost */
 	enum task_state final;
+	uint64_t original;        /* of those with this id, the one whose confirm did not say duplicate */
 	struct task_ref last;     /* newest token seen */
 	struct task_ref settled;  /* the token whose settling report was accepted */
 };
@@ -117,11 +118,14 @@ void ledger_confirmed(struct ledger *l, uint64_t serial, uint64_t task, bool dup
 	uint64_t *slot = slot_of(l, task);
 	uint64_t other = *slot;
 	bool same_key = other != 0 && s->key != 0 && l->tasks[other].key == s->key;
-	if (other != 0 && other != serial && !(same_key && duplicate))
+	bool one_original = other == 0 || duplicate || l->tasks[other].original == 0 || l->tasks[other].original == serial;
+	if (other != 0 && other != serial && !(same_key && one_original))
 		violate(l, "C1: task %llu is given to serial %llu and to %llu", (unsigned long long)task,
 			(unsigned long long)other, (unsigned long long)serial);
 	if (*slot == 0)
 		*slot = serial;
+	if (!duplicate)
+		l->tasks[*slot].original = serial;
 	s->task = task;
 	if (!s->confirmed)
 		l->counts.confirmed++;
