@@ -189,7 +189,9 @@ static enum err on_forget(const struct call *call)
 static enum err on_serve(const struct call *call)
 {
 	const struct msg_serve *m = &call->msg->serve;
-	(void)session_holder(call->c->s, call->c->session);
+	struct holder *holder = session_holder(call->c->s, call->c->session);
+	if (m->has_held)
+		tasks_holder_keep(call->c->s->tasks, call->c->s->log, holder, m->held, m->held_count, call->c->s->wall_ms);
 	deliver_serve(call->c->session, m);
 	return ERR_OK;
 }

@@ -137,6 +137,11 @@ uint32_t tasks_holder_leases(const struct holder *holder);
  * are proposed as failed attempts (class INTERNAL). Frees the holder. If the log has no room, the rest is done by later ticks. */
 void tasks_holder_lost(struct tasks *t, struct log *log, struct holder *holder, uint64_t now_ms);
 
+/* The session is back and says what it holds: leases it does not name were lost on their way to it and are treated as
+ * tasks_holder_lost treats them; the holder lives on. Names that are no lease (any more) are ignored: their report tells. */
+void tasks_holder_keep(struct tasks *t, struct log *log, struct holder *holder, const struct task_ref *held, uint32_t count,
+		       uint64_t now_ms);
+
 /* The next tasks of a queue: neighbours in one record (same head), in order of priority, then age. */
 struct ready_run {
 	uint64_t first_task;

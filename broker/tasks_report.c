@@ -296,26 +296,49 @@ void orphans_propose(struct tasks *t, struct log *log, uint64_t now_ms)
 	}
 }
 
+/* Takes a lease from its holder without being asked. */
+static void holder_drop(struct tasks *t, struct hot *h, uint64_t now_ms)
+{
+	if (h->settling) {
+		view_take(t, h);
+	} else if (h->state == TASK_STARTED || h->cancelling) {
+		view_take(t, h);
+		h->place = PLACE_ORPHAN;
+		hot_push_front(&t->orphans, h);
+		view_timer(t, h);
+	} else {
+		view_leave(t, h);
+		view_enter(t, h, now_ms, true);
+	}
+}
+
 void tasks_holder_lost(struct tasks *t, struct log *log, struct holder *holder, uint64_t now_ms)
 {
 	ENSURE(holder->tasks == t);
 	t->peeked.count = 0;
-	while (holder->held.last) {
-		struct hot *h = holder->held.last; /* from the back, so that the front of the lane is in the old order */
-		if (h->settling) {
-			view_take(t, h);
-		} else if (h->state == TASK_STARTED || h->cancelling) {
-			view_take(t, h);
-			h->place = PLACE_ORPHAN;
-			hot_push_front(&t->orphans, h);
-			view_timer(t, h);
-		} else {
-			view_leave(t, h);
-			view_enter(t, h, now_ms, true);
-		}
-	}
+	while (holder->held.last) /* from the back, so that the front of the lane is in the old order */
+		holder_drop(t, holder->held.last, now_ms);
 	ENSURE(holder->leases == 0);
 	(void)mem_resize(t, holder, sizeof *holder, 0);
 	t->holders--;
+	orphans_propose(t, log, now_ms);
+}
+
+void tasks_holder_keep(struct tasks *t, struct log *log, struct holder *holder, const struct task_ref *held, uint32_t count,
+		       uint64_t now_ms)
+{
+	ENSURE(holder->tasks == t);
+	struct map64 attempts = { NULL, 0, 0 };
+	t->peeked.count = 0;
+	for (uint32_t i = 0; i < count; i++)
+		if (held[i].task != 0 && held[i].epoch == t->config.epoch && !map64_find(&attempts, held[i].task))
+			map64_add(&attempts, held[i].task, held[i].attempt, &t->memory);
+	for (struct hot *h = holder->held.last, *before; h; h = before) {
+		before = h->prev;
+		const struct map64_slot *slot = map64_find(&attempts, h->task);
+		if (!h->settling && (!slot || slot->value != h->acquired))
+			holder_drop(t, h, now_ms);
+	}
+	map64_free(&attempts, &t->memory);
 	orphans_propose(t, log, now_ms);
 }

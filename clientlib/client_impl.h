@@ -155,7 +155,7 @@ struct dropped { uint64_t task; uint32_t attempt; };
 struct worker {
 	struct entry **entries;
 	uint32_t entry_count;
-	bool serve_dirty, credit_dirty;
+	bool serve_dirty, credit_dirty, held_due; /* held_due: the next SERVE says what we hold */
 	uint32_t serve_correlation;
 	int serve_code;
 	struct map64 tasks;              /* id -> struct hlk_task */

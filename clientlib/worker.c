@@ -87,6 +87,26 @@ static uint32_t entry_room(const struct entry *e)
 	return (uint32_t)MIN_OF((uint64_t)room, left);
 }
 
+/* What we hold after a resume, reports without an answer included. The caller frees it. */
+static struct task_ref *held_refs(const struct worker *w, uint32_t *count)
+{
+	uint32_t n = 0, cap = w->undone + 1;
+	for (const struct hlk_task *t = w->live; t; t = t->next)
+		cap++;
+	struct task_ref *refs = calloc(cap, sizeof *refs);
+	ENSURE(refs != NULL);
+	for (const struct hlk_task *t = w->live; t; t = t->next)
+		if (!t->lost)
+			refs[n++] = (struct task_ref){ t->info.id, t->info.attempt, t->epoch };
+	for (const struct report_frame *f = w->first; f; f = f->next)
+		for (uint32_t i = 0; i < f->count; i++)
+			if (!f->keys[i].done)
+				refs[n++] = f->keys[i].ref;
+	ENSURE(n < cap);
+	*count = n;
+	return refs;
+}
+
 static void send_serve(struct hlk *c)
 {
 	struct worker *w = &c->worker;
@@ -102,9 +122,20 @@ static void send_serve(struct hlk *c)
 		msg->serve.entries[msg->serve.count++] = (struct wire_entry){
 			.id = e->id, .service = span_str(e->service), .by_queue = e->by_queue, .credit = e->granted };
 	}
+	struct task_ref *held = NULL;
+	if (w->held_due) {
+		report_flush(c); /* what is collected is a report that we hold, too */
+		held = held_refs(w, &msg->serve.held_count);
+		msg->serve.held = held;
+		msg->serve.has_held = msg->serve.held_count <= LIMIT_SERVE_HELD;
+		if (!msg->serve.has_held)
+			msg->serve.held_count = 0; /* leases that were lost on the way then end with this session */
+	}
 	w->serve_correlation = client_correlation(c);
 	session_send(c, msg, w->serve_correlation);
+	free(held);
 	free(msg);
+	w->held_due = false;
 	w->serve_dirty = false;
 }
 
@@ -428,11 +459,15 @@ void worker_up(struct hlk *c, bool resumed)
 	struct worker *w = &c->worker;
 	if (!resumed)
 		lose_all(c);
+	w->held_due = resumed && (w->entry_count > 0 || w->live || w->undone > 0);
+	w->serve_dirty = w->serve_dirty || w->held_due;
+	if (w->held_due)
+		send_serve(c); /* before the reports: they end leases that are named in it */
 	report_up(c);
 	for (struct hlk_task *t = w->live; t; t = t->next)
 		if (t->started && !t->lost)
 			report_plain(t, REPORT_START); /* the first one may have been swallowed */
-	w->serve_dirty = w->serve_dirty || w->entry_count > 0;
+	w->serve_dirty = w->serve_dirty || (!resumed && w->entry_count > 0);
 }
 
 void worker_close(struct hlk *c)

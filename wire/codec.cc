@@ -255,7 +255,8 @@ static enum err read(const hw::Serve *m, struct msg_serve *out, char text[128])
 		to->by_queue = from->by_queue();
 		to->credit = from->credit();
 	}
-	return ERR_OK;
+	out->has_held = m->held() != nullptr;
+	return borrow(m->held(), &out->held, &out->held_count) ? ERR_OK : misaligned("SERVE.held", text);
 }
 
 static enum err read(const hw::Credit *m, struct msg_credit *out, char *)
@@ -582,7 +583,11 @@ static void write(builder &b, const struct msg_serve *m)
 		entries[i] = hw::CreateEntry(b, e->id, service, e->by_queue, e->credit);
 	}
 	auto vector = b.CreateVector(entries, m->count);
-	b.Finish(hw::CreateServe(b, vector));
+	ENSURE(m->held_count <= LIMIT_SERVE_HELD);
+	fb::Offset<fb::Vector<const hw::TaskRef *>> held;
+	if (m->has_held)
+		held = b.CreateVectorOfStructs(reinterpret_cast<const hw::TaskRef *>(m->held), m->held_count);
+	b.Finish(hw::CreateServe(b, vector, held));
 }
 
 static void write(builder &b, const struct msg_signals *m)

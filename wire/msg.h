@@ -78,7 +78,10 @@ struct msg_confirms { uint64_t producer; const struct confirm_run *runs; uint32_
 struct msg_tasks { struct u64s tasks; };                        /* AWAIT, FORGET */
 struct msg_results { const struct result_item *items; uint32_t count; uint32_t crc; };
 struct wire_entry { uint32_t id; struct span service; bool by_queue; uint32_t credit; };
-struct msg_serve { struct wire_entry entries[LIMIT_SESSION_ENTRIES]; uint32_t count; };
+struct msg_serve {
+	struct wire_entry entries[LIMIT_SESSION_ENTRIES]; uint32_t count;
+	const struct task_ref *held; uint32_t held_count; bool has_held;
+};
 struct msg_credit { const struct credit_item *items; uint32_t count; };
 struct msg_deliver {
 	uint32_t entry, epoch, lease_ms; struct span head, queue;

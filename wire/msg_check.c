@@ -166,6 +166,9 @@ static enum err results_check(const struct msg_results *m, struct span payload, 
 
 static enum err serve_check(const struct msg_serve *m, char text[128])
 {
+	if (m->held_count > LIMIT_SERVE_HELD)
+		return msg_refuse(text, ERR_TOO_BIG, "SERVE.held: %u are over the limit of %u", m->held_count,
+				  (unsigned)LIMIT_SERVE_HELD);
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct wire_entry *e = &m->entries[i];
 		CHECK(name_check("SERVE.entries.service", e->service, text));

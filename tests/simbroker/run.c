@@ -70,7 +70,7 @@ static bool node_open(struct run *r)
 	if (e == ERR_OK)
 		return true;
 	r->shard = NULL;
-	if (!sim_dead(r->world, 0) && !r->storage_failed && !sim_fault_fired(r->world)) {
+	if (!sim_dead(r->world, 0) && !r->storage_failed && (r->dice.fail_every_ms == 0 || r->healing)) {
 		char line[400];
 		(void)snprintf(line, sizeof line, "C8: the broker refuses to start: %s: %s", err_name(e), text);
 		violation(r, line);

@@ -166,7 +166,18 @@ static void up(void *owner, bool resumed)
 	if (!resumed)
 		while (w->held_count > 0)
 			drop(w, w->held[0]);
+	struct task_ref refs[HELD_MAX + OWED_MAX];
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < w->held_count; i++)
+		refs[count++] = w->held[i]->ref;
+	for (uint32_t i = 0; i < w->owed_count; i++)
+		refs[count++] = w->owed[i].ref;
 	struct msg m = { .kind = FRAME_SERVE };
+	if (resumed) {
+		m.serve.held = refs;
+		m.serve.held_count = count;
+		m.serve.has_held = true;
+	}
 	m.serve.entries[0] = (struct wire_entry){ .id = 1, .service = span_str("sim.v1.Work"),
 		.credit = w->credit > w->held_count ? w->credit - w->held_count : 0 };
 	m.serve.count = 1;

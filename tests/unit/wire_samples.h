@@ -33,6 +33,7 @@ static const struct result_item sample_results[] = {
 	{ .task = 101, .app_code = 9, .code = ERR_TRANSIENT, .state = TASK_FAILED, .failed = 3 },
 	{ .task = 102, .size = 3, .code = ERR_NOT_FOUND, .state = TASK_UNKNOWN, .failed = 255 },
 };
+static const struct task_ref sample_held[] = { { 77, 1, 4 }, { 78, 2, 4 } };
 static const struct credit_item sample_credit[] = { { 1, 100 }, { 2, LIMIT_ENTRY_CREDIT } };
 static const struct deliver_item sample_deliver[] = {
 	{ .task = 100, .attempt = 1, .size = 5 },
@@ -155,7 +156,8 @@ static inline void sample_task_message(uint16_t kind, struct msg *m, struct span
 		m->results = (struct msg_results){ .items = sample_results, .count = 3 };
 	else if (kind == FRAME_SERVE)
 		m->serve = (struct msg_serve){ .entries = { { 1, span_str("media.v1.Transcode"), false, 10 },
-							    { 7, span_str("mail"), true, 0 } }, .count = 2 };
+							    { 7, span_str("mail"), true, 0 } }, .count = 2,
+					      .held = sample_held, .held_count = 2, .has_held = true };
 	else if (kind == FRAME_CREDIT)
 		m->credit = (struct msg_credit){ sample_credit, 2 };
 	else if (kind == FRAME_DELIVER)
