@@ -7,7 +7,7 @@
 
 struct call { struct msg msg; reply_fn *fn; void *arg; bool question; };
 
-void admin_reply(struct hlk *c, uint32_t correlation, const struct msg_reply *m)
+void admin_take_reply(struct hlk *c, uint32_t correlation, const struct msg_reply *m)
 {
 	struct admin *a = &c->admin;
 	if (!a->sent || a->done || correlation != a->correlation)

@@ -235,7 +235,7 @@ static inline bool net_ready(const struct hlk *c) { return c->link.state == LINK
 void net_queue(struct hlk *c, struct span bytes); /* whole frames */
 
 /* ---- session.c ---- */
-void session_hello(struct hlk *c);
+void session_say_hello(struct hlk *c);
 void session_frame(struct hlk *c, const struct frame *frame);
 void session_down(struct hlk *c);      /* the connection is gone */
 void session_heartbeat(struct hlk *c);
@@ -283,7 +283,7 @@ void report_close(struct hlk *c);
 
 /* ---- admin.c ---- */
 void admin_down(struct hlk *c);
-void admin_reply(struct hlk *c, uint32_t correlation, const struct msg_reply *m);
+void admin_take_reply(struct hlk *c, uint32_t correlation, const struct msg_reply *m);
 bool admin_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
 
 /* ---- mock.c: a broker in memory that speaks frames ---- */

@@ -118,7 +118,7 @@ static void connected(struct hlk *c)
 	l->state = LINK_HELLO;
 	l->due_ms = c->now_ms + LIMIT_HANDSHAKE_MS;
 	l->last_heard_ms = l->last_sent_ms = c->now_ms;
-	session_hello(c);
+	session_say_hello(c);
 	net_write(c);
 }
 

@@ -15,7 +15,7 @@ void session_send(struct hlk *c, const struct msg *msg, uint32_t correlation)
 	buf_free(&bytes);
 }
 
-void session_hello(struct hlk *c)
+void session_say_hello(struct hlk *c)
 {
 	struct msg msg = { .kind = FRAME_HELLO };
 	msg.hello.versions[0] = 1;
@@ -92,7 +92,7 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_RESULTS: results_frame(c, &m->results, frame->payload); return;
 	case FRAME_REPORTED: report_reported(c, &m->reported); return;
 	case FRAME_SIGNALS: worker_signals(c, &m->signals); return;
-	case FRAME_REPLY: admin_reply(c, frame->correlation, &m->reply); return;
+	case FRAME_REPLY: admin_take_reply(c, frame->correlation, &m->reply); return;
 	case FRAME_HELLO:
 	case FRAME_WELCOME:
 	case FRAME_ERROR:
