@@ -378,29 +378,21 @@ static enum err open_active(struct recovery *r)
 	return ERR_OK;
 }
 
-/* Writes the last bytes of a segment again, durably. What was read may only have been in a cache of the kernel or the disk: its
- * writer may have died, or its sync may have failed, before it was durable, and from here on it counts as confirmed. */
-static enum err write_again(struct recovery *r, uint32_t number, uint64_t end)
+/* Syncs a segment. What was read of it may only have been in a cache of the kernel or the disk: its writer may have died before it
+ * was durable, and from here on it counts as confirmed. It is not written again, because a power cut could then tear what is
+ * durable already. */
+static enum err sync_segment(struct recovery *r, uint32_t number)
 {
-	uint64_t bytes = MIN_OF(end, (uint64_t)r->log->batch_max + DISK_BLOCK);
 	char name[SEGMENT_NAME_MAX];
 
-	if (bytes == 0)
-		return ERR_OK;
 	segment_name(name, number, "log");
 	int file = r->io->v->open(r->io, name, IO_DIRECT | IO_DSYNC);
 	if (file < 0)
 		return say(r, ERR_IO, "cannot open \"%s\": %s", name, strerror(-file));
-	void *data = aligned_alloc(DISK_BLOCK, (size_t)bytes);
-	ENSURE(data != NULL);
-	int64_t res = io_do(r->io, IO_READ, file, data, (size_t)bytes, end - bytes);
-	if (res == (int64_t)bytes)
-		res = io_do(r->io, IO_WRITE, file, data, (size_t)bytes, end - bytes);
-	free(data);
+	int64_t res = io_do(r->io, IO_SYNC, file, NULL, 0, 0);
 	r->io->v->close(r->io, file);
-	if (res != (int64_t)bytes)
-		return say(r, ERR_IO, "cannot make the end of segment %08x durable: %s", number,
-			   strerror(res < 0 ? (int)-res : EIO));
+	if (res < 0)
+		return say(r, ERR_IO, "cannot make the end of segment %08x durable: %s", number, strerror((int)-res));
 	return ERR_OK;
 }
 
@@ -410,9 +402,9 @@ static enum err make_durable(struct recovery *r)
 	struct log *log = r->log;
 	struct segment *before = segments_find(&log->segments, log->segments.active - 1);
 
-	enum err e = write_again(r, log->segments.active, log->segments.end);
+	enum err e = sync_segment(r, log->segments.active);
 	if (e == ERR_OK && before != NULL && log->segments.end <= DISK_BLOCK)
-		e = write_again(r, before->number, before->bytes);
+		e = sync_segment(r, before->number);
 	return e;
 }
 
