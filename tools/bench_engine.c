@@ -30,7 +30,7 @@ struct flight {
 	bool ours;
 };
 
-struct flights { /* open addressing; task ids are nearly consecutive, so they are their own hash */
+struct flights { /* open addressing */
 	struct flight *slots;
 	uint64_t mask, count;
 };
@@ -105,10 +105,16 @@ static void flights_init(struct flights *f, uint64_t room)
 	f->mask = room - 1;
 }
 
+/* Scattered: consecutive ids as their own hash would make one long run, and flight_remove walks to the end of a run. */
+static uint64_t flight_home(const struct flights *f, uint64_t task)
+{
+	return (task * 0x9e3779b97f4a7c15ull >> 20) & f->mask;
+}
+
 /* The slot of the task, or the free one where it belongs: at least half of them are free. */
 static struct flight *flight_find(const struct flights *f, uint64_t task)
 {
-	uint64_t i = task & f->mask;
+	uint64_t i = flight_home(f, task);
 	while (f->slots[i].task != task && f->slots[i].task != FLIGHT_EMPTY)
 		i = (i + 1) & f->mask;
 	return &f->slots[i];
@@ -138,7 +144,7 @@ static void flight_remove(struct flights *f, struct flight *gone)
 	gone->task = FLIGHT_EMPTY;
 	f->count--;
 	for (uint64_t i = (hole + 1) & f->mask; f->slots[i].task != FLIGHT_EMPTY; i = (i + 1) & f->mask) {
-		uint64_t home = f->slots[i].task & f->mask;
+		uint64_t home = flight_home(f, f->slots[i].task);
 		if (((i - home) & f->mask) < ((i - hole) & f->mask))
 			continue; /* it sits between its home and itself: the hole is not in its way */
 		f->slots[hole] = f->slots[i];
@@ -321,11 +327,11 @@ static void *lane_run(void *ctx)
 		uint64_t due = 0;
 		for (uint32_t i = 0; i < lane->count; i++) {
 			struct actor *actor = lane->actors[i];
-			if (!actor->produces)
-				continue;
-			uint64_t next = producer_fill(actor);
-			due = next && (due == 0 || next < due) ? next : due;
-			(void)hlk_flush(actor->client);
+			if (actor->produces) {
+				uint64_t next = producer_fill(actor);
+				due = next && (due == 0 || next < due) ? next : due;
+			}
+			(void)hlk_flush(actor->client); /* of a worker: what was declared before the first turn */
 		}
 		lane_wait(lane, fds, due);
 		for (uint32_t i = 0; i < lane->count; i++)

@@ -238,7 +238,10 @@ static int work_open(struct work *work)
 	if (code != HLK_OK)
 		return cli_failed(cli, code, "no session with %s", cli->url);
 	code = hlk_serve(work->client, &serve, &work->entry);
-	return code == HLK_OK ? CLI_OK : cli_failed(cli, code, "serving %s", queue ? queue : serve.type);
+	if (code != HLK_OK)
+		return cli_failed(cli, code, "serving %s", queue ? queue : serve.type);
+	(void)hlk_flush(work->client); /* or it would leave with the first turn of the loop, which may be long to come */
+	return CLI_OK;
 }
 
 static int signals_open(void)
