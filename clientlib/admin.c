@@ -270,7 +270,8 @@ int hlk_queue_peek(struct hlk *c, const char *queue, uint32_t limit, hlk_task_ro
 
 int hlk_task_show(struct hlk *c, uint64_t task, hlk_task_row_fn *each, void *ctx)
 {
-	const struct task_query q = { .verb = VERB_TASK_SHOW, .task = task, .what = "task show" };
+	/* PEEK is SHOW with the payload, which a row has room for. */
+	const struct task_query q = { .verb = VERB_TASK_PEEK, .task = task, .what = "task show" };
 	return ask_tasks(c, &q, NULL, each, ctx);
 }
 

@@ -22,6 +22,7 @@ struct cli {
 	const char *url;
 	int timeout_ms;
 	struct hlk *client; /* after cli_connect; main closes it */
+	size_t row_count;   /* rows of tasks so far */
 };
 
 struct command {
@@ -60,6 +61,9 @@ extern const struct column cli_task_columns[], cli_task_fields[];
 extern const uint32_t cli_task_column_count, cli_task_field_count;
 /* hlk_task_row_fn that outputs the row; ctx is the struct cli. */
 void cli_task_row(const struct hlk_task_row *row, void *ctx);
+
+/* Outputs the tasks of one queue (NULL: of all) in one state (NULL: any), at most `limit`. An exit code. */
+int cli_task_list(struct cli *cli, const char *queue, const char *state, uint64_t limit) MUST_CHECK;
 
 json_t *cli_integer(uint64_t value);
 /* json_object_set_new that aborts when memory is out. */

@@ -8,21 +8,9 @@ static const struct option ls_options[] = {
 
 static int dlq_ls(struct cli *cli)
 {
-	const char *queue = cli->args.plain_count > 0 ? cli->args.plain[0] : "";
-	uint64_t limit = args_number(&cli->args, "limit"), cursor = 0;
+	const char *queue = cli->args.plain_count > 0 ? cli->args.plain[0] : NULL;
 	int code = cli_connect(cli);
-	if (code != CLI_OK)
-		return code;
-	output_begin(&cli->out, cli_task_columns, cli_task_column_count);
-	do {
-		uint32_t page = (uint32_t)MIN_OF(limit, 500);
-		code = hlk_dlq_list(cli->client, queue, page, &cursor, cli_task_row, cli);
-		limit -= page;
-	} while (code == HLK_OK && cursor != 0 && limit > 0);
-	if (code != HLK_OK)
-		return cli_failed(cli, code, "dlq ls");
-	output_end(&cli->out);
-	return CLI_OK;
+	return code == CLI_OK ? cli_task_list(cli, queue, "dead", args_number(&cli->args, "limit")) : code;
 }
 
 const struct command dlq_ls_command = {

@@ -70,6 +70,7 @@ const uint32_t cli_task_field_count = COUNT_OF(cli_task_fields);
 void cli_task_row(const struct hlk_task_row *row, void *ctx)
 {
 	struct cli *cli = ctx;
+	cli->row_count++;
 	output_row(&cli->out, cli_task_json(row));
 }
 
@@ -80,7 +81,7 @@ static void task_one(const struct hlk_task_row *row, void *ctx)
 }
 
 static const struct option ls_options[] = {
-	{ "queue", OPTION_TEXT, 'q', "QUEUE", "", 0, 0, "only tasks of this queue" },
+	{ "queue", OPTION_TEXT, 'q', "QUEUE", NULL, 0, 0, "only tasks of this queue" },
 	{ "state", OPTION_CHOICE, 0, "scheduled|ready|leased|started|done|failed|cancelled|expired|lost|dead", NULL, 0, 0,
 	  "only tasks in this state" },
 	{ "limit", OPTION_COUNT, 'n', "N", "100", 1, 0, "how many at most" },
@@ -88,23 +89,61 @@ static const struct option ls_options[] = {
 	{ 0 },
 };
 
-static int task_ls(struct cli *cli)
+/* The broker lists one state of one queue at a time; both of these start from "all". */
+#define TASK_STATES_ALL "scheduled", "ready", "leased", "started", "dead", "done", "failed", "cancelled", "expired", "lost"
+
+static void name_add(const struct hlk_queue_row *row, void *ctx)
 {
-	const char *queue = args_text(&cli->args, "queue"), *state = args_text(&cli->args, "state");
-	uint64_t limit = args_number(&cli->args, "all") ? UINT64_MAX : args_number(&cli->args, "limit"), cursor = 0;
-	int code = cli_connect(cli);
-	if (code != CLI_OK)
-		return code;
-	output_begin(&cli->out, cli_task_columns, cli_task_column_count);
+	json_t *name = json_string(row->name);
+	ENSURE(!name || json_array_append_new(ctx, name) == 0);
+}
+
+/* Outputs at most *limit tasks of one queue in one state. */
+static int list_page(struct cli *cli, const char *queue, const char *state, uint64_t *limit)
+{
+	uint64_t cursor = 0;
+	int code = HLK_OK;
 	do {
-		uint32_t page = (uint32_t)MIN_OF(limit, 500);
-		code = hlk_task_list(cli->client, queue, state ? state : "", page, &cursor, cli_task_row, cli);
-		limit -= page;
-	} while (code == HLK_OK && cursor != 0 && limit > 0);
+		uint32_t page = (uint32_t)MIN_OF(*limit, (uint64_t)100);
+		size_t before = cli->row_count;
+		code = strcmp(state, "dead") == 0 ?
+			       hlk_dlq_list(cli->client, queue, page, &cursor, cli_task_row, cli) :
+			       hlk_task_list(cli->client, queue, state, page, &cursor, cli_task_row, cli);
+		*limit -= MIN_OF(*limit, (uint64_t)(cli->row_count - before));
+	} while (code == HLK_OK && cursor != 0 && *limit > 0);
+	return code;
+}
+
+int cli_task_list(struct cli *cli, const char *queue, const char *state, uint64_t limit)
+{
+	static const char *const states[] = { TASK_STATES_ALL };
+	json_t *queues = json_array(), *name;
+	size_t index;
+	int code = HLK_OK;
+	if (queue)
+		ENSURE(json_array_append_new(queues, json_string(queue)) == 0);
+	else
+		code = hlk_queue_list(cli->client, name_add, queues);
+	output_begin(&cli->out, cli_task_columns, cli_task_column_count);
+	json_array_foreach(queues, index, name) {
+		for (size_t i = 0; i < COUNT_OF(states) && code == HLK_OK && limit > 0; i++)
+			if (!state || strcmp(state, states[i]) == 0)
+				code = list_page(cli, json_string_value(name), states[i], &limit);
+		if (code == HLK_NOT_FOUND && !queue)
+			code = HLK_OK; /* removed meanwhile */
+	}
+	json_decref(queues);
 	if (code != HLK_OK)
-		return cli_failed(cli, code, "task ls");
+		return cli_failed(cli, code, "queue %s", queue ? queue : "list");
 	output_end(&cli->out);
 	return CLI_OK;
+}
+
+static int task_ls(struct cli *cli)
+{
+	uint64_t limit = args_number(&cli->args, "all") ? UINT64_MAX : args_number(&cli->args, "limit");
+	int code = cli_connect(cli);
+	return code == CLI_OK ? cli_task_list(cli, args_text(&cli->args, "queue"), args_text(&cli->args, "state"), limit) : code;
 }
 
 const struct command task_ls_command = {

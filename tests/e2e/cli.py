@@ -260,6 +260,7 @@ def task_ls_filters_by_queue_and_state():
     equal(len(data("task", "ls", "--queue", "i.v1.Ls", "-n", 2)), 2)
     lines = hillock("task", "ls", "-q", "i.v1.Ls", "--all", "-o", "jsonl").stdout.splitlines()
     equal(len({json.loads(line)["id"] for line in lines}), 4)
+    equal([len(data("task", "ls", "--state", "scheduled", "-n", 1)), len(data("task", "ls", "-n", 1))], [1, 1], "of all queues")
     equal(hillock("task", "ls", "-q", "i.v1.Ls").stdout.splitlines()[0].split()[:4], ["ID", "STATE", "TYPE", "QUEUE"])
 
 
@@ -319,7 +320,8 @@ def exit_statuses_are_outcomes():
         contains(done["error"], "went wrong")
     equal(worker.end(), OK)
     dead = data("dlq", "ls", "m.q")
-    equal(len(dead), 6)
+    equal((len(dead), len([row for row in data("dlq", "ls") if row["queue"] == "m.q"])), (6, 6))
+    contains(hillock("dlq", "ls").stdout, "REASON", "went wrong")
     hillock("dlq", "show", 987654321987, want=NOT_FOUND)
     shown = data("dlq", "show", dead[0]["id"])
     equal((shown["state"], shown["payload"], shown["reason"].strip()), ("dead", "69\n", "went wrong"))
@@ -381,7 +383,9 @@ def the_first_signal_finishes_the_second_gives_back(scratch):
     worker = Worker("r.v1.Stop", "--exec", f"touch {scratch}/two; sleep 1000")
     until((scratch / "two").exists, "the child runs")
     worker.process.send_signal(signal.SIGTERM)
-    until(lambda: worker.process.poll() is None and worker.process.send_signal(signal.SIGTERM) is None, "a second signal")
+    while "once more to give them back" not in worker.process.stderr.readline():
+        equal(worker.process.poll(), None, "it waits for its child")
+    worker.process.send_signal(signal.SIGTERM)
     equal(worker.wait(), OK)
     shown = data("task", "show", second)
     equal((shown["state"], shown["failed"]), ("ready", 0), "given back, and no attempt against it")
