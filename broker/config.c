@@ -63,10 +63,11 @@ static const struct key keys[] = {
 	{ "conn_out_max", CONFIG_SIZE, AT(conn_out_max_bytes), 64 * KIB, 4 * GIB, 64 * MIB, NULL,
 	  "A connection with more than this waiting to be sent is closed: its peer does not read." },
 	{ "buffers_max", CONFIG_SIZE, AT(buffers_max_bytes), 16 * MIB, 1024 * GIB, GIB, NULL,
-	  "Bytes in the buffers of all connections together." },
+	  "Bytes in the buffers of all connections together. Above it submissions are refused with\n"
+	  "RESOURCE_EXHAUSTED; an eighth above it the connection that holds most is closed." },
 
-	{ "queues_max", CONFIG_INT, AT(queues_max), 1, 1000000, 10000, NULL,
-	  "Queues, removed ones included until restart." },
+	{ "queues_max", CONFIG_INT, AT(queues_max), 1, 60000, 10000, NULL,
+	  "Queues; slots of removed ones are used again only when all others are taken." },
 	{ "auto_create", CONFIG_BOOL, AT(auto_create), 0, 1, 1, NULL,
 	  "A submission to an unknown queue makes it (with the queue_ settings below); else it is refused." },
 	{ "queue_length_max", CONFIG_INT, AT(queue_length_max), 0, 1ull << 40, 0, NULL,
@@ -74,7 +75,8 @@ static const struct key keys[] = {
 	{ "queue_max_attempts", CONFIG_INT, AT(queue_max_attempts), 0, 1000000, 5, NULL,
 	  "New queues: failed attempts until a task becomes a dead letter. 0 = no limit." },
 	{ "queue_lease", CONFIG_MS, AT(queue_lease_ms), 100, 365 * DAY, MINUTE, NULL,
-	  "New queues: how long a worker that is connected but reports nothing keeps a task it has started." },
+	  "New queues: lease time that workers are told. Leases of live sessions renew themselves; a hard limit for one\n"
+	  "attempt is the submitter's: hillock submit --execution." },
 	{ "queue_backoff_min", CONFIG_MS, AT(queue_backoff_min_ms), 0, DAY, SECOND, NULL,
 	  "New queues: delay before the first retry; it doubles with each failure, with jitter." },
 	{ "queue_backoff_max", CONFIG_MS, AT(queue_backoff_max_ms), 0, 30 * DAY, 5 * MINUTE, NULL,
