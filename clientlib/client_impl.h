@@ -219,6 +219,8 @@ uint64_t client_random(struct hlk *c);
 uint32_t client_correlation(struct hlk *c);
 int64_t client_deadline(struct hlk *c, int timeout_ms);
 int client_wait(struct hlk *c, int64_t deadline_ms); /* one turn of a blocking call; HLK_TIMEOUT when the deadline has passed */
+/* Something was put aside to be sent, outside of a callback: hlk_fd becomes readable, so that a poll loop comes to send it. */
+void client_touch(struct hlk *c);
 int client_may_block(struct hlk *c);
 void client_flush(struct hlk *c);      /* everything collected goes to link.out and on to the socket */
 

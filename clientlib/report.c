@@ -68,6 +68,8 @@ void report_add(struct hlk_task *task, const struct report_item *item, struct sp
 	size_t batch_max = MIN_OF((size_t)BATCH_BYTES, (size_t)c->session.frame_payload_max);
 	if (w->item_count == BATCH_TASKS || (w->item_count > 0 && w->payload.len + data.len > batch_max))
 		report_flush(c);
+	if (w->item_count == 0)
+		client_touch(c);
 	struct report_item *to = &w->items[w->item_count++];
 	*to = *item;
 	to->ref = (struct task_ref){ task->info.id, task->info.attempt, task->epoch };

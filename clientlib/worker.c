@@ -208,6 +208,7 @@ int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, uint32_t *
 			     .signal = options->signal, .ctx = options->ctx };
 	w->serve_dirty = true;
 	w->serve_code = 0;
+	client_touch(c);
 	if (entry_out)
 		*entry_out = e->id;
 	return HLK_OK;
@@ -223,6 +224,7 @@ int hlk_serve_credit(struct hlk *c, uint32_t entry, uint32_t credit)
 	c->worker.credit_dirty = true;
 	c->worker.serve_dirty = c->worker.serve_dirty || credit < e->credit; /* only SERVE takes credit back */
 	e->credit = credit;
+	client_touch(c);
 	return HLK_OK;
 }
 
@@ -233,6 +235,7 @@ int hlk_unserve(struct hlk *c, uint32_t entry)
 		return error_set(c, HLK_NOT_FOUND, "serve: no entry %u", entry);
 	e->gone = true;
 	c->worker.serve_dirty = true;
+	client_touch(c);
 	return HLK_OK;
 }
 
