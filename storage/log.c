@@ -428,8 +428,11 @@ enum log_room log_room(const struct log *log)
 	const struct segments *s = &log->segments;
 	uint64_t reserve = log->config.reserve_segments * log->config.segment_bytes;
 
-	/* The next segment is spoken for; the reserve comes on top. */
-	return s->next != NEXT_NONE && s->free_bytes >= reserve ? LOG_ROOM_OK : LOG_ROOM_SETTLE;
+	/* The next segment is spoken for; the reserve comes on top. Just after a rotation there is none yet, which says nothing: only
+	 * that the disk had no room for one does. */
+	if (s->next == NEXT_NONE)
+		return !s->full && s->free_bytes >= reserve + log->config.segment_bytes ? LOG_ROOM_OK : LOG_ROOM_SETTLE;
+	return s->free_bytes >= reserve ? LOG_ROOM_OK : LOG_ROOM_SETTLE;
 }
 
 void log_get_stats(const struct log *log, struct log_stats *out)

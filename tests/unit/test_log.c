@@ -356,6 +356,23 @@ static void test_the_next_segment_is_zeroed_ahead(void **state)
 	assert_true(sim_calls_of(w->sim, SIM_SYNC) > syncs);
 }
 
+static void test_a_rotation_on_an_empty_disk_never_says_that_it_is_full(void **state)
+{
+	struct world *w = *state;
+	struct log_stats before, after;
+
+	open_log(w);
+	log_get_stats(w->m.log, &before);
+	for (int i = 0; i < 3000; i++) {
+		(void)model_put(&w->m, 500);
+		/* A turn appends, and so rotates, long before its log_drive prepares the segment after that. */
+		assert_int_equal(log_room(w->m.log), LOG_ROOM_OK);
+		model_turn(&w->m, 1000000);
+	}
+	log_get_stats(w->m.log, &after);
+	assert_true(after.segments > before.segments + 2);
+}
+
 static void test_a_full_disk_leaves_room_for_settling_and_comes_back(void **state)
 {
 	struct world *w = *state;
@@ -459,6 +476,7 @@ int main(void)
 		TEST(test_a_record_is_applied_only_after_its_write_has_come_back),
 		TEST(test_records_of_one_turn_are_one_batch_and_one_write),
 		TEST(test_the_next_batch_fills_while_one_is_in_flight),
+		TEST(test_a_rotation_on_an_empty_disk_never_says_that_it_is_full),
 		TEST(test_a_record_above_the_batch_size_is_refused_and_one_of_that_size_fits),
 		TEST(test_append_room_says_exactly_what_fits),
 		TEST(test_entry_time_never_goes_back),
