@@ -192,11 +192,13 @@ static uint32_t queue_named(struct ask *a)
 	return queue;
 }
 
-static enum err list_state(struct ask *a, enum task_state state, bool bodies)
+/* `all`: without a name, tasks of every queue. */
+static enum err list_state(struct ask *a, enum task_state state, bool bodies, bool all)
 {
 	uint64_t tasks[LIST_MAX], next = 0;
-	uint32_t queue = queue_named(a);
-	if (queue == 0)
+	bool every = all && a->m->name.len == 0;
+	uint32_t queue = every ? 0 : queue_named(a);
+	if (queue == 0 && !every)
 		return ERR_OK;
 	uint32_t limit = MIN_OF(a->m->limit, (uint32_t)LIST_MAX);
 	uint32_t count = tasks_list(a->s->tasks, queue, state, a->m->cursor, limit, tasks, &next);
@@ -205,17 +207,17 @@ static enum err list_state(struct ask *a, enum task_state state, bool bodies)
 
 static enum err ask_task_list(struct ask *a)
 {
-	return list_state(a, a->m->state == TASK_UNKNOWN ? TASK_READY : (enum task_state)a->m->state, false);
+	return list_state(a, (enum task_state)a->m->state, false, true);
 }
 
 static enum err ask_queue_peek(struct ask *a)
 {
-	return list_state(a, a->m->state == TASK_UNKNOWN ? TASK_READY : (enum task_state)a->m->state, true);
+	return list_state(a, a->m->state == TASK_UNKNOWN ? TASK_READY : (enum task_state)a->m->state, true, false);
 }
 
 static enum err ask_dlq_list(struct ask *a)
 {
-	return list_state(a, TASK_DEAD, false);
+	return list_state(a, TASK_DEAD, false, true);
 }
 
 /* Cancel and retry: many tasks, one answer. The count is of those that were affected; the code is the first refusal's. */

@@ -233,22 +233,26 @@ static void list_insert(uint64_t *out, uint32_t *count, uint32_t limit, uint64_t
 	out[i] = task;
 }
 
-/* Everything that is not simply waiting has an object, or is only remembered. */
-static uint32_t list_special(const struct tasks *t, uint32_t queue, enum task_state state, uint64_t cursor, uint32_t limit,
-			     uint64_t *out)
+static bool is_of(uint32_t own, uint32_t queue)
 {
-	uint32_t count = 0;
+	return queue == 0 || own == queue;
+}
+
+/* Everything that is not simply waiting has an object, or is only remembered. Adds to what is in `out`. */
+static uint32_t list_special(const struct tasks *t, uint32_t queue, enum task_state state, uint64_t cursor, uint32_t limit,
+			     uint64_t *out, uint32_t count)
+{
 	for (uint32_t i = 0; i < t->hots.cap; i++) {
 		const struct hot *h = (const struct hot *)(uintptr_t)t->hots.slots[i].value;
-		if (t->hots.slots[i].key == 0 || h->task < cursor || class_queue(h->class) != queue)
+		if (t->hots.slots[i].key == 0 || h->task < cursor || !is_of(class_queue(h->class), queue))
 			continue;
-		if ((h->final != TASK_UNKNOWN ? h->final : h->state) == state)
+		if (state == TASK_UNKNOWN || (h->final != TASK_UNKNOWN ? h->final : h->state) == state)
 			list_insert(out, &count, limit, h->task);
 	}
 	bool terminal = state >= TASK_DONE && state < TASK_DEAD;
 	for (uint32_t i = 0; terminal && i <= t->recent_mask; i++) {
 		const struct recent *r = &t->recent[i];
-		if (r->task != 0 && r->task >= cursor && r->queue == queue && r->state == state && !hot_find(t, r->task))
+		if (r->task != 0 && r->task >= cursor && is_of(r->queue, queue) && r->state == state && !hot_find(t, r->task))
 			list_insert(out, &count, limit, r->task);
 	}
 	return count;
@@ -256,7 +260,8 @@ static uint32_t list_special(const struct tasks *t, uint32_t queue, enum task_st
 
 enum { LIST_WORK_MAX = 1 << 16 };
 
-static uint32_t list_ready(const struct tasks *t, uint32_t queue, uint64_t cursor, uint32_t limit, uint64_t *out,
+/* Ready ones; with `plain` only those without an object. */
+static uint32_t list_ready(const struct tasks *t, uint32_t queue, bool plain, uint64_t cursor, uint32_t limit, uint64_t *out,
 			   uint64_t *next)
 {
 	uint32_t count = 0, work = 0;
@@ -267,13 +272,26 @@ static uint32_t list_ready(const struct tasks *t, uint32_t queue, uint64_t curso
 				*next = s->base + k;
 				return count;
 			}
-			if (!segment_is_live(s, k) || class_queue(segment_class(s, k)) != queue)
+			if (!segment_is_live(s, k) || !is_of(class_queue(segment_class(s, k)), queue))
 				continue;
 			const struct hot *h = s->special[k / 64] >> (k % 64) & 1 ? hot_find(t, s->base + k) : NULL;
-			if (!h || (h->final == TASK_UNKNOWN && h->state == TASK_READY))
+			if (!h || (!plain && h->final == TASK_UNKNOWN && h->state == TASK_READY))
 				out[count++] = s->base + k;
 		}
 	}
+	return count;
+}
+
+/* Both kinds merged by number. What lies beyond the place where the bounded search for plain ones stopped is left for the
+ * next page. */
+static uint32_t list_any(const struct tasks *t, uint32_t queue, uint64_t cursor, uint32_t limit, uint64_t *out, uint64_t *next)
+{
+	uint32_t count = list_ready(t, queue, true, cursor, limit, out, next);
+	count = list_special(t, queue, TASK_UNKNOWN, cursor, limit, out, count);
+	while (*next != 0 && count > 0 && out[count - 1] >= *next)
+		count--;
+	if (count == limit)
+		*next = out[count - 1] + 1;
 	return count;
 }
 
@@ -283,9 +301,11 @@ uint32_t tasks_list(struct tasks *t, uint32_t queue, enum task_state state, uint
 	*next = 0;
 	if (limit == 0)
 		return 0;
+	if (state == TASK_UNKNOWN)
+		return list_any(t, queue, cursor, limit, out, next);
 	if (state == TASK_READY)
-		return list_ready(t, queue, cursor, limit, out, next);
-	uint32_t count = list_special(t, queue, state, cursor, limit, out);
+		return list_ready(t, queue, false, cursor, limit, out, next);
+	uint32_t count = list_special(t, queue, state, cursor, limit, out, 0);
 	if (count == limit)
 		*next = out[count - 1] + 1;
 	return count;

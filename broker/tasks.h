@@ -194,7 +194,8 @@ bool tasks_show(struct tasks *t, uint64_t task, struct task_view *out);
 uint32_t tasks_queue_count(const struct tasks *t);           /* ids are 1..count; removed ones have an empty name */
 uint32_t tasks_queue_find(const struct tasks *t, struct span name); /* 0 = none */
 void tasks_queue_info(const struct tasks *t, uint32_t queue, struct queue_info *out);
-/* Tasks of a queue in one state, from `cursor` (0 = start) on, by number. Returns how many; *next 0 = no more. Bounded work. */
+/* Tasks of a queue (0 = of all) in one state (TASK_UNKNOWN = any, those settled and kept included), from `cursor` (0 = start)
+ * on, by number. Returns how many; *next 0 = no more. Bounded work. */
 uint32_t tasks_list(struct tasks *t, uint32_t queue, enum task_state state, uint64_t cursor, uint32_t limit, uint64_t *out,
 		    uint64_t *next);
 

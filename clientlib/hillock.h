@@ -241,8 +241,9 @@ HLK_API int hlk_queue_remove(struct hlk *c, const char *queue);          /* only
 HLK_API int hlk_queue_pause(struct hlk *c, const char *queue, bool paused);
 HLK_API int hlk_queue_purge(struct hlk *c, const char *queue, uint64_t *count_out);
 HLK_API int hlk_queue_peek(struct hlk *c, const char *queue, uint32_t limit, hlk_task_row_fn *each, void *ctx);
+/* With payload and result, each up to 64 KiB. */
 HLK_API int hlk_task_show(struct hlk *c, uint64_t task, hlk_task_row_fn *each, void *ctx);
-/* state "" = any; *cursor 0 to start, and then where to go on (0 = the end). */
+/* queue "" = all of them, state "" = any; *cursor 0 to start, and then where to go on (0 = the end). */
 HLK_API int hlk_task_list(struct hlk *c, const char *queue, const char *state, uint32_t limit, uint64_t *cursor,
 			  hlk_task_row_fn *each, void *ctx);
 HLK_API int hlk_task_cancel(struct hlk *c, uint64_t task, const char *reason);
