@@ -294,6 +294,7 @@ int io_uring_open(const struct io_uring_config *config, struct io **out, char te
 		free_io(&u->io);
 		return err;
 	}
+	uring_reserve_fill(u);
 	wake_arm(u);
 	*out = &u->io;
 	return 0;

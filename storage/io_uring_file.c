@@ -4,7 +4,8 @@
  * Invariants:
  *  1. Names are plain names below one directory descriptor; no path leaves this file.
  *  2. Each submitted op is completed exactly once; ops are counted per file and per ring.
- *  3. A file with ops in flight is not closed. */
+ *  3. A file with ops in flight is not closed.
+ *  4. Connections cannot take the last descriptors: some are held back for files, and taken back when files close. */
 #include "io_uring_impl.h"
 
 #include <dirent.h>
@@ -49,6 +50,27 @@ static int file_new(struct uring *u, int fd)
 	return (int)id;
 }
 
+void uring_reserve_fill(struct uring *u)
+{
+	while (u->reserve_count < URING_RESERVE) {
+		int fd = fcntl(u->dir_fd, F_DUPFD_CLOEXEC, 0);
+		if (fd < 0)
+			return;
+		u->reserve[u->reserve_count++] = fd;
+	}
+}
+
+/* openat() below the directory that does not fail for want of descriptors while the reserve lasts. */
+static int open_below(struct uring *u, const char *name, int how)
+{
+	int fd = openat(u->dir_fd, name, how, 0640);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE) && u->reserve_count > 0) {
+		(void)close(u->reserve[--u->reserve_count]);
+		fd = openat(u->dir_fd, name, how, 0640);
+	}
+	return fd;
+}
+
 int uring_open(struct io *io, const char *name, unsigned flags)
 {
 	struct uring *u = uring_of(io);
@@ -57,20 +79,22 @@ int uring_open(struct io *io, const char *name, unsigned flags)
 	how |= flags & IO_CREATE ? O_CREAT | O_EXCL : 0;
 	how |= flags & IO_DSYNC ? O_DSYNC : 0;
 	int direct = flags & IO_DIRECT ? O_DIRECT : 0;
-	int fd = openat(u->dir_fd, name, how | direct, 0640);
+	int fd = open_below(u, name, how | direct);
 	if (fd < 0 && errno == EINVAL && direct) {
 		/* tmpfs and some others have no O_DIRECT. The failed call may have created the file already. */
-		fd = openat(u->dir_fd, name, how & ~O_EXCL, 0640);
+		fd = open_below(u, name, how & ~O_EXCL);
 	}
 	return fd < 0 ? -errno : file_new(u, fd);
 }
 
 void uring_close(struct io *io, int file)
 {
-	struct uring_file *f = file_get(uring_of(io), file);
+	struct uring *u = uring_of(io);
+	struct uring_file *f = file_get(u, file);
 	ENSURE(f->in_flight == 0);
 	(void)close(f->fd); /* what matters was synced, and its error seen, before */
 	f->fd = -1;
+	uring_reserve_fill(u);
 }
 
 int64_t uring_size(struct io *io, int file)
@@ -118,7 +142,7 @@ int uring_sync_dir(struct io *io)
 int uring_list(struct io *io, void (*each)(void *ctx, const char *name), void *ctx)
 {
 	/* A descriptor of its own: the position of dir_fd would be shared. */
-	int fd = openat(uring_of(io)->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open_below(uring_of(io), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir) {
 		int err = -errno;
@@ -217,5 +241,7 @@ void uring_files_free(struct uring *u)
 		(void)close(u->locks[i]);
 	free(u->files);
 	free(u->locks);
+	while (u->reserve_count > 0)
+		(void)close(u->reserve[--u->reserve_count]);
 	(void)close(u->dir_fd);
 }

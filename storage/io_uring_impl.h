@@ -18,6 +18,8 @@ enum {
 	URING_NONE = UINT32_MAX,
 };
 
+enum { URING_RESERVE = 16 };
+
 struct uring {
 	struct io io; /* first: the vtable's `io` is cast back */
 	struct io_uring ring;
@@ -40,6 +42,8 @@ struct uring {
 	uint32_t ops_in_flight;
 	int *locks;
 	uint32_t lock_count;
+	int reserve[URING_RESERVE]; /* given up for files when connections took every descriptor */
+	uint32_t reserve_count;
 
 	/* connections (io_uring_net.c) */
 	uint32_t conns_max, conns_open, conns_made;
@@ -115,6 +119,7 @@ void uring_close_conn(struct io *io, struct io_conn conn, bool abort);
 /* io_uring_listen.c */
 int uring_listen(struct io *io, const char *url, uint16_t *port_out);
 void uring_stop_listening(struct io *io);
+void uring_reserve_fill(struct uring *u);
 void uring_on_accept(struct uring *u, struct uring_listener *l, int32_t res, uint32_t flags);
 void uring_on_retry(struct uring *u, struct uring_listener *l);
 /* A printable name of the other end: "127.0.0.1:4711", "[::1]:4711" or "unix:pid=1,uid=0". */
