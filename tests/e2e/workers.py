@@ -66,6 +66,23 @@ def a_lost_worker_comes_back_within_the_grace_and_keeps_its_lease(scratch):
     equal(again.settle("Complete", task["ref"], b"r"), ("OK", "Done"), "answer")
 
 
+def a_delivery_lost_with_the_connection_is_given_out_again(scratch):
+    broker = Broker(scratch / "data", session_grace="1h")
+    worker = Connection(broker.port)
+    worker.submit(1, 1, [b"known", b"lost"], type="t.Held")
+    worker.confirms(2)
+    worker.serve("t.Held", 2)
+    known = worker.task()
+    wait_until(lambda: broker.ask("queue", "show", "t.Held")["leased"] == 2, "both are leased")
+    worker.close()
+    again = reconnect(broker.port, worker.session)
+    again.send("SERVE", entries=[{"id": 1, "service": "t.Held", "credit": 2}], held=[known["ref"]])
+    lost = again.task()
+    equal((lost["payload"], lost["ref"]["attempt"]), (b"lost", 2), "what comes again")
+    for task in (known, lost):
+        equal(again.settle("Complete", task["ref"]), ("OK", "Done"), "answer")
+
+
 def a_worker_past_its_execution_limit_is_a_timeout_and_its_late_answer_is_refused(scratch):
     broker = Broker(scratch / "data")
     with Connection(broker.port) as me:
