@@ -114,7 +114,9 @@ enum err tasks_propose_queue(struct tasks *t, struct log *log, struct span name,
 			     bool create, uint32_t *records, char text[256]) MUST_CHECK;
 enum err tasks_propose_pause(struct tasks *t, struct log *log, struct span name, bool paused, uint32_t *records,
 			     char text[256]) MUST_CHECK;
-enum err tasks_propose_remove(struct tasks *t, struct log *log, struct span name, uint32_t *records, char text[256]) MUST_CHECK; /* only when empty */
+/* Only an empty queue can be removed. */
+enum err tasks_propose_remove(struct tasks *t, struct log *log, struct span name, uint32_t *records,
+			      char text[256]) MUST_CHECK;
 enum err tasks_propose_purge(struct tasks *t, struct log *log, struct span name, bool dead, uint32_t *records,
 			     char text[256]) MUST_CHECK;   /* dead: its dead letters, else what waits */
 /* One task back to ready with no failures counted (`acquired` goes on: it is in the fencing token): a dead letter, a failed or

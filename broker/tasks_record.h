@@ -103,6 +103,7 @@ struct move_view {
 	const uint32_t *sizes, *text_sizes;
 	struct span head, payload, texts;
 };
+/* Opens the body of a REC_MOVE. ERR_DAMAGED where it does not parse. Borrows. */
 enum err rec_move_read(struct span body, struct move_view *out) MUST_CHECK;
 
 struct settle_view {
@@ -110,4 +111,5 @@ struct settle_view {
 	const struct rec_settle_item *items;
 	struct span results;
 };
+/* Opens the body of a REC_SETTLE. ERR_DAMAGED where it does not parse. Borrows. */
 enum err rec_settle_read(struct span body, struct settle_view *out) MUST_CHECK;

@@ -383,7 +383,8 @@ bool tasks_segment_live(const struct tasks *t, uint32_t segment)
 
 /* ---- bytes: an index file and the inline form in a checkpoint are the same, the latter with live bits ----
  *
- *   u32 magic "HKTI", u16 version, u16 flags (1 offsets, 2 live bits, 4 runs and offsets are in the index file), u32 id, u32 count, u64 base, u32 run_count, u32 0,
+ *   u32 magic "HKTI", u16 version, u16 flags, u32 id, u32 count, u64 base, u32 run_count, u32 0,
+ *   flags: 1 offsets, 2 live bits, 4 runs and offsets are in the index file
  *   runs {u32 first, u32 class}, offsets u32[count] padded to 8, live u64[] */
 enum { INDEX_MAGIC = 0x49544b48, INDEX_VERSION = 1, INDEX_OFFSETS = 1, INDEX_LIVE = 2, INDEX_ELSEWHERE = 4 };
 struct index_head {

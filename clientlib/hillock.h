@@ -186,6 +186,8 @@ HLK_API int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, ui
 HLK_API int hlk_serve_credit(struct hlk *c, uint32_t entry, uint32_t credit); /* changes it; 0 drains */
 HLK_API int hlk_unserve(struct hlk *c, uint32_t entry);
 
+/* What is known of a task this client works on, and a pointer of the caller's own that travels with it. The info is
+ * borrowed for as long as the task is held. Never fail. */
 HLK_API const struct hlk_task_info *hlk_task_info(const struct hlk_task *task);
 HLK_API void hlk_task_set_ctx(struct hlk_task *task, void *ctx);
 HLK_API void *hlk_task_ctx(const struct hlk_task *task);
@@ -195,7 +197,9 @@ HLK_API int hlk_extend(struct hlk_task *task, uint32_t lease_ms);
 /* The settling verbs. Each ends the task for this client and frees `task`; the payload must not be used any more. The report is kept and
  * sent again until the broker acknowledges it. `settled` callbacks: see hlk_on_settled. */
 HLK_API int hlk_complete(struct hlk_task *task, const void *result, size_t size);
-HLK_API int hlk_fail(struct hlk_task *task, int class_code, uint32_t app_code, const char *text, int64_t retry_after_ms); /* < 0: the queue's backoff */
+/* retry_after_ms < 0: the queue's backoff. */
+HLK_API int hlk_fail(struct hlk_task *task, int class_code, uint32_t app_code, const char *text,
+		     int64_t retry_after_ms);
 HLK_API int hlk_release(struct hlk_task *task, int64_t delay_ms);   /* give back; counts as nothing */
 HLK_API int hlk_reject(struct hlk_task *task, const char *text);    /* never again: to the dead letters */
 HLK_API int hlk_confirm_cancel(struct hlk_task *task);
@@ -211,9 +215,13 @@ HLK_API void hlk_stop(struct hlk *c); /* makes hlk_worker_run finish; from a cal
 
 /* ---------------------------------------------------------------- administration (blocking; deadline = 10 s or hlk_set_timeout) */
 
+/* How long the calls below wait for the broker's answer (HLK_FOREVER = for ever). */
 HLK_API void hlk_set_timeout(struct hlk *c, int timeout_ms);
 
-struct hlk_queue_settings { int64_t length_max, max_attempts, lease_ms, backoff_min_ms, backoff_max_ms, expires_ms, retention_ms; }; /* -1: leave, or default */
+/* -1: leave as it is, or the broker's default. */
+struct hlk_queue_settings {
+	int64_t length_max, max_attempts, lease_ms, backoff_min_ms, backoff_max_ms, expires_ms, retention_ms;
+};
 #define HLK_QUEUE_UNCHANGED { -1, -1, -1, -1, -1, -1, -1 }
 struct hlk_queue_row {
 	const char *name; bool paused; struct hlk_queue_settings settings;
@@ -226,7 +234,12 @@ struct hlk_task_row {
 	uint32_t acquired, failed, max_attempts, app_code; int code; uint32_t size;
 	const void *result; size_t result_size; const void *payload; size_t payload_size;
 };
-struct hlk_worker_row { const char *name, *address; const char *const *entries; size_t entry_count; uint64_t credit, leased, connected_ms; };
+struct hlk_worker_row {
+	const char *name, *address;
+	const char *const *entries;
+	size_t entry_count;
+	uint64_t credit, leased, connected_ms;
+};
 
 typedef void hlk_queue_fn(const struct hlk_queue_row *row, void *ctx);   /* rows are borrowed until return */
 typedef void hlk_task_row_fn(const struct hlk_task_row *row, void *ctx);
@@ -235,7 +248,8 @@ typedef void hlk_stat_fn(const char *name, double value, void *ctx);
 
 HLK_API int hlk_queue_list(struct hlk *c, hlk_queue_fn *each, void *ctx);
 HLK_API int hlk_queue_show(struct hlk *c, const char *queue, hlk_queue_fn *each, void *ctx);
-HLK_API int hlk_queue_create(struct hlk *c, const char *queue, const struct hlk_queue_settings *settings); /* HLK_EXISTS with other settings */
+/* HLK_EXISTS where it exists with other settings. */
+HLK_API int hlk_queue_create(struct hlk *c, const char *queue, const struct hlk_queue_settings *settings);
 HLK_API int hlk_queue_set(struct hlk *c, const char *queue, const struct hlk_queue_settings *settings);
 HLK_API int hlk_queue_remove(struct hlk *c, const char *queue);          /* only an empty one */
 HLK_API int hlk_queue_pause(struct hlk *c, const char *queue, bool paused);

@@ -57,14 +57,14 @@ def main(prefix, work):
     check(exported and all(name.startswith("hlk_") for name in exported), f"it exports only hlk_ ({len(exported)} functions)")
 
     env = dict(os.environ, PKG_CONFIG_PATH=str(library.parent / "pkgconfig"))
-    flags = run("pkg-config", "--cflags", "--libs", "hillock", env=env).split()
+    flags = run("pkg-config", "--define-prefix", "--cflags", "--libs", "hillock", env=env).split()
     shared = work / "shared"
     run("cc", "-Wall", "-Wextra", "-Werror", "-std=c11", HERE / "consumer.c", "-o", shared, *flags)
     no_cxx(shared)
     run(shared, env=dict(os.environ, LD_LIBRARY_PATH=str(library.parent)))
     check(True, "a program of plain C runs against the shared library (pkg-config)")
     static = work / "static"
-    flags = [flag for flag in run("pkg-config", "--static", "--cflags", "--libs", "hillock", env=env).split() if flag != "-lhillock"]
+    flags = [flag for flag in run("pkg-config", "--define-prefix", "--static", "--cflags", "--libs", "hillock", env=env).split() if flag != "-lhillock"]
     run("cc", "-std=c11", HERE / "consumer.c", "-o", static, library.parent / "libhillock.a", *flags)
     no_cxx(static)
     run(static)
