@@ -120,6 +120,33 @@ fuzz() {
 	[ "$bad" = 0 ] && [ "$good" -gt 0 ]
 }
 
+# The seeds in as many processes as there are processors.
+simulate() {
+	local pids=() status=0 first=1 last each pid
+	each=$(((seeds + jobs - 1) / jobs))
+	while [ "$first" -le "$seeds" ]; do
+		last=$((first + each - 1))
+		[ "$last" -le "$seeds" ] || last=$seeds
+		build/release/tests/sim_broker --seeds "$first..$last" --twice 5 &
+		pids+=($!)
+		first=$((last + 1))
+	done
+	for pid in "${pids[@]}"; do
+		wait "$pid" || status=1
+	done
+	awk '/^[0-9]+ passed, [0-9]+ failed$/ { good += $1; bad += $3 } END { print good + 0, bad + 0 }' \
+		"$logs/simulation.log" >"$logs/simulation.count"
+	return "$status"
+}
+
+# Each planted bug is a test: caught or not.
+planted() {
+	local status=0
+	tests/planted/run.sh build/planted || status=$?
+	sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$logs/planted-bugs.log" | tail -n 1 >"$logs/planted-bugs.count"
+	return "$status"
+}
+
 stage setup tools/setup.sh test || finish
 stage build-gcc build release || finish
 if [ -n "$quick" ]; then
@@ -131,8 +158,8 @@ if stage build-clang-asan build fuzz; then
 	stage test-asan tests test-asan fuzz -LE 'tidy|install|plain'
 	stage fuzz fuzz
 fi
-stage simulation build/release/tests/sim_broker --seeds "1..$seeds" --twice 20
-[ ! -x tests/planted/run.sh ] || stage planted-bugs tests/planted/run.sh
+stage simulation simulate
+stage planted-bugs planted
 stage kill-9 tests/e2e/in_tempdir.sh build/release/tests/kill9 build/release/hillockd @DIR@ --runs "$kills"
 if stage build-tsan build tsan client_tests; then
 	stage test-tsan tests test-tsan tsan -L client
