@@ -41,7 +41,7 @@ static uint8_t bucket_of(uint32_t credit)
 
 static void make_runnable(struct shard *s, struct outlet *o)
 {
-	if (o->listed || o->parked || o->broken)
+	if (o->listed || o->parked || o->broken_task)
 		return;
 	o->listed = true;
 	o->next = NULL;
@@ -191,6 +191,19 @@ void deliver_ready(struct shard *s, uint32_t queue)
 		make_runnable(s, o);
 }
 
+void deliver_settled(struct shard *s, uint64_t task)
+{
+	for (uint32_t i = 0; s->outlets_broken > 0 && i < s->outlet_cap; i++) {
+		struct outlet *o = s->outlets[i];
+		if (!o || o->broken_task == 0 || o->broken_task != task)
+			continue;
+		o->broken_task = 0;
+		s->outlets_broken--;
+		if (o->filled)
+			make_runnable(s, o);
+	}
+}
+
 void deliver_fetched(struct shard *s, uint64_t addr)
 {
 	for (uint32_t i = 0; i < s->outlet_cap; i++) {
@@ -263,10 +276,12 @@ static bool park(struct shard *s, struct outlet *o, const struct ready_run *run,
 		o->parked_addr = e == ERR_AGAIN ? run->addr : 0; /* 0: any read that ends makes room */
 		return false;
 	}
-	o->broken = true;
+	o->broken_task = run->first_task;
+	s->outlets_broken++;
 	s->counters.deliver_damaged_total++;
 	shard_note(s, SHARD_ERROR, "deliver", "damaged",
-		   "queue=%.*s task=%llu segment=%u offset=%llu code=%s: the stored payload cannot be read; the queue is held",
+		   "queue=%.*s task=%llu segment=%u offset=%llu code=%s: the stored payload cannot be read; the queue is held until "
+		   "the task is cancelled",
 		   (int)o->name_len, o->name ? o->name : "", (unsigned long long)run->first_task,
 		   log_addr_segment(run->addr), (unsigned long long)log_addr_offset(run->addr), err_name(e));
 	return false;

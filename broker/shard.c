@@ -109,6 +109,7 @@ static void on_signal(void *ctx, struct holder *holder, const struct signal_item
 static void on_settled(void *ctx, uint64_t task)
 {
 	results_settled(ctx, task);
+	deliver_settled(ctx, task);
 }
 
 /* ---- open ---- */

@@ -133,7 +133,8 @@ struct outlet { /* one queue as delivery sees it */
 	uint32_t filled; /* bit per bucket */
 	uint32_t queue;
 	struct outlet *next;
-	bool listed, parked, broken;
+	bool listed, parked;
+	uint64_t broken_task; /* cannot be read: the queue is held until it is settled by hand; 0 = none */
 	uint64_t parked_addr;
 	uint64_t last_addr, last_offset; /* where the walk through a record has come to */
 	uint32_t last_item;
@@ -145,6 +146,7 @@ void deliver_serve(struct session *session, const struct msg_serve *m);
 void deliver_credit(struct session *session, const struct msg_credit *m);
 void deliver_withdraw(struct shard *s, struct session *session); /* all its entries */
 void deliver_ready(struct shard *s, uint32_t queue);
+void deliver_settled(struct shard *s, uint64_t task);
 void deliver_fetched(struct shard *s, uint64_t addr);
 void deliver_rebind(struct shard *s);           /* queues came or went */
 void deliver_unblock(struct conn *c);           /* its output has room again */
@@ -220,7 +222,7 @@ struct shard {
 	uint32_t pending_head, pending_count, pending_cap;
 
 	struct outlet **outlets;  /* by queue id */
-	uint32_t outlet_cap;
+	uint32_t outlet_cap, outlets_broken;
 	struct outlet *runnable, **runnable_tail;
 	struct consumer *unbound;
 	bool queues_changed, queues_removed;
