@@ -2,6 +2,7 @@
 """What the documents must not leave out: every error code, every promise with a test that exists, links that lead somewhere."""
 
 import re
+import runpy
 
 import tidy
 
@@ -31,6 +32,11 @@ for path, inner in re.findall(r"`((?:tests|fuzz|clientlib|tools)/[\w./-]+\.\w+)(
         findings.append(f"docs/guarantees.md: {path} does not exist")
     elif inner and not re.search(rf"\b{inner}\b", target.read_text()):
         findings.append(f"docs/guarantees.md: {path} has no {inner}")
+
+# The manual page of the library says what its header says.
+looked_at += 1
+if (docs / "man/hillock.3").read_text() != runpy.run_path(str(docs / "man/make_hillock_3.py"))["page"]():
+    findings.append("docs/man/hillock.3 is older than clientlib/hillock.h: run docs/man/make_hillock_3.py > docs/man/hillock.3")
 
 # Relative links.
 for page in [tidy.ROOT / "README.md", *sorted(docs.rglob("*.md"))]:
