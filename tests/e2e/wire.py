@@ -3,6 +3,7 @@
 It reads the schema file, so tables need not be listed again: Schema knows fields, defaults, structs and enums; encode() and
 decode() are a small FlatBuffers writer and reader; Connection speaks frames. Nothing here looks at the C code."""
 
+import functools
 import os
 import pathlib
 import re
@@ -126,7 +127,7 @@ class Writer:
             return self.table(kind, value)
         inner = kind[1:-1]
         if self.inline(inner):
-            align = 8 if inner == "ubyte" else self.schema.layout(inner)[2]
+            align = self.schema.layout(inner)[2]
             self.pad(max(align, 4), 4)
             start = len(self.out)
             self.out += struct.pack("<I", len(value))
@@ -205,6 +206,7 @@ def _crc_table():
 _CRC = list(_crc_table())
 
 
+@functools.lru_cache(16)  # a megabyte takes a tenth of a second
 def crc32c(data):
     value = 0xFFFFFFFF
     for byte in data:
