@@ -12,7 +12,7 @@
  * 4. The work of a turn is bounded; what is left goes on in the next. */
 #include "shard_impl.h"
 
-enum { FRAMES_PER_TURN = 2048, BYTES_PER_TURN = 32 << 20 };
+enum { FRAMES_PER_TURN = 2048, BYTES_PER_TURN = 32 << 20, BROKEN_RETRY_MS = 1000 };
 
 /* ---- lists ---- */
 
@@ -278,13 +278,29 @@ static bool park(struct shard *s, struct outlet *o, const struct ready_run *run,
 	}
 	o->broken_task = run->first_task;
 	s->outlets_broken++;
+	s->broken_retry_ms = s->now_ms + BROKEN_RETRY_MS;
 	s->counters.deliver_damaged_total++;
 	shard_note(s, SHARD_ERROR, "deliver", "damaged",
-		   "queue=%.*s task=%llu segment=%u offset=%llu code=%s: the stored payload cannot be read; the queue is held until "
-		   "the task is cancelled",
+		   "queue=%.*s task=%llu segment=%u offset=%llu code=%s: the stored payload cannot be read; the queue is held and "
+		   "tried again every second, until it can be read or the task is cancelled",
 		   (int)o->name_len, o->name ? o->name : "", (unsigned long long)run->first_task,
 		   log_addr_segment(run->addr), (unsigned long long)log_addr_offset(run->addr), err_name(e));
 	return false;
+}
+
+void deliver_retry(struct shard *s)
+{
+	if (s->outlets_broken == 0 || s->now_ms < s->broken_retry_ms)
+		return;
+	for (uint32_t i = 0; i < s->outlet_cap; i++) {
+		struct outlet *o = s->outlets[i];
+		if (!o || o->broken_task == 0)
+			continue;
+		o->broken_task = 0;
+		if (o->filled)
+			make_runnable(s, o);
+	}
+	s->outlets_broken = 0;
 }
 
 /* One frame. False: nothing can be handed out from this queue now. */

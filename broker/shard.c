@@ -331,6 +331,8 @@ static uint64_t wait_until_ns(struct shard *s, bool more, uint64_t until_ns)
 	uint64_t ms = wheel_next_ms(s);
 	if (s->stop != STOP_NOT)
 		ms = MIN_OF(ms, s->now_ms + 20);
+	if (s->outlets_broken > 0)
+		ms = MIN_OF(ms, s->broken_retry_ms);
 	uint64_t due = tasks_next_ms(s->tasks); /* wall clock */
 	if (due != UINT64_MAX)
 		ms = MIN_OF(ms, due <= s->wall_ms ? s->now_ms : s->now_ms + (due - s->wall_ms));
@@ -365,6 +367,7 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	if (s->queues_changed)
 		deliver_rebind(s);
 	answer_reads(s);
+	deliver_retry(s);
 	s->more = deliver_run(s);
 	s->more = results_run(s) || s->more;
 	if (s->paused)

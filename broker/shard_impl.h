@@ -134,7 +134,7 @@ struct outlet { /* one queue as delivery sees it */
 	uint32_t queue;
 	struct outlet *next;
 	bool listed, parked;
-	uint64_t broken_task; /* cannot be read: the queue is held until it is settled by hand; 0 = none */
+	uint64_t broken_task; /* cannot be read: the queue is held until it can, or it is settled by hand; 0 = none */
 	uint64_t parked_addr;
 	uint64_t last_addr, last_offset; /* where the walk through a record has come to */
 	uint32_t last_item;
@@ -151,6 +151,7 @@ void deliver_fetched(struct shard *s, uint64_t addr);
 void deliver_rebind(struct shard *s);           /* queues came or went */
 void deliver_unblock(struct conn *c);           /* its output has room again */
 bool deliver_run(struct shard *s);              /* true = there is more */
+void deliver_retry(struct shard *s);            /* tries held queues again now and then: a failed read may have been a passing fault */
 void deliver_free(struct shard *s);
 
 /* ---- results ---- */
@@ -223,6 +224,7 @@ struct shard {
 
 	struct outlet **outlets;  /* by queue id */
 	uint32_t outlet_cap, outlets_broken;
+	uint64_t broken_retry_ms;    /* when the held queues are tried again */
 	struct outlet *runnable, **runnable_tail;
 	struct consumer *unbound;
 	bool queues_changed, queues_removed;

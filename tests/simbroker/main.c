@@ -1,7 +1,7 @@
 /* tests/simbroker/main.c: runs seeds, each in a process of its own (a crashed broker's memory is thrown away with it), and prints how
  * to repeat what failed.
  *
- *	sim_broker [--seeds FIRST..LAST] [--seed N] [--trace] [--twice N] [--ms N]
+ *	sim_broker [--seeds FIRST..LAST] [--seed N] [--trace] [--twice N] [--ms N] [--jobs N]
  *
  * --twice N runs the first N seeds two times and compares their trace hashes: the simulation must be deterministic. */
 #include <errno.h>
@@ -13,15 +13,22 @@
 
 #include "run.h"
 
+enum { JOBS_MAX = 64 };
+
 struct outcome {
 	struct sim_result result;
 	int status; /* of the process; 0 = it ended by itself */
 };
 
+struct child {
+	uint64_t seed;
+	pid_t pid;
+	int out;
+};
+
 /* The child writes its result into a pipe, so that a crash of the broker is an outcome like any other. */
-static struct outcome run_apart(const struct sim_options *options)
+static struct child start(const struct sim_options *options, uint64_t seed)
 {
-	struct outcome out = { .status = 0 };
 	int ends[2];
 	ENSURE(pipe(ends) == 0);
 	(void)fflush(NULL);
@@ -29,22 +36,30 @@ static struct outcome run_apart(const struct sim_options *options)
 	ENSURE(pid >= 0);
 	if (pid == 0) {
 		(void)close(ends[0]);
+		struct sim_options mine = *options;
 		struct sim_result result;
+		mine.seed = seed;
 		memset(&result, 0, sizeof result);
-		sim_run_seed(options, &result);
+		sim_run_seed(&mine, &result);
 		ENSURE(write(ends[1], &result, sizeof result) == (ssize_t)sizeof result);
 		_exit(0);
 	}
 	(void)close(ends[1]);
+	return (struct child){ seed, pid, ends[0] };
+}
+
+static struct outcome finish(const struct child *child)
+{
+	struct outcome out = { .status = 0 };
 	size_t got = 0;
 	while (got < sizeof out.result) {
-		ssize_t n = read(ends[0], (char *)&out.result + got, sizeof out.result - got);
+		ssize_t n = read(child->out, (char *)&out.result + got, sizeof out.result - got);
 		if (n <= 0)
 			break;
 		got += (size_t)n;
 	}
-	(void)close(ends[0]);
-	ENSURE(waitpid(pid, &out.status, 0) == pid);
+	(void)close(child->out);
+	ENSURE(waitpid(child->pid, &out.status, 0) == child->pid);
 	if (got < sizeof out.result && out.status == 0)
 		out.status = -1;
 	return out;
@@ -62,59 +77,86 @@ static bool report(uint64_t seed, const struct outcome *o)
 	return false;
 }
 
+struct options {
+	unsigned long long first, last, twice, jobs;
+	struct sim_options sim;
+};
+
+static bool parse(int argc, char **argv, struct options *o)
+{
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--trace") == 0) {
+			o->sim.trace = true;
+			continue;
+		}
+		if (i + 1 == argc)
+			return false;
+		const char *value = argv[i + 1];
+		if (strcmp(argv[i], "--seed") == 0)
+			o->first = o->last = strtoull(value, NULL, 10);
+		else if (strcmp(argv[i], "--seeds") == 0 && sscanf(value, "%llu..%llu", &o->first, &o->last) != 2)
+			return false;
+		else if (strcmp(argv[i], "--twice") == 0)
+			o->twice = strtoull(value, NULL, 10);
+		else if (strcmp(argv[i], "--ms") == 0)
+			o->sim.chaos_ms = (uint32_t)strtoul(value, NULL, 10);
+		else if (strcmp(argv[i], "--jobs") == 0)
+			o->jobs = strtoull(value, NULL, 10);
+		else if (strcmp(argv[i], "--seeds") != 0)
+			return false;
+		i++;
+	}
+	return o->jobs >= 1 && o->jobs <= JOBS_MAX && o->first <= o->last;
+}
+
+/* One outcome is judged; `twice` asks for a second run that must leave the same trace. */
+static bool judge(const struct options *o, const struct child *child, struct sim_result *total)
+{
+	struct outcome out = finish(child);
+	bool good = report(child->seed, &out);
+	if (good && child->seed < o->first + o->twice) {
+		struct child second = start(&o->sim, child->seed);
+		struct outcome again = finish(&second);
+		if (again.status != 0 || again.result.trace_hash != out.result.trace_hash) {
+			(void)printf("seed %llu: two runs differ (%016llx, %016llx)\n", (unsigned long long)child->seed,
+				     (unsigned long long)out.result.trace_hash,
+				     (unsigned long long)again.result.trace_hash);
+			good = false;
+		}
+	}
+	total->confirmed += out.result.confirmed;
+	total->settled += out.result.settled;
+	total->crashes += out.result.crashes;
+	total->cuts += out.result.cuts;
+	total->stops += out.result.stops;
+	total->simulated_ms += out.result.simulated_ms;
+	return good;
+}
+
 int main(int argc, char **argv)
 {
-	unsigned long long first = 1, last = 100, twice = 0;
-	struct sim_options options = { .chaos_ms = 3000 };
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--trace") == 0)
-			options.trace = true;
-		else if (i + 1 < argc && strcmp(argv[i], "--seed") == 0)
-			first = last = strtoull(argv[++i], NULL, 10);
-		else if (i + 1 < argc && strcmp(argv[i], "--seeds") == 0) {
-			if (sscanf(argv[++i], "%llu..%llu", &first, &last) != 2)
-				return 1;
-		} else if (i + 1 < argc && strcmp(argv[i], "--twice") == 0)
-			twice = strtoull(argv[++i], NULL, 10);
-		else if (i + 1 < argc && strcmp(argv[i], "--ms") == 0)
-			options.chaos_ms = (uint32_t)strtoul(argv[++i], NULL, 10);
-		else {
-			(void)fprintf(stderr, "usage: sim_broker [--seeds A..B | --seed N] [--trace] [--twice N] [--ms N]\n");
-			return 1;
-		}
+	struct options o = { .first = 1, .last = 100, .jobs = 1, .sim = { .chaos_ms = 1000 } };
+	if (!parse(argc, argv, &o)) {
+		(void)fprintf(stderr, "usage: sim_broker [--seeds A..B | --seed N] [--trace] [--twice N] [--ms N] [--jobs N]\n");
+		return 1;
 	}
-	unsigned long long failed = 0, ran = 0;
+	struct child children[JOBS_MAX];
 	struct sim_result total = { 0 };
-	for (unsigned long long seed = first; seed <= last; seed++, ran++) {
-		options.seed = seed;
-		struct outcome o = run_apart(&options);
-		bool good = report(seed, &o);
-		if (good && seed < first + twice) {
-			struct outcome again = run_apart(&options);
-			if (again.status != 0 || again.result.trace_hash != o.result.trace_hash) {
-				(void)printf("seed %llu: two runs differ (%016llx, %016llx)\n", seed,
-					     (unsigned long long)o.result.trace_hash,
-					     (unsigned long long)again.result.trace_hash);
-				good = false;
-			}
-		}
-		failed += !good;
-		total.confirmed += o.result.confirmed;
-		total.settled += o.result.settled;
-		total.crashes += o.result.crashes;
-		total.cuts += o.result.cuts;
-		total.stops += o.result.stops;
-		total.simulated_ms += o.result.simulated_ms;
+	unsigned long long next = o.first, seeds = o.last - o.first + 1, failed = 0;
+	for (unsigned long long seed = o.first; seed <= o.last; seed++) {
+		for (; next <= o.last && next < seed + o.jobs; next++)
+			children[next % o.jobs] = start(&o.sim, next);
+		failed += !judge(&o, &children[seed % o.jobs], &total);
 	}
 	(void)printf("%llu seeds, %llu simulated s, %llu tasks confirmed, %llu settled, %llu crashes, %llu storage stops, "
-		     "%llu connections cut\n", ran, (unsigned long long)total.simulated_ms / 1000,
+		     "%llu connections cut\n", seeds, (unsigned long long)total.simulated_ms / 1000,
 		     (unsigned long long)total.confirmed, (unsigned long long)total.settled,
 		     (unsigned long long)total.crashes, (unsigned long long)total.stops, (unsigned long long)total.cuts);
 	/* A run without load proves nothing. */
-	if (last - first >= 99 && total.confirmed < 50 * (total.simulated_ms / 1000)) {
+	if (seeds >= 100 && total.confirmed < 50 * (total.simulated_ms / 1000)) {
 		(void)printf("too little load: fewer than 50 confirmed tasks per simulated second\n");
 		failed++;
 	}
-	(void)printf("%llu passed, %llu failed\n", ran - MIN_OF(failed, ran), failed);
+	(void)printf("%llu passed, %llu failed\n", seeds - MIN_OF(failed, seeds), failed);
 	return failed ? 1 : 0;
 }
