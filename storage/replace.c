@@ -36,11 +36,12 @@ static void finish(struct replace *r, bool done)
 {
 	struct replace_job *job = r->first;
 
+	r->step = REPLACE_IDLE;
+	/* It stays in the list: an owner that stops the node in there does not come back, and replace_free finds it. */
+	r->finished(r->ctx, job, done);
 	r->first = job->next;
 	if (!r->first)
 		r->last = &r->first;
-	r->step = REPLACE_IDLE;
-	r->finished(r->ctx, job, done);
 	buf_free(&job->bytes);
 	free(job);
 }
