@@ -254,7 +254,9 @@ void net_write(struct hlk *c)
 	watch_writable(c, l->out_sent < l->out.len);
 	if (l->out_sent == l->out.len) {
 		l->out.len = l->out_sent = 0;
-	} else if (l->out_sent >= 4 * READ_BYTES) {
+	} else if (l->out_sent >= 4 * READ_BYTES && l->out_sent >= l->out.len / 2) {
+		/* Not before half of it is sent: what waits may be 100 MB, and moving it after each full socket would cost more
+		 * than sending it. */
 		buf_consume(&l->out, l->out_sent);
 		l->out_sent = 0;
 	}
