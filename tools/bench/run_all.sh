@@ -131,7 +131,8 @@ part_idle() {
 	for run in $(seq "$runs"); do
 		measure idle:beside "$run" bench task --count 1000000
 	done
-	exec {WORKERS[1]}>&-
+	local input=${WORKERS[1]}
+	exec {input}>&-
 	wait "$WORKERS_PID" || true
 	for run in $(seq "$runs"); do
 		measure idle:without "$run" bench task --count 1000000
