@@ -1,8 +1,9 @@
 /* tests/simbroker/main.c: runs seeds, each in a process of its own (a crashed broker's memory is thrown away with it), and prints how
  * to repeat what failed.
  *
- *	sim_broker [--seeds FIRST..LAST] [--seed N] [--trace] [--twice N] [--ms N] [--jobs N]
+ *	sim_broker [--seeds FIRST..LAST] [--seed N] [--trace] [--twice N] [--ms N] [--jobs N] [--stop]
  *
+ * --stop ends at the first seed that fails.
  * --twice N runs the first N seeds two times and compares their trace hashes: the simulation must be deterministic. */
 #include <errno.h>
 #include <stdio.h>
@@ -79,6 +80,7 @@ static bool report(uint64_t seed, const struct outcome *o)
 
 struct options {
 	unsigned long long first, last, twice, jobs;
+	bool stop;
 	struct sim_options sim;
 };
 
@@ -87,6 +89,10 @@ static bool parse(int argc, char **argv, struct options *o)
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--trace") == 0) {
 			o->sim.trace = true;
+			continue;
+		}
+		if (strcmp(argv[i], "--stop") == 0) {
+			o->stop = true;
 			continue;
 		}
 		if (i + 1 == argc)
@@ -137,13 +143,13 @@ int main(int argc, char **argv)
 {
 	struct options o = { .first = 1, .last = 100, .jobs = 1, .sim = { .chaos_ms = 1000 } };
 	if (!parse(argc, argv, &o)) {
-		(void)fprintf(stderr, "usage: sim_broker [--seeds A..B | --seed N] [--trace] [--twice N] [--ms N] [--jobs N]\n");
+		(void)fprintf(stderr, "usage: sim_broker [--seeds A..B | --seed N] [--trace] [--twice N] [--ms N] [--jobs N] [--stop]\n");
 		return 1;
 	}
 	struct child children[JOBS_MAX];
 	struct sim_result total = { 0 };
 	unsigned long long next = o.first, seeds = o.last - o.first + 1, failed = 0;
-	for (unsigned long long seed = o.first; seed <= o.last; seed++) {
+	for (unsigned long long seed = o.first; seed <= o.last && !(o.stop && failed); seed++) {
 		for (; next <= o.last && next < seed + o.jobs; next++)
 			children[next % o.jobs] = start(&o.sim, next);
 		failed += !judge(&o, &children[seed % o.jobs], &total);
