@@ -45,7 +45,7 @@ for patch in "$here"/*.patch; do
 	else
 		binary=$(find "$work/build" -type f -name "$program" -perm -u+x | head -n 1)
 		# shellcheck disable=SC2086
-		if (cd "$work" && "$binary" $arguments) >"$work/$name.log" 2>&1; then
+		if (cd "$work" && timeout 200 "$binary" $arguments) >"$work/$name.log" 2>&1; then
 			echo "planted $name: NOT caught by $caught_by"
 			failed=$((failed + 1))
 		else
