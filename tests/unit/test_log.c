@@ -1,4 +1,5 @@
 /* tests/unit/test_log.c: a log in a world without faults: append, flush, apply, fetch, rotate, seal, checkpoint, delete, reopen. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -373,6 +374,24 @@ static void test_a_rotation_on_an_empty_disk_never_says_that_it_is_full(void **s
 	assert_true(after.segments > before.segments + 2);
 }
 
+static void test_a_failed_write_stops_the_node_and_is_not_tried_again(void **state)
+{
+	struct world *w = *state;
+
+	open_log(w);
+	put_all(w, 10, 100);
+	assert_true(model_put(&w->m, 100));
+	uint64_t writes = sim_calls_of(w->sim, SIM_WRITE);
+	sim_fail_kind(w->sim, SIM_WRITE, 0, EIO, false);
+	w->m.jump = true;
+	if (setjmp(w->m.on_fatal) == 0)
+		for (int i = 0; i < 100; i++)
+			model_turn(&w->m, 1000000);
+	assert_non_null(w->m.fatal_what);
+	assert_int_equal(w->m.fatal_errno, EIO);
+	assert_int_equal(sim_calls_of(w->sim, SIM_WRITE), writes + 1);
+}
+
 static void test_a_full_disk_leaves_room_for_settling_and_comes_back(void **state)
 {
 	struct world *w = *state;
@@ -476,6 +495,7 @@ int main(void)
 		TEST(test_a_record_is_applied_only_after_its_write_has_come_back),
 		TEST(test_records_of_one_turn_are_one_batch_and_one_write),
 		TEST(test_the_next_batch_fills_while_one_is_in_flight),
+		TEST(test_a_failed_write_stops_the_node_and_is_not_tried_again),
 		TEST(test_a_rotation_on_an_empty_disk_never_says_that_it_is_full),
 		TEST(test_a_record_above_the_batch_size_is_refused_and_one_of_that_size_fits),
 		TEST(test_append_room_says_exactly_what_fits),
