@@ -361,10 +361,12 @@ static enum err skip_damage(struct recovery *r, const struct rest *rest)
 		enum err e = seal_replayed(r, f);
 		if (e != ERR_OK)
 			return e;
-		struct found *next = f;
+		uint32_t number = log->segments.active; /* some in between may be missing, too; the one of `to` is there */
+		struct found *next;
 		do
-			next = recovery_find(r, next->number + 1);
-		while (next == NULL || !next->log);
+			next = recovery_find(r, ++number);
+		while (number < to->segment && (next == NULL || !next->log));
+		ENSURE(next != NULL && next->log);
 		e = enter_segment(r, next);
 		if (e != ERR_OK)
 			return e;

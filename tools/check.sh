@@ -123,7 +123,7 @@ fuzz() {
 # Each seed is a test; the program prints how to repeat one.
 simulate() {
 	local status=0
-	build/release/tests/sim_broker --seeds "1..$seeds" --twice 20 --jobs "$jobs" || status=$?
+	build/release/tests/sim_broker --seeds "1..$seeds" --twice 20 --jobs "$jobs" --ms 600 || status=$?
 	sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$logs/simulation.log" | tail -n 1 >"$logs/simulation.count"
 	return "$status"
 }
