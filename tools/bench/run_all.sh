@@ -8,6 +8,7 @@
 # RUNS (default 5), BACKLOG (10000000), RESTART ("1000000 10000000"), IDLE (10000), BENCH_PORT (4791) and NICE (0) may be set.
 set -euo pipefail
 
+[ $# -ge 2 ] || { sed -n "2,12s/^# \{0,1\}//p" "$0"; exit 1; }
 build=$(realpath "$1") root=$(realpath "$2")
 shift 2
 parts=${*:-disk task latency backlog restart idle}
