@@ -463,7 +463,6 @@ void worker_up(struct hlk *c, bool resumed)
 	if (!resumed)
 		lose_all(c);
 	w->held_due = resumed && (w->entry_count > 0 || w->live || w->undone > 0);
-	w->serve_dirty = w->serve_dirty || w->held_due;
 	if (w->held_due)
 		send_serve(c); /* before the reports: they end leases that are named in it */
 	report_up(c);

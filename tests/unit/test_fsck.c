@@ -1,50 +1,12 @@
 /* tests/unit/test_fsck.c: log_check_dir says what log_open would do, and changes nothing; log_walk_dir shows every record. */
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
-
-#include "log_model.h"
+#include "log_world.h"
 
 #include "../../storage/record.h"
 #include "../../storage/segment.h"
-#include "../sim/io_sim.h"
-
-struct world {
-	struct sim *sim;
-	struct model m;
-	char lines[4096];
-	uint64_t walked;
-};
 
 static int set_up(void **state)
 {
-	struct world *w = calloc(1, sizeof *w);
-
-	assert_non_null(w);
-	w->sim = sim_new(31);
-	model_init(&w->m, sim_node_io(w->sim, 0));
-	*state = w;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct world *w = *state;
-
-	model_close(&w->m);
-	w->m.config.io->v->free(w->m.config.io);
-	model_free(&w->m);
-	sim_free(w->sim);
-	free(w);
-	return 0;
-}
-
-static void stop(struct world *w)
-{
-	model_close(&w->m);
-	w->m.config.io->v->free(w->m.config.io);
-	w->m.config.io = sim_restart(w->sim, 0);
+	return world_set_up(state, 31);
 }
 
 static void put_all(struct world *w, uint64_t count, uint32_t size)

@@ -1,57 +1,13 @@
 /* tests/unit/test_log_recover.c: torn is cut, damaged is refused, missing is never empty. */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 
-#include <cmocka.h>
-
-#include "log_model.h"
+#include "log_world.h"
 
 #include "../../storage/log_internal.h"
-#include "../sim/io_sim.h"
-
-struct world {
-	struct sim *sim;
-	struct model m;
-};
 
 static int set_up(void **state)
 {
-	struct world *w = calloc(1, sizeof *w);
-
-	assert_non_null(w);
-	w->sim = sim_new(23);
-	model_init(&w->m, sim_node_io(w->sim, 0));
-	*state = w;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct world *w = *state;
-
-	model_close(&w->m);
-	w->m.config.io->v->free(w->m.config.io);
-	model_free(&w->m);
-	sim_free(w->sim);
-	free(w);
-	return 0;
-}
-
-static void open_log(struct world *w)
-{
-	enum err e = model_open(&w->m);
-
-	if (e != ERR_OK)
-		print_error("%s: %s\n", err_name(e), w->m.text);
-	assert_int_equal(e, ERR_OK);
-}
-
-static void stop(struct world *w)
-{
-	model_close(&w->m);
-	w->m.config.io->v->free(w->m.config.io);
-	w->m.config.io = sim_restart(w->sim, 0);
+	return world_set_up(state, 23);
 }
 
 static void crash(struct world *w, enum sim_crash_pattern pattern)
