@@ -7,7 +7,7 @@
  * 2. Work is linear in the bytes of the frame (entries of a SERVE excepted: at most 256, compared in pairs). */
 #include <stdarg.h>
 
-#include "codec.h"
+#include "check.h"
 #include "crc32c.h"
 
 /* A head is two kilobytes, and filled by its decoder: clearing it first would cost more than reading it. */
@@ -20,37 +20,6 @@ enum err msg_refuse(char text[128], enum err code, const char *format, ...)
 	(void)vsnprintf(text, 128, format, args);
 	va_end(args);
 	return code;
-}
-
-static enum err over(char text[128], const char *what, size_t value, size_t limit)
-{
-	return msg_refuse(text, ERR_TOO_BIG, "%s: %zu bytes are over the limit of %zu", what, value, limit);
-}
-
-static enum err length_check(const char *what, struct span s, size_t limit, char text[128])
-{
-	return s.len <= limit ? ERR_OK : over(text, what, s.len, limit);
-}
-
-/* A name that must be there. */
-static enum err name_check(const char *what, struct span s, char text[128])
-{
-	if (s.len == 0)
-		return msg_refuse(text, ERR_INVALID_INPUT, "%s: empty", what);
-	return length_check(what, s, LIMIT_NAME_BYTES, text);
-}
-
-static enum err count_check(const char *what, uint32_t count, char text[128])
-{
-	if (count <= LIMIT_FRAME_ITEMS)
-		return ERR_OK;
-	return msg_refuse(text, ERR_TOO_BIG, "%s: %u items are over the limit of %u", what, count,
-			  (unsigned)LIMIT_FRAME_ITEMS);
-}
-
-static enum err range(char text[128], const char *what, uint32_t index, uint32_t value)
-{
-	return msg_refuse(text, ERR_INVALID_INPUT, "%s (item %u): %u is not one of its values", what, index, value);
 }
 
 static enum err size_refused(char text[128], const char *items, uint32_t index, uint32_t size, uint32_t limit)
@@ -89,17 +58,17 @@ static enum err no_payload_check(const struct msg *msg, struct span payload, cha
 
 enum err task_head_check(const struct task_head *h, char text[128])
 {
-	CHECK(name_check("TaskHead.type", h->type, text));
-	CHECK(length_check("TaskHead.queue", h->queue, LIMIT_NAME_BYTES, text));
-	CHECK(length_check("TaskHead.key", h->key, LIMIT_KEY_BYTES, text));
-	CHECK(length_check("TaskHead.trace", h->trace, LIMIT_NAME_BYTES, text));
-	CHECK(length_check("TaskHead.correlation", h->correlation, LIMIT_NAME_BYTES, text));
+	CHECK(check_name("TaskHead.type", h->type, text));
+	CHECK(check_length("TaskHead.queue", h->queue, LIMIT_NAME_BYTES, text));
+	CHECK(check_length("TaskHead.key", h->key, LIMIT_KEY_BYTES, text));
+	CHECK(check_length("TaskHead.trace", h->trace, LIMIT_NAME_BYTES, text));
+	CHECK(check_length("TaskHead.correlation", h->correlation, LIMIT_NAME_BYTES, text));
 	if (h->priority > LIMIT_PRIORITY)
 		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.priority: %u is over the limit of %u",
 				  (unsigned)h->priority, (unsigned)LIMIT_PRIORITY);
 	for (uint32_t i = 0; i < h->header_count; i++) {
-		CHECK(name_check("TaskHead.headers.name", h->headers[i].name, text));
-		CHECK(length_check("TaskHead.headers.value", h->headers[i].value, LIMIT_TEXT_BYTES, text));
+		CHECK(check_name("TaskHead.headers.name", h->headers[i].name, text));
+		CHECK(check_length("TaskHead.headers.value", h->headers[i].value, LIMIT_TEXT_BYTES, text));
 	}
 	return ERR_OK;
 }
@@ -107,7 +76,7 @@ enum err task_head_check(const struct task_head *h, char text[128])
 static enum err submit_check(const struct msg_submit *m, struct span payload, char text[128])
 {
 	struct task_head head UNINITIALIZED;
-	CHECK(count_check("SUBMIT.sizes", m->sizes.count, text));
+	CHECK(check_count("SUBMIT.sizes", m->sizes.count, text));
 	if (m->sizes.count == 0)
 		return msg_refuse(text, ERR_INVALID_INPUT, "SUBMIT.sizes: empty");
 	if (m->producer == 0)
@@ -116,7 +85,7 @@ static enum err submit_check(const struct msg_submit *m, struct span payload, ch
 		return msg_refuse(text, ERR_INVALID_INPUT, "SUBMIT.first_seq: %llu is out of range",
 				  (unsigned long long)m->first_seq);
 	if (m->confirm > CONFIRM_NONE)
-		return range(text, "SUBMIT.confirm", 0, m->confirm);
+		return check_range(text, "SUBMIT.confirm", 0, m->confirm);
 	CHECK(task_head_decode(m->head, &head, text));
 	if (head.key.len > 0 && m->sizes.count > 1)
 		return msg_refuse(text, ERR_INVALID_INPUT, "SUBMIT.head: a key is for one task, not for %u",
@@ -132,16 +101,16 @@ static enum err submit_check(const struct msg_submit *m, struct span payload, ch
 
 static enum err confirms_check(const struct msg_confirms *m, char text[128])
 {
-	CHECK(count_check("CONFIRMS.runs", m->run_count, text));
-	CHECK(length_check("CONFIRMS.text", m->text, LIMIT_TEXT_BYTES, text));
+	CHECK(check_count("CONFIRMS.runs", m->run_count, text));
+	CHECK(check_length("CONFIRMS.text", m->text, LIMIT_TEXT_BYTES, text));
 	for (uint32_t i = 0; i < m->run_count; i++) {
 		const struct confirm_run *r = &m->runs[i];
 		if (r->level > CONFIRM_NONE)
-			return range(text, "CONFIRMS.runs.level", i, r->level);
+			return check_range(text, "CONFIRMS.runs.level", i, r->level);
 		if (r->duplicate > 1)
-			return range(text, "CONFIRMS.runs.duplicate", i, r->duplicate);
+			return check_range(text, "CONFIRMS.runs.duplicate", i, r->duplicate);
 		if (r->count == 0)
-			return range(text, "CONFIRMS.runs.count", i, r->count);
+			return check_range(text, "CONFIRMS.runs.count", i, r->count);
 		if (r->first_seq == 0 || r->first_seq > UINT64_MAX - r->count ||
 		    r->first_task > UINT64_MAX - r->count)
 			return msg_refuse(text, ERR_INVALID_INPUT,
@@ -152,11 +121,11 @@ static enum err confirms_check(const struct msg_confirms *m, char text[128])
 
 static enum err results_check(const struct msg_results *m, struct span payload, char text[128])
 {
-	CHECK(count_check("RESULTS.items", m->count, text));
+	CHECK(check_count("RESULTS.items", m->count, text));
 	uint64_t bytes = 0;
 	for (uint32_t i = 0; i < m->count; i++) {
 		if (m->items[i].state >= TASK_STATES)
-			return range(text, "RESULTS.items.state", i, m->items[i].state);
+			return check_range(text, "RESULTS.items.state", i, m->items[i].state);
 		if (m->items[i].size > LIMIT_PAYLOAD_BYTES)
 			return size_refused(text, "RESULTS.items", i, m->items[i].size, LIMIT_PAYLOAD_BYTES);
 		bytes += m->items[i].size;
@@ -171,7 +140,7 @@ static enum err serve_check(const struct msg_serve *m, char text[128])
 				  (unsigned)LIMIT_SERVE_HELD);
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct wire_entry *e = &m->entries[i];
-		CHECK(name_check("SERVE.entries.service", e->service, text));
+		CHECK(check_name("SERVE.entries.service", e->service, text));
 		if (e->credit > LIMIT_ENTRY_CREDIT)
 			return msg_refuse(text, ERR_TOO_BIG, "SERVE.entries[%u].credit: %u is over the limit of %u", i,
 					  e->credit, (unsigned)LIMIT_ENTRY_CREDIT);
@@ -185,7 +154,7 @@ static enum err serve_check(const struct msg_serve *m, char text[128])
 
 static enum err credit_check(const struct msg_credit *m, char text[128])
 {
-	CHECK(count_check("CREDIT.items", m->count, text));
+	CHECK(check_count("CREDIT.items", m->count, text));
 	for (uint32_t i = 0; i < m->count; i++)
 		if (m->items[i].credit > LIMIT_ENTRY_CREDIT)
 			return msg_refuse(text, ERR_TOO_BIG, "CREDIT.items[%u].credit: %u is over the limit of %u", i,
@@ -196,10 +165,10 @@ static enum err credit_check(const struct msg_credit *m, char text[128])
 static enum err deliver_check(const struct msg_deliver *m, struct span payload, char text[128])
 {
 	struct task_head head UNINITIALIZED;
-	CHECK(count_check("DELIVER.items", m->count, text));
+	CHECK(check_count("DELIVER.items", m->count, text));
 	if (m->count == 0)
 		return msg_refuse(text, ERR_INVALID_INPUT, "DELIVER.items: empty");
-	CHECK(length_check("DELIVER.queue", m->queue, LIMIT_NAME_BYTES, text));
+	CHECK(check_length("DELIVER.queue", m->queue, LIMIT_NAME_BYTES, text));
 	CHECK(task_head_decode(m->head, &head, text));
 	uint64_t bytes = 0;
 	for (uint32_t i = 0; i < m->count; i++) {
@@ -220,12 +189,12 @@ static uint32_t report_size_max(uint8_t verb)
 
 static enum err report_check(const struct msg_report *m, struct span payload, char text[128])
 {
-	CHECK(count_check("REPORT.items", m->count, text));
+	CHECK(check_count("REPORT.items", m->count, text));
 	uint64_t bytes = 0;
 	for (uint32_t i = 0; i < m->count; i++) {
 		uint8_t verb = m->items[i].verb;
 		if (verb == REPORT_NONE || verb > REPORT_CANCELLED)
-			return range(text, "REPORT.items.verb", i, verb);
+			return check_range(text, "REPORT.items.verb", i, verb);
 		if (m->items[i].size > report_size_max(verb))
 			return size_refused(text, "REPORT.items", i, m->items[i].size, report_size_max(verb));
 		bytes += m->items[i].size;
@@ -235,24 +204,24 @@ static enum err report_check(const struct msg_report *m, struct span payload, ch
 
 static enum err reported_check(const struct msg_reported *m, char text[128])
 {
-	CHECK(count_check("REPORTED.items", m->count, text));
-	CHECK(length_check("REPORTED.text", m->text, LIMIT_TEXT_BYTES, text));
+	CHECK(check_count("REPORTED.items", m->count, text));
+	CHECK(check_length("REPORTED.text", m->text, LIMIT_TEXT_BYTES, text));
 	for (uint32_t i = 0; i < m->count; i++) {
 		if (m->items[i].verb == REPORT_NONE || m->items[i].verb > REPORT_CANCELLED)
-			return range(text, "REPORTED.items.verb", i, m->items[i].verb);
+			return check_range(text, "REPORTED.items.verb", i, m->items[i].verb);
 		if (m->items[i].state >= TASK_STATES)
-			return range(text, "REPORTED.items.state", i, m->items[i].state);
+			return check_range(text, "REPORTED.items.state", i, m->items[i].state);
 	}
 	return ERR_OK;
 }
 
 static enum err signals_check(const struct msg_signals *m, char text[128])
 {
-	CHECK(count_check("SIGNALS.items", m->count, text));
-	CHECK(length_check("SIGNALS.text", m->text, LIMIT_TEXT_BYTES, text));
+	CHECK(check_count("SIGNALS.items", m->count, text));
+	CHECK(check_length("SIGNALS.text", m->text, LIMIT_TEXT_BYTES, text));
 	for (uint32_t i = 0; i < m->count; i++)
 		if (m->items[i].signal == SIGNAL_NONE || m->items[i].signal > SIGNAL_DRAIN)
-			return range(text, "SIGNALS.items.signal", i, m->items[i].signal);
+			return check_range(text, "SIGNALS.items.signal", i, m->items[i].signal);
 	return ERR_OK;
 }
 
@@ -265,9 +234,9 @@ static enum err request_check(const struct msg_request *m, char text[128])
 	if (m->state >= TASK_STATES)
 		return msg_refuse(text, ERR_INVALID_INPUT, "REQUEST.state: %u is not one of its values",
 				  (unsigned)m->state);
-	CHECK(length_check("REQUEST.name", m->name, LIMIT_NAME_BYTES, text));
-	CHECK(length_check("REQUEST.text", m->text, LIMIT_TEXT_BYTES, text));
-	CHECK(count_check("REQUEST.tasks", m->tasks.count, text));
+	CHECK(check_length("REQUEST.name", m->name, LIMIT_NAME_BYTES, text));
+	CHECK(check_length("REQUEST.text", m->text, LIMIT_TEXT_BYTES, text));
+	CHECK(check_count("REQUEST.tasks", m->tasks.count, text));
 	const struct queue_settings *s = &m->settings;
 	const int64_t values[] = { s->length_max, s->max_attempts, s->lease_ms, s->backoff_min_ms,
 				   s->backoff_max_ms, s->expires_ms, s->retention_ms };
@@ -281,14 +250,14 @@ static enum err hello_check(const struct msg_hello *m, char text[128])
 {
 	if (m->version_count == 0)
 		return msg_refuse(text, ERR_INVALID_INPUT, "HELLO.versions: empty");
-	CHECK(length_check("HELLO.client", m->client, LIMIT_NAME_BYTES, text));
-	return length_check("HELLO.token", m->token, LIMIT_TEXT_BYTES, text);
+	CHECK(check_length("HELLO.client", m->client, LIMIT_NAME_BYTES, text));
+	return check_length("HELLO.token", m->token, LIMIT_TEXT_BYTES, text);
 }
 
 static enum err welcome_check(const struct msg_welcome *m, char text[128])
 {
-	CHECK(length_check("WELCOME.node", m->node, LIMIT_NAME_BYTES, text));
-	return length_check("WELCOME.broker", m->broker, LIMIT_NAME_BYTES, text);
+	CHECK(check_length("WELCOME.node", m->node, LIMIT_NAME_BYTES, text));
+	return check_length("WELCOME.broker", m->broker, LIMIT_NAME_BYTES, text);
 }
 
 /* The kinds without a payload part. */
@@ -297,17 +266,17 @@ static enum err plain_check(const struct msg *msg, char text[128])
 	switch (msg->kind) {
 	case FRAME_HELLO: return hello_check(&msg->hello, text);
 	case FRAME_WELCOME: return welcome_check(&msg->welcome, text);
-	case FRAME_ERROR: return length_check("ERROR.text", msg->error.text, LIMIT_TEXT_BYTES, text);
-	case FRAME_GOODBYE: return length_check("GOODBYE.text", msg->goodbye.text, LIMIT_TEXT_BYTES, text);
+	case FRAME_ERROR: return check_length("ERROR.text", msg->error.text, LIMIT_TEXT_BYTES, text);
+	case FRAME_GOODBYE: return check_length("GOODBYE.text", msg->goodbye.text, LIMIT_TEXT_BYTES, text);
 	case FRAME_CONFIRMS: return confirms_check(&msg->confirms, text);
-	case FRAME_AWAIT: return count_check("AWAIT.tasks", msg->tasks.tasks.count, text);
-	case FRAME_FORGET: return count_check("FORGET.tasks", msg->tasks.tasks.count, text);
+	case FRAME_AWAIT: return check_count("AWAIT.tasks", msg->tasks.tasks.count, text);
+	case FRAME_FORGET: return check_count("FORGET.tasks", msg->tasks.tasks.count, text);
 	case FRAME_SERVE: return serve_check(&msg->serve, text);
 	case FRAME_CREDIT: return credit_check(&msg->credit, text);
 	case FRAME_REPORTED: return reported_check(&msg->reported, text);
 	case FRAME_SIGNALS: return signals_check(&msg->signals, text);
 	case FRAME_REQUEST: return request_check(&msg->request, text);
-	case FRAME_REPLY: return length_check("REPLY.text", msg->reply.text, LIMIT_TEXT_BYTES, text);
+	case FRAME_REPLY: return check_length("REPLY.text", msg->reply.text, LIMIT_TEXT_BYTES, text);
 	case FRAME_PING:
 	case FRAME_PONG: return ERR_OK;
 	case FRAME_SUBMIT:

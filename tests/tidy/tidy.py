@@ -8,7 +8,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CODE = ("wire", "storage", "broker", "clientlib", "tools", "fuzz", "tests")
 
 
-def files(folders=CODE, suffixes=(".c", ".h", ".cc", ".cpp")):
+def files(folders=CODE, suffixes=(".c", ".h", ".cc", ".hh")):
     """Source files below the folders, in a fixed order."""
     found = [p for folder in folders for p in (ROOT / folder).rglob("*") if p.suffix in suffixes and p.is_file()]
     return sorted(found)

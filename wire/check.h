@@ -1,0 +1,37 @@
+/* wire/check.h: the small judgements that every area of the protocol makes of its values. Private to wire/.
+ * In the flow: frame -> VERIFY -> session. Each gives ERR_OK, or writes the text and gives the code; `what` is the message and the
+ * field ("SERVE.entries"). */
+#pragma once
+
+#include "codec.h"
+
+static inline enum err check_over(char text[128], const char *what, size_t value, size_t limit)
+{
+	return msg_refuse(text, ERR_TOO_BIG, "%s: %zu bytes are over the limit of %zu", what, value, limit);
+}
+
+static inline enum err check_length(const char *what, struct span s, size_t limit, char text[128])
+{
+	return s.len <= limit ? ERR_OK : check_over(text, what, s.len, limit);
+}
+
+/* A name that must be there. */
+static inline enum err check_name(const char *what, struct span s, char text[128])
+{
+	if (s.len == 0)
+		return msg_refuse(text, ERR_INVALID_INPUT, "%s: empty", what);
+	return check_length(what, s, LIMIT_NAME_BYTES, text);
+}
+
+static inline enum err check_count(const char *what, uint32_t count, char text[128])
+{
+	if (count <= LIMIT_FRAME_ITEMS)
+		return ERR_OK;
+	return msg_refuse(text, ERR_TOO_BIG, "%s: %u items are over the limit of %u", what, count,
+			  (unsigned)LIMIT_FRAME_ITEMS);
+}
+
+static inline enum err check_range(char text[128], const char *what, uint32_t index, uint32_t value)
+{
+	return msg_refuse(text, ERR_INVALID_INPUT, "%s (item %u): %u is not one of its values", what, index, value);
+}
