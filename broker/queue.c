@@ -75,19 +75,6 @@ bool queue_name_ok(struct span name, char text[256])
 	return true;
 }
 
-struct queue_settings queue_settings_over(struct queue_settings base, struct queue_settings over)
-{
-	struct queue_settings s = over;
-	s.length_max = over.length_max < 0 ? base.length_max : over.length_max;
-	s.max_attempts = over.max_attempts < 0 ? base.max_attempts : over.max_attempts;
-	s.lease_ms = over.lease_ms < 0 ? base.lease_ms : over.lease_ms;
-	s.backoff_min_ms = over.backoff_min_ms < 0 ? base.backoff_min_ms : over.backoff_min_ms;
-	s.backoff_max_ms = over.backoff_max_ms < 0 ? base.backoff_max_ms : over.backoff_max_ms;
-	s.expires_ms = over.expires_ms < 0 ? base.expires_ms : over.expires_ms;
-	s.retention_ms = over.retention_ms < 0 ? base.retention_ms : over.retention_ms;
-	return s;
-}
-
 bool queue_settings_ok(const struct queue_settings *s, char text[256])
 {
 	if (s->max_attempts > UINT16_MAX)
@@ -137,54 +124,55 @@ bool queue_propose(struct tasks *t, struct log *log, struct span name, uint32_t 
 		   const struct queue_settings *settings, enum applied_origin origin)
 {
 	(void)t;
-	struct rec_queue rec = { .version = REC_VERSION, .origin = (uint8_t)origin, .op = (uint8_t)op,
-				 .name_size = (uint8_t)name.len, .queue = id };
-	_Static_assert(sizeof rec.settings == sizeof *settings, "the record has all settings");
-	if (settings)
-		memcpy(rec.settings, settings, sizeof rec.settings);
+	struct rec_queue rec = { .version = REC_QUEUE_VERSION, .origin = (uint8_t)origin, .op = (uint8_t)op,
+				 .name_size = (uint8_t)name.len, .queue = id,
+				 .setting_count = settings ? QUEUE_SETTINGS_COUNT : 0 };
+	size_t settings_size = settings ? sizeof *settings : 0;
 	uint64_t addr;
-	uint8_t *body = log_append(log, REC_QUEUE, sizeof rec + name.len, &addr);
+	uint8_t *body = log_append(log, REC_QUEUE, sizeof rec + settings_size + name.len, &addr);
 	if (!body)
 		return false;
 	memcpy(body, &rec, sizeof rec);
-	memcpy(body + sizeof rec, name.data, name.len);
+	if (settings)
+		memcpy(body + sizeof rec, settings, sizeof *settings);
+	memcpy(body + sizeof rec + settings_size, name.data, name.len);
 	return true;
 }
 
 /* CREATE of a name that exists by now (two proposals crossed) changes nothing. */
-static bool apply_create(struct tasks *t, const struct rec_queue *rec, struct span name)
+static bool apply_create(struct tasks *t, const struct queue_view *v)
 {
+	const struct rec_queue *rec = &v->fixed;
 	bool here = rec->queue <= t->queue_count && t->queues[rec->queue - 1]->name_size > 0;
 	if (here && !t->queues[rec->queue - 1]->proposed_create)
 		return false;
 	if (!here) {
-		uint32_t id = queue_slot_new(t, rec->queue, name);
+		uint32_t id = queue_slot_new(t, rec->queue, v->name);
 		ENSURE(id == rec->queue);
 	}
 	struct queue *q = t->queues[rec->queue - 1];
-	ENSURE(span_eq(span_of(q->name, q->name_size), name));
+	ENSURE(span_eq(span_of(q->name, q->name_size), v->name));
 	q->proposed_create = false;
 	q->paused = false;
 	q->submitted = q->done = q->failed = q->expired = q->cancelled = q->dead_total = 0;
-	memcpy(&q->settings, rec->settings, sizeof q->settings);
+	q->settings = queue_settings_over(QUEUE_SETTINGS_BASE, v->settings);
 	return true;
 }
 
 void apply_queue(struct tasks *t, const struct log_record *record, bool live, struct applied *out)
 {
 	(void)live;
-	struct rec_queue rec;
-	struct reader r = { .rest = record->body };
-	read_into(&r, &rec, sizeof rec);
-	struct span name = read_bytes(&r, rec.name_size);
-	ENSURE(!r.failed && rec.version == REC_VERSION && rec.queue > 0 && rec.origin <= APPLIED_ADMIN);
+	struct queue_view v;
+	enum err e = rec_queue_read(record->body, &v);
+	ENSURE(e == ERR_OK);
+	struct rec_queue rec = v.fixed;
 	out->origin = rec.origin;
 	struct queue *q = queue_at(t, rec.queue);
 	switch ((enum rec_queue_op)rec.op) {
-	case QUEUE_OP_CREATE: out->affected = apply_create(t, &rec, name); return;
+	case QUEUE_OP_CREATE: out->affected = apply_create(t, &v); return;
 	case QUEUE_OP_SET:
 		if (q)
-			memcpy(&q->settings, rec.settings, sizeof q->settings);
+			q->settings = queue_settings_over(q->settings, v.settings);
 		out->affected = q != NULL;
 		return;
 	case QUEUE_OP_PAUSE:

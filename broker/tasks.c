@@ -8,15 +8,13 @@
  *  2. Before tasks_begin no view is kept; after it every open task is counted in its queue. */
 #include "tasks_impl.h"
 
-static const struct queue_settings SETTINGS_BASE = { 0, 5, 30000, 1000, 600000, 0, 0 };
-
 struct tasks *tasks_new(const struct tasks_config *config)
 {
 	struct tasks *t = calloc(1, sizeof *t);
 	ENSURE(t != NULL);
 	t->memory = sizeof *t;
 	t->config = *config;
-	t->config.defaults = queue_settings_over(SETTINGS_BASE, config->defaults);
+	t->config.defaults = queue_settings_over(QUEUE_SETTINGS_BASE, config->defaults);
 	if (t->config.retained_max == 0)
 		t->config.retained_max = 1000000;
 	t->next_task = 1;

@@ -2,16 +2,17 @@
  *
  *   log -> TASKS_CHECKPOINT -> file;  start: restore -> tasks_load_segment ... -> apply the rest
  *
- * Layout, version 1, little-endian, all parts 8-aligned: struct checkpoint_head; options {u64 retention, u64 attempts}; queues
- * (struct checkpoint_queue, name padded to 256); segments (as index files, with live bits; those with an index file without the
- * rest); moved {u64 task, u64 addr} by task; objects (struct checkpoint_hot) by task; producers; keys; the recent.
+ * Layout, version 2, little-endian, all parts 8-aligned: struct checkpoint_head; options {u64 retention, u64 attempts}; queues
+ * (struct checkpoint_queue, name padded to 256, i64 settings[setting_count]; in version 1 there are seven, before the name);
+ * segments (as index files, with live bits; those with an index file without the rest); moved {u64 task, u64 addr} by task;
+ * objects (struct checkpoint_hot) by task; producers; keys; the recent.
  *
  * Invariants
  *  1. Equal durable states give equal bytes: nothing follows the order of a hash map, nothing volatile is written.
  *  2. Restore trusts no number in the bytes; what does not fit is ERR_DAMAGED with its place. */
 #include "tasks_impl.h"
 
-enum { CHECKPOINT_MAGIC = 0x43544b48, CHECKPOINT_VERSION = 1 };
+enum { CHECKPOINT_MAGIC = 0x43544b48, CHECKPOINT_VERSION = 2 };
 struct checkpoint_head {
 	uint32_t magic, version;
 	uint64_t next_task, time_ms;
@@ -20,8 +21,8 @@ struct checkpoint_head {
 };
 struct checkpoint_queue {
 	uint64_t totals[7]; /* alive, submitted, done, failed, expired, cancelled, dead */
-	int64_t settings[7];
-	uint8_t name_size, paused, pad[6];
+	uint8_t name_size, paused, pad[2];
+	uint32_t setting_count;
 	uint8_t name[256];
 };
 struct checkpoint_hot {
@@ -30,7 +31,7 @@ struct checkpoint_hot {
 	uint16_t code;
 	uint8_t final, cancel_noted, fixed, pad[3];
 };
-_Static_assert(sizeof(struct checkpoint_head) == 88 && sizeof(struct checkpoint_queue) == 376, "on disk");
+_Static_assert(sizeof(struct checkpoint_head) == 88 && sizeof(struct checkpoint_queue) == 320, "on disk");
 _Static_assert(sizeof(struct checkpoint_hot) == 88, "on disk");
 
 static bool is_durable(const struct hot *h)
@@ -47,14 +48,17 @@ static int by_key(const void *a, const void *b)
 static void put_queue(struct buf *out, const struct queue *q)
 {
 	struct checkpoint_queue c = { .totals = { q->alive, q->submitted, q->done, q->failed, q->expired, q->cancelled,
-						  q->dead_total } };
+						  q->dead_total },
+				      .setting_count = QUEUE_SETTINGS_COUNT };
+	struct queue_settings settings = QUEUE_SETTINGS_UNSET;
 	if (q->name_size > 0 && !q->proposed_create) {
-		memcpy(c.settings, &q->settings, sizeof c.settings);
+		settings = q->settings;
 		c.name_size = q->name_size;
 		c.paused = q->paused;
 		memcpy(c.name, q->name, q->name_size);
 	}
 	buf_append(out, &c, sizeof c);
+	buf_append(out, &settings, sizeof settings);
 }
 
 static void put_moved(const struct tasks *t, struct buf *out)
@@ -142,14 +146,27 @@ static bool get_options(struct tasks *t, struct reader *r, uint32_t count)
 	return !r->failed && t->options[0].retention_ms == 0 && t->options[0].max_attempts == 0;
 }
 
-static bool get_queues(struct tasks *t, struct reader *r, uint32_t count)
+static void get_queue(struct reader *r, uint32_t version, struct checkpoint_queue *c, struct queue_settings *settings)
+{
+	if (version == 1) {
+		read_into(r, c->totals, sizeof c->totals);
+		*settings = settings_read(r, REC_QUEUE_SETTINGS_V1);
+		read_into(r, &c->name_size, sizeof *c - offsetof(struct checkpoint_queue, name_size));
+		return;
+	}
+	read_into(r, c, sizeof *c);
+	*settings = settings_read(r, c->setting_count);
+}
+
+static bool get_queues(struct tasks *t, struct reader *r, uint32_t version, uint32_t count)
 {
 	if (count > QUEUES_EVER_MAX)
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
 		struct checkpoint_queue c;
+		struct queue_settings settings;
 		char text[256];
-		read_into(r, &c, sizeof c);
+		get_queue(r, version, &c, &settings);
 		struct span name = span_of(c.name, c.name_size);
 		if (r->failed || (c.name_size > 0 && !queue_name_ok(name, text)))
 			return false;
@@ -157,7 +174,7 @@ static bool get_queues(struct tasks *t, struct reader *r, uint32_t count)
 		ENSURE(id == i + 1);
 		struct queue *q = t->queues[i];
 		q->paused = c.paused;
-		memcpy(&q->settings, c.settings, sizeof q->settings);
+		q->settings = queue_settings_over(QUEUE_SETTINGS_BASE, settings);
 		q->alive = c.totals[0];
 		q->submitted = c.totals[1];
 		q->done = c.totals[2];
@@ -258,7 +275,7 @@ static const char *restore_parts(struct tasks *t, struct reader *r)
 	read_into(r, &head, sizeof head);
 	if (r->failed || head.magic != CHECKPOINT_MAGIC)
 		return "the head: these are not the bytes of a checkpoint of tasks";
-	if (head.version != CHECKPOINT_VERSION)
+	if (head.version == 0 || head.version > CHECKPOINT_VERSION)
 		return "the head: its version is not known here";
 	if (head.next_task == 0)
 		return "the head: task numbers start at 1";
@@ -271,7 +288,7 @@ static const char *restore_parts(struct tasks *t, struct reader *r)
 	t->expired_total = head.expired_total;
 	if (!get_options(t, r, head.options))
 		return "the options";
-	if (!get_queues(t, r, head.queues))
+	if (!get_queues(t, r, head.version, head.queues))
 		return "the queues";
 	if (!get_segments(t, r, head.segments))
 		return "the segments";

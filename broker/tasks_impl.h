@@ -248,7 +248,6 @@ uint32_t queue_lookup(const struct tasks *t, struct span name); /* proposed ones
 uint32_t queue_slot_new(struct tasks *t, uint32_t id, struct span name); /* id 0 = choose; 0 = none left */
 void queue_names_set(struct tasks *t, uint32_t id, struct span name);
 bool queue_name_ok(struct span name, char text[256]);
-struct queue_settings queue_settings_over(struct queue_settings base, struct queue_settings over);
 bool queue_settings_ok(const struct queue_settings *s, char text[256]);
 void apply_queue(struct tasks *t, const struct log_record *record, bool live, struct applied *out);
 bool queue_propose(struct tasks *t, struct log *log, struct span name, uint32_t id, enum rec_queue_op op,

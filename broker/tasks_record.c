@@ -62,6 +62,39 @@ void rec_submit_write(const struct submit_view *v, uint8_t *out)
 		memcpy(out, v->payload.data, v->payload.len);
 }
 
+struct queue_settings settings_read(struct reader *r, uint32_t count)
+{
+	struct queue_settings out = QUEUE_SETTINGS_UNSET;
+	if (count > r->rest.len / sizeof(int64_t)) {
+		r->failed = true;
+		return out;
+	}
+	struct span bytes = read_bytes(r, count * sizeof(int64_t));
+	if (bytes.len > 0)
+		memcpy(&out, bytes.data, MIN_OF(bytes.len, sizeof out));
+	return out;
+}
+
+enum err rec_queue_read(struct span body, struct queue_view *out)
+{
+	struct reader r = { .rest = body };
+	enum { FIXED_V1 = offsetof(struct rec_queue, setting_count) };
+	out->fixed = (struct rec_queue){ .version = 0 };
+	read_into(&r, &out->fixed, FIXED_V1);
+	if (out->fixed.version == 1) {
+		out->fixed.setting_count = REC_QUEUE_SETTINGS_V1;
+	} else {
+		out->fixed.setting_count = read_u32(&r);
+		out->fixed.pad = read_u32(&r);
+	}
+	if (r.failed || out->fixed.version > REC_QUEUE_VERSION || out->fixed.version == 0 ||
+	    out->fixed.queue == 0 || out->fixed.origin > APPLIED_ADMIN)
+		return ERR_DAMAGED;
+	out->settings = settings_read(&r, out->fixed.setting_count);
+	out->name = read_bytes(&r, out->fixed.name_size);
+	return r.failed ? ERR_DAMAGED : ERR_OK;
+}
+
 static uint64_t sum_sizes(const uint32_t *sizes, uint32_t count)
 {
 	uint64_t sum = 0;

@@ -1,4 +1,4 @@
-/* broker/tasks_record.h: the bodies of the task machine's records on disk, version 1.
+/* broker/tasks_record.h: the bodies of the task machine's records on disk, version 1; REC_QUEUE has version 2.
  *
  *   propose -> TASKS_RECORD (build) -> log ... commit -> TASKS_RECORD (read) -> apply
  *
@@ -9,14 +9,15 @@
  *   REC_MOVE     rec_move | u64 tasks[count] | u32 sizes[count] | u32 text_sizes[count] | head | payloads | texts
  *                (count is 1 in version 1)
  *   REC_SETTLE   rec_settle | rec_settle_item[count] | results and error texts, one after the other
- *   REC_QUEUE    rec_queue | name
+ *   REC_QUEUE    rec_queue | i64 settings[setting_count] | name
+ *                (version 1, still read: rec_queue without the last two fields, and seven settings)
  *   REC_REDRIVE  rec_redrive | u64 tasks[count]
  *   REC_PURGE    rec_purge | u64 except[count], ascending */
 #pragma once
 
 #include "tasks.h"
 
-enum { REC_VERSION = 1 };
+enum { REC_VERSION = 1, REC_QUEUE_VERSION = 2, REC_QUEUE_SETTINGS_V1 = 7 };
 
 enum { SUBMIT_OPTIONS = 1 };
 struct rec_submit {
@@ -63,7 +64,7 @@ struct rec_queue {
 	uint8_t version, origin;
 	uint8_t op, name_size;
 	uint32_t queue;
-	int64_t settings[7];
+	uint32_t setting_count, pad; /* the first so many of QUEUE_SETTINGS (wire/queue_settings.h) */
 };
 
 struct rec_redrive {
@@ -80,9 +81,20 @@ struct rec_purge {
 
 _Static_assert(sizeof(struct rec_submit) == 40 && sizeof(struct rec_options) == 32, "on disk");
 _Static_assert(sizeof(struct rec_move) == 16 && sizeof(struct rec_settle) == 8, "on disk");
-_Static_assert(sizeof(struct rec_settle_item) == 40 && sizeof(struct rec_queue) == 64, "on disk");
+_Static_assert(sizeof(struct rec_settle_item) == 40 && sizeof(struct rec_queue) == 16, "on disk");
 _Static_assert(sizeof(struct rec_redrive) == 8 && sizeof(struct rec_purge) == 16, "on disk");
 _Static_assert(LIMIT_HEAD_BYTES < 65536 && LIMIT_KEY_BYTES < 65536 && LIMIT_NAME_BYTES < 256, "sizes fit their fields");
+
+/* A REC_QUEUE taken apart; settings that it does not have are unset. */
+struct queue_view {
+	struct rec_queue fixed;
+	struct queue_settings settings;
+	struct span name;
+};
+/* Opens the body of a REC_QUEUE of any version. ERR_DAMAGED where it does not parse. Borrows. */
+enum err rec_queue_read(struct span body, struct queue_view *out) MUST_CHECK;
+/* `count` settings as they are on disk; more than are known here are passed over. */
+struct queue_settings settings_read(struct reader *r, uint32_t count);
 
 /* A REC_SUBMIT taken apart; borrows the record. */
 struct submit_view {

@@ -87,7 +87,8 @@ static uint32_t submit_queue(struct tasks *t, struct log *log, const struct task
 		return 0;
 	}
 	*code = ERR_RESOURCE_EXHAUSTED;
-	if (log_room(log) != LOG_ROOM_OK || log_append_room(log) < sizeof(struct rec_queue) + name.len + LOG_RECORD_HEADER) {
+	size_t size = sizeof(struct rec_queue) + sizeof(struct queue_settings) + name.len + LOG_RECORD_HEADER;
+	if (log_room(log) != LOG_ROOM_OK || log_append_room(log) < size) {
 		(void)snprintf(text, 256, "no room in the log for a new queue %.*s", (int)name.len, name.data);
 		return 0;
 	}

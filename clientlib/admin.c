@@ -102,6 +102,12 @@ static const char *text_of(struct span s)
 
 /* ---- rows ---- */
 
+/* The public struct has the same fields in the same order. */
+#define SETTING_AT(name, initial)                                                                             \
+	_Static_assert(offsetof(struct hlk_queue_settings, name) == offsetof(struct queue_settings, name), #name);
+QUEUE_SETTINGS(SETTING_AT)
+_Static_assert(sizeof(struct hlk_queue_settings) == sizeof(struct queue_settings), "no setting is missing");
+
 struct queue_rows { hlk_queue_fn *each; void *ctx; };
 static void queue_rows(struct hlk *c, const struct msg_reply *m, void *arg)
 {
@@ -110,16 +116,14 @@ static void queue_rows(struct hlk *c, const struct msg_reply *m, void *arg)
 	for (uint32_t i = 0; i < m->queue_count; i++) {
 		struct queue_info q;
 		msg_reply_queue(m, i, &q);
-		const struct queue_settings *s = &q.settings;
-		const struct hlk_queue_row row = {
+		struct hlk_queue_row row = {
 			.name = text_of(q.name), .paused = q.paused,
-			.settings = { s->length_max, s->max_attempts, s->lease_ms, s->backoff_min_ms, s->backoff_max_ms,
-				      s->expires_ms, s->retention_ms },
 			.ready = q.ready, .leased = q.leased, .scheduled = q.scheduled, .dead = q.dead,
 			.submitted_total = q.submitted_total, .done_total = q.done_total,
 			.failed_total = q.failed_total, .expired_total = q.expired_total,
 			.cancelled_total = q.cancelled_total, .dead_total = q.dead_total, .workers = q.workers,
 		};
+		memcpy(&row.settings, &q.settings, sizeof row.settings);
 		rows->each(&row, rows->ctx);
 	}
 }
@@ -210,8 +214,7 @@ static int set_queue(struct hlk *c, enum verb verb, const char *queue, const str
 {
 	struct call *call = call_new(verb, queue);
 	if (s)
-		call->msg.request.settings = (struct queue_settings){ s->length_max, s->max_attempts, s->lease_ms,
-			s->backoff_min_ms, s->backoff_max_ms, s->expires_ms, s->retention_ms };
+		memcpy(&call->msg.request.settings, s, sizeof *s);
 	return call_end(c, call, what);
 }
 

@@ -218,7 +218,7 @@ HLK_API void hlk_stop(struct hlk *c); /* makes hlk_worker_run finish; from a cal
 /* How long the calls below wait for the broker's answer (HLK_FOREVER = for ever). */
 HLK_API void hlk_set_timeout(struct hlk *c, int timeout_ms);
 
-/* -1: leave as it is, or the broker's default. */
+/* -1: leave as it is, or the broker's default. Fields are only ever added at the end, with HLK_QUEUE_UNCHANGED. */
 struct hlk_queue_settings {
 	int64_t length_max, max_attempts, lease_ms, backoff_min_ms, backoff_max_ms, expires_ms, retention_ms;
 };

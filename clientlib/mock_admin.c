@@ -60,33 +60,17 @@ static void list_tasks(struct mock *m, struct answer *a, const struct msg_reques
 	}
 }
 
-static void merge(int64_t *to, int64_t from)
-{
-	*to = from == -1 ? *to : from;
-}
-
-static void merge_settings(struct queue_settings *to, const struct queue_settings *from)
-{
-	merge(&to->length_max, from->length_max);
-	merge(&to->max_attempts, from->max_attempts);
-	merge(&to->lease_ms, from->lease_ms);
-	merge(&to->backoff_min_ms, from->backoff_min_ms);
-	merge(&to->backoff_max_ms, from->backoff_max_ms);
-	merge(&to->expires_ms, from->expires_ms);
-	merge(&to->retention_ms, from->retention_ms);
-}
-
 static enum err create(struct mock *m, struct answer *a, const struct msg_request *r)
 {
 	struct mock_queue *q = mock_queue_find(m, r->name);
 	if (r->name.len == 0)
 		return refuse(a, ERR_INVALID_INPUT, "a queue needs a name");
 	if (q) {
-		struct queue_settings wanted = q->settings;
-		merge_settings(&wanted, &r->settings);
+		struct queue_settings wanted = queue_settings_over(q->settings, r->settings);
 		return memcmp(&wanted, &q->settings, sizeof wanted) == 0 ? ERR_OK : ERR_EXISTS;
 	}
-	merge_settings(&mock_queue_new(m, r->name)->settings, &r->settings);
+	q = mock_queue_new(m, r->name);
+	q->settings = queue_settings_over(q->settings, r->settings);
 	return ERR_OK;
 }
 
@@ -133,7 +117,7 @@ static enum err queue_verb(struct mock *m, struct answer *a, const struct msg_re
 	if (r->verb == VERB_QUEUE_SHOW)
 		add_queue(m, a, q);
 	else if (r->verb == VERB_QUEUE_SET)
-		merge_settings(&q->settings, &r->settings);
+		q->settings = queue_settings_over(q->settings, r->settings);
 	else if (r->verb == VERB_QUEUE_PAUSE || r->verb == VERB_QUEUE_RESUME)
 		q->paused = r->verb == VERB_QUEUE_PAUSE;
 	else if (r->verb == VERB_QUEUE_PEEK)

@@ -6,15 +6,11 @@ static_assert(int(hw::Verb_MAX) == int(VERB_CHECKPOINT), "the same values");
 
 static struct queue_settings settings_of(const hw::QueueSettings *s)
 {
-	struct queue_settings out = { -1, -1, -1, -1, -1, -1, -1 };
+	struct queue_settings out = { QUEUE_SETTINGS(QUEUE_SETTING_UNSET) };
 	if (s) {
-		out.length_max = s->length_max();
-		out.max_attempts = s->max_attempts();
-		out.lease_ms = s->lease_ms();
-		out.backoff_min_ms = s->backoff_min_ms();
-		out.backoff_max_ms = s->backoff_max_ms();
-		out.expires_ms = s->expires_ms();
-		out.retention_ms = s->retention_ms();
+#define READ_SETTING(name, initial) out.name = s->name();
+		QUEUE_SETTINGS(READ_SETTING)
+#undef READ_SETTING
 	}
 	return out;
 }
@@ -140,11 +136,21 @@ extern "C" void msg_reply_stat(const struct msg_reply *reply, uint32_t index, st
 
 // ---------------------------------------------------------------- writing
 
+/* A setting as the integer type that the schema has for it. */
+struct setting {
+	int64_t value;
+	template <typename T> operator T() const
+	{
+		ENSURE(static_cast<int64_t>(static_cast<T>(value)) == value);
+		return static_cast<T>(value);
+	}
+};
+
 static fb::Offset<hw::QueueSettings> put_settings(builder &b, const struct queue_settings *s)
 {
-	ENSURE(s->max_attempts >= INT32_MIN && s->max_attempts <= INT32_MAX);
-	return hw::CreateQueueSettings(b, s->length_max, static_cast<int32_t>(s->max_attempts), s->lease_ms,
-				       s->backoff_min_ms, s->backoff_max_ms, s->expires_ms, s->retention_ms);
+#define PUT_SETTING(name, initial) , setting{s->name}
+	return hw::CreateQueueSettings(b QUEUE_SETTINGS(PUT_SETTING));
+#undef PUT_SETTING
 }
 
 static void write(builder &b, const struct msg_request *m)

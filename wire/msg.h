@@ -13,6 +13,7 @@
 #pragma once
 
 #include "frame.h"
+#include "queue_settings.h"
 
 enum task_state {
 	TASK_UNKNOWN, TASK_SCHEDULED, TASK_READY, TASK_LEASED, TASK_STARTED,
@@ -91,8 +92,6 @@ struct msg_report { const struct report_item *items; uint32_t count; uint32_t cr
 struct msg_reported { const struct reported_item *items; uint32_t count; struct span text; };
 struct msg_signals { const struct signal_item *items; uint32_t count; struct span text; };
 
-struct queue_settings { int64_t length_max, max_attempts, lease_ms, backoff_min_ms, backoff_max_ms, expires_ms, retention_ms; };
-#define QUEUE_SETTINGS_UNSET ((struct queue_settings){ -1, -1, -1, -1, -1, -1, -1 })
 struct msg_request {
 	uint16_t verb; struct span name; struct u64s tasks; uint8_t state; uint64_t cursor; uint32_t limit, rate;
 	struct queue_settings settings; struct span text;

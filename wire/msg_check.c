@@ -237,9 +237,9 @@ static enum err request_check(const struct msg_request *m, char text[128])
 	CHECK(check_length("REQUEST.name", m->name, LIMIT_NAME_BYTES, text));
 	CHECK(check_length("REQUEST.text", m->text, LIMIT_TEXT_BYTES, text));
 	CHECK(check_count("REQUEST.tasks", m->tasks.count, text));
-	const struct queue_settings *s = &m->settings;
-	const int64_t values[] = { s->length_max, s->max_attempts, s->lease_ms, s->backoff_min_ms,
-				   s->backoff_max_ms, s->expires_ms, s->retention_ms };
+#define SETTING_VALUE(name, initial) m->settings.name,
+	const int64_t values[] = { QUEUE_SETTINGS(SETTING_VALUE) };
+#undef SETTING_VALUE
 	for (size_t i = 0; i < COUNT_OF(values); i++)
 		if (values[i] < -1)
 			return msg_refuse(text, ERR_INVALID_INPUT, "REQUEST.settings: field %zu is below -1", i);
