@@ -189,7 +189,15 @@ static void one_frame(struct mock *m, const struct frame *f)
 	case FRAME_DELIVER:
 	case FRAME_REPORTED:
 	case FRAME_SIGNALS:
-	case FRAME_REPLY: break;
+	case FRAME_REPLY:
+	case FRAME_SUBSCRIBE:
+	case FRAME_SUBSCRIBED:
+	case FRAME_UNSUBSCRIBE:
+	case FRAME_PUBLISH:
+	case FRAME_PUBLISHED:
+	case FRAME_EVENTS:
+	case FRAME_EVENT_CREDIT:
+	case FRAME_INTEREST: break;
 	}
 }
 

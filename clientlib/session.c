@@ -104,7 +104,15 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_CREDIT:
 	case FRAME_DELIVER:
 	case FRAME_REPORT:
-	case FRAME_REQUEST: break;
+	case FRAME_REQUEST:
+	case FRAME_SUBSCRIBE:
+	case FRAME_UNSUBSCRIBE:
+	case FRAME_PUBLISH:
+	case FRAME_EVENT_CREDIT: break;
+	case FRAME_SUBSCRIBED:
+	case FRAME_PUBLISHED:
+	case FRAME_EVENTS:
+	case FRAME_INTEREST: return;
 	}
 	net_fail(c, HLK_MALFORMED, "the broker sent a %s, which is not its to send", frame_kind_name(frame->kind));
 }

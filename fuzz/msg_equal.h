@@ -144,6 +144,57 @@ static inline bool hello_equal(const struct msg_hello *a, const struct msg_hello
 	       span_eq(a->client, b->client) && span_eq(a->token, b->token) && a->resume == b->resume;
 }
 
+static inline bool events_equal(const struct msg_events *a, const struct msg_events *b)
+{
+	return a->id.hi == b->id.hi && a->id.lo == b->id.lo && a->origin == b->origin && a->retained == b->retained &&
+	       span_eq(a->head, b->head) && bytes_equal(a->sizes.at, a->sizes.count, b->sizes.at, b->sizes.count, 4) &&
+	       a->matched == b->matched && a->delivered == b->delivered && a->dropped == b->dropped;
+}
+
+static inline bool publish_equal(const struct msg_publish *a, const struct msg_publish *b)
+{
+	return a->number == b->number && a->id.hi == b->id.hi && a->id.lo == b->id.lo && a->origin == b->origin &&
+	       a->retain == b->retain && a->confirm == b->confirm && a->elsewhere == b->elsewhere &&
+	       a->interest == b->interest && span_eq(a->head, b->head) &&
+	       bytes_equal(a->sizes.at, a->sizes.count, b->sizes.at, b->sizes.count, 4);
+}
+
+static inline bool subscribe_equal(const struct msg_subscribe *a, const struct msg_subscribe *b)
+{
+	return a->subscription == b->subscription && a->credit == b->credit && a->queue_max == b->queue_max &&
+	       a->queue_bytes == b->queue_bytes && a->fingerprint == b->fingerprint && span_eq(a->pattern, b->pattern) &&
+	       a->overflow == b->overflow && a->descendants == b->descendants && a->unlimited == b->unlimited &&
+	       a->retained == b->retained;
+}
+
+static inline bool event_message_equal(const struct msg *a, const struct msg *b)
+{
+	if (a->kind == FRAME_SUBSCRIBE)
+		return subscribe_equal(&a->subscribe, &b->subscribe);
+	if (a->kind == FRAME_SUBSCRIBED)
+		return a->subscribed.subscription == b->subscribed.subscription &&
+		       a->subscribed.code == b->subscribed.code && a->subscribed.resumed == b->subscribed.resumed &&
+		       a->subscribed.ended == b->subscribed.ended && a->subscribed.matched == b->subscribed.matched &&
+		       a->subscribed.delivered == b->subscribed.delivered &&
+		       a->subscribed.dropped == b->subscribed.dropped && span_eq(a->subscribed.text, b->subscribed.text);
+	if (a->kind == FRAME_UNSUBSCRIBE)
+		return a->unsubscribe.subscription == b->unsubscribe.subscription;
+	if (a->kind == FRAME_PUBLISH)
+		return publish_equal(&a->publish, &b->publish);
+	if (a->kind == FRAME_PUBLISHED)
+		return span_eq(a->published.text, b->published.text) &&
+		       bytes_equal(a->published.items, a->published.count, b->published.items, b->published.count,
+				   sizeof *a->published.items);
+	if (a->kind == FRAME_EVENTS)
+		return events_equal(&a->events, &b->events);
+	if (a->kind == FRAME_EVENT_CREDIT)
+		return bytes_equal(a->event_credit.items, a->event_credit.count, b->event_credit.items,
+				   b->event_credit.count, sizeof *a->event_credit.items);
+	return span_eq(a->interest.type, b->interest.type) && a->interest.wanted == b->interest.wanted &&
+	       a->interest.query == b->interest.query && a->interest.ttl_ms == b->interest.ttl_ms &&
+	       a->interest.number == b->interest.number;
+}
+
 static inline bool msg_equal(const struct msg *a, const struct msg *b)
 {
 	if (a->kind != b->kind)
@@ -189,6 +240,14 @@ static inline bool msg_equal(const struct msg *a, const struct msg *b)
 				   sizeof *a->signals.items);
 	case FRAME_REQUEST: return request_equal(&a->request, &b->request);
 	case FRAME_REPLY: return reply_equal(&a->reply, &b->reply);
+	case FRAME_SUBSCRIBE:
+	case FRAME_SUBSCRIBED:
+	case FRAME_UNSUBSCRIBE:
+	case FRAME_PUBLISH:
+	case FRAME_PUBLISHED:
+	case FRAME_EVENTS:
+	case FRAME_EVENT_CREDIT:
+	case FRAME_INTEREST: return event_message_equal(a, b);
 	}
 	return false;
 }

@@ -35,3 +35,6 @@ static inline enum err check_range(char text[128], const char *what, uint32_t in
 {
 	return msg_refuse(text, ERR_INVALID_INPUT, "%s (item %u): %u is not one of its values", what, index, value);
 }
+
+/* The payload part is the pieces (`bytes` in all), then fewer than eight zeros; it has been carried intact. */
+enum err check_payload(const char *name, struct span payload, uint64_t bytes, uint32_t crc, char text[128]) MUST_CHECK;

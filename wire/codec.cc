@@ -38,6 +38,7 @@ static const struct codec_area *area_of(uint16_t kind)
 	case 1:
 	case 2: return &codec_task;
 	case 3: return &codec_admin;
+	case 5: return &codec_event;
 	default: return nullptr;
 	}
 }

@@ -10,12 +10,20 @@
 enum err codec_read(uint16_t kind, struct span meta, struct msg *out, char text[128]) MUST_CHECK;
 enum err codec_head_read(struct span head, struct task_head *out, char text[128]) MUST_CHECK;
 
+/* The same for EventHead bytes. */
+enum err codec_event_head_read(struct span head, struct event_head *out, char text[128]) MUST_CHECK;
+
 /* Appends the meta part alone. For every kind that codec_hot.c does not build. */
 void codec_write(struct buf *out, const struct msg *msg);
 void codec_head_write(struct buf *out, const struct task_head *head);
+void codec_event_head_write(struct buf *out, const struct event_head *head);
+/* Those with a payload part: with this checksum instead of the message's. */
+void codec_publish_write(struct buf *out, const struct msg_publish *m, uint32_t crc);
+void codec_events_write(struct buf *out, const struct msg_events *m, uint32_t crc);
 
 /* Judges the values of a message that codec_read has filled, against `payload`, the frame's payload part. */
 enum err msg_check(const struct msg *msg, struct span payload, char text[128]) MUST_CHECK;
+enum err msg_check_event(const struct msg *msg, struct span payload, char text[128]) MUST_CHECK; /* its area of kinds */
 enum err task_head_check(const struct task_head *head, char text[128]) MUST_CHECK;
 
 /* Writes the text and gives back the code, so that a check is one line. */

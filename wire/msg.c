@@ -3,6 +3,7 @@
  * 1. A message leaves msg_decode only when its structure (codec.cc) and its values (msg_check.c) are good.
  * 2. The hot kinds are built by codec_hot.c, the others by codec.cc; readers cannot tell. */
 #include "codec.h"
+#include "crc32c.h"
 
 const char *task_state_name(uint32_t state)
 {
@@ -39,6 +40,37 @@ void task_head_encode(struct buf *out, const struct task_head *head)
 	codec_head_write(out, head);
 }
 
+/* The checksum is in the meta part, in front of what it covers. */
+static uint32_t crc_of(const struct span *pieces, uint32_t count)
+{
+	uint32_t crc = 0;
+	for (uint32_t i = 0; i < count; i++)
+		crc = crc32c(crc, pieces[i]);
+	return crc;
+}
+
+static void finish_with_payload(struct buf *out, size_t begin, const struct span *pieces, uint32_t count)
+{
+	frame_meta_done(out, begin);
+	for (uint32_t i = 0; i < count; i++)
+		buf_append(out, pieces[i].data, pieces[i].len);
+	frame_end(out, begin);
+}
+
+void msg_encode_publish(struct buf *out, const struct msg_publish *m, const struct span *payload, uint32_t payload_count)
+{
+	size_t begin = frame_begin(out, FRAME_PUBLISH, 0);
+	codec_publish_write(out, m, crc_of(payload, payload_count));
+	finish_with_payload(out, begin, payload, payload_count);
+}
+
+void msg_encode_events(struct buf *out, const struct msg_events *m, const struct span *payload, uint32_t payload_count)
+{
+	size_t begin = frame_begin(out, FRAME_EVENTS, 0);
+	codec_events_write(out, m, crc_of(payload, payload_count));
+	finish_with_payload(out, begin, payload, payload_count);
+}
+
 static void encode_cold(struct buf *out, const struct msg *msg)
 {
 	size_t begin = frame_begin(out, msg->kind, 0);
@@ -73,6 +105,18 @@ void msg_encode(struct buf *out, const struct msg *msg, uint32_t correlation, co
 	case FRAME_REPORTED:
 		msg_encode_reported(out, &msg->reported);
 		break;
+	case FRAME_PUBLISH:
+		msg_encode_publish(out, &msg->publish, payload, payload_count);
+		break;
+	case FRAME_EVENTS:
+		msg_encode_events(out, &msg->events, payload, payload_count);
+		break;
+	case FRAME_SUBSCRIBE:
+	case FRAME_SUBSCRIBED:
+	case FRAME_UNSUBSCRIBE:
+	case FRAME_PUBLISHED:
+	case FRAME_EVENT_CREDIT:
+	case FRAME_INTEREST:
 	case FRAME_HELLO:
 	case FRAME_WELCOME:
 	case FRAME_ERROR:

@@ -119,6 +119,8 @@ struct msg_reply {
 	struct span meta; /* decoding: where the items are */
 };
 
+#include "msg_event.h"
+
 struct msg {
 	enum frame_kind kind;
 	union {
@@ -127,6 +129,9 @@ struct msg {
 		struct msg_tasks tasks; struct msg_results results; struct msg_serve serve; struct msg_credit credit;
 		struct msg_deliver deliver; struct msg_report report; struct msg_reported reported;
 		struct msg_signals signals; struct msg_request request; struct msg_reply reply;
+		struct msg_subscribe subscribe; struct msg_subscribed subscribed; struct msg_unsubscribe unsubscribe;
+		struct msg_publish publish; struct msg_published published; struct msg_events events;
+		struct msg_credit event_credit; struct msg_interest interest;
 	};
 };
 
@@ -142,6 +147,10 @@ enum err msg_decode(const struct frame *frame, struct msg *out, char text[128]) 
 enum err task_head_decode(struct span head, struct task_head *out, char text[128]) MUST_CHECK;
 /* Appends TaskHead bytes (no frame), a multiple of 8 long. */
 void task_head_encode(struct buf *out, const struct task_head *head);
+
+/* The same for EventHead bytes. */
+enum err event_head_decode(struct span head, struct event_head *out, char text[128]) MUST_CHECK;
+void event_head_encode(struct buf *out, const struct event_head *head);
 
 /* Items of a decoded Reply; index is below the count. */
 void msg_reply_task(const struct msg_reply *reply, uint32_t index, struct task_info *out);
@@ -164,3 +173,5 @@ void msg_encode_deliver(struct buf *out, const struct msg_deliver *m, const stru
 void msg_encode_report(struct buf *out, const struct msg_report *m, const struct span *payload, uint32_t payload_count);
 void msg_encode_reported(struct buf *out, const struct msg_reported *m);
 void msg_encode_results(struct buf *out, const struct msg_results *m, const struct span *payload, uint32_t payload_count);
+void msg_encode_publish(struct buf *out, const struct msg_publish *m, const struct span *payload, uint32_t payload_count);
+void msg_encode_events(struct buf *out, const struct msg_events *m, const struct span *payload, uint32_t payload_count);

@@ -28,7 +28,7 @@ static enum err size_refused(char text[128], const char *items, uint32_t index, 
 }
 
 /* The payload part is the pieces, then fewer than eight zeros; then it must have been carried intact. */
-static enum err payload_check(const char *name, struct span payload, uint64_t bytes, uint32_t crc, char text[128])
+enum err check_payload(const char *name, struct span payload, uint64_t bytes, uint32_t crc, char text[128])
 {
 	if (bytes > payload.len || payload.len - bytes >= 8)
 		return msg_refuse(text, ERR_MALFORMED, "%s: the sizes add up to %llu, the payload part has %zu bytes",
@@ -96,7 +96,7 @@ static enum err submit_check(const struct msg_submit *m, struct span payload, ch
 			return size_refused(text, "SUBMIT.sizes", i, m->sizes.at[i], LIMIT_PAYLOAD_BYTES);
 		bytes += m->sizes.at[i];
 	}
-	return payload_check("SUBMIT", payload, bytes, m->crc, text);
+	return check_payload("SUBMIT", payload, bytes, m->crc, text);
 }
 
 static enum err confirms_check(const struct msg_confirms *m, char text[128])
@@ -130,7 +130,7 @@ static enum err results_check(const struct msg_results *m, struct span payload, 
 			return size_refused(text, "RESULTS.items", i, m->items[i].size, LIMIT_PAYLOAD_BYTES);
 		bytes += m->items[i].size;
 	}
-	return payload_check("RESULTS", payload, bytes, m->crc, text);
+	return check_payload("RESULTS", payload, bytes, m->crc, text);
 }
 
 static enum err serve_check(const struct msg_serve *m, char text[128])
@@ -176,7 +176,7 @@ static enum err deliver_check(const struct msg_deliver *m, struct span payload, 
 			return size_refused(text, "DELIVER.items", i, m->items[i].size, LIMIT_PAYLOAD_BYTES);
 		bytes += m->items[i].size;
 	}
-	return payload_check("DELIVER", payload, bytes, m->crc, text);
+	return check_payload("DELIVER", payload, bytes, m->crc, text);
 }
 
 /* How many bytes a verb may carry: a result, an error text, or nothing. */
@@ -199,7 +199,7 @@ static enum err report_check(const struct msg_report *m, struct span payload, ch
 			return size_refused(text, "REPORT.items", i, m->items[i].size, report_size_max(verb));
 		bytes += m->items[i].size;
 	}
-	return payload_check("REPORT", payload, bytes, m->crc, text);
+	return check_payload("REPORT", payload, bytes, m->crc, text);
 }
 
 static enum err reported_check(const struct msg_reported *m, char text[128])
@@ -282,7 +282,15 @@ static enum err plain_check(const struct msg *msg, char text[128])
 	case FRAME_SUBMIT:
 	case FRAME_RESULTS:
 	case FRAME_DELIVER:
-	case FRAME_REPORT: break;
+	case FRAME_REPORT:
+	case FRAME_SUBSCRIBE:
+	case FRAME_SUBSCRIBED:
+	case FRAME_UNSUBSCRIBE:
+	case FRAME_PUBLISH:
+	case FRAME_PUBLISHED:
+	case FRAME_EVENTS:
+	case FRAME_EVENT_CREDIT:
+	case FRAME_INTEREST: break;
 	}
 	ENSURE(false); /* codec_read knows no other kinds */
 	return ERR_UNKNOWN_KIND;
@@ -290,6 +298,8 @@ static enum err plain_check(const struct msg *msg, char text[128])
 
 enum err msg_check(const struct msg *msg, struct span payload, char text[128])
 {
+	if (msg->kind >= FRAME_SUBSCRIBE && msg->kind <= FRAME_INTEREST)
+		return msg_check_event(msg, payload, text);
 	if (msg->kind == FRAME_SUBMIT)
 		return submit_check(&msg->submit, payload, text);
 	if (msg->kind == FRAME_DELIVER)

@@ -6,7 +6,8 @@
 
 #define SAMPLE_KINDS(X)                                                                                   \
 	X(HELLO) X(WELCOME) X(ERROR) X(PING) X(PONG) X(GOODBYE) X(SUBMIT) X(CONFIRMS) X(AWAIT) X(FORGET) \
-	X(RESULTS) X(SERVE) X(CREDIT) X(DELIVER) X(REPORT) X(REPORTED) X(SIGNALS) X(REQUEST) X(REPLY)
+	X(RESULTS) X(SERVE) X(CREDIT) X(DELIVER) X(REPORT) X(REPORTED) X(SIGNALS) X(REQUEST) X(REPLY) \
+	X(SUBSCRIBE) X(SUBSCRIBED) X(UNSUBSCRIBE) X(PUBLISH) X(PUBLISHED) X(EVENTS) X(EVENT_CREDIT) X(INTEREST)
 
 static const uint16_t sample_kinds[] = {
 #define X(name) FRAME_##name,
@@ -112,13 +113,15 @@ struct sample_space {
 
 static inline bool sample_has_payload(uint16_t kind)
 {
-	return kind == FRAME_SUBMIT || kind == FRAME_RESULTS || kind == FRAME_DELIVER || kind == FRAME_REPORT;
+	return kind == FRAME_SUBMIT || kind == FRAME_RESULTS || kind == FRAME_DELIVER || kind == FRAME_REPORT ||
+	       kind == FRAME_PUBLISH || kind == FRAME_EVENTS;
 }
 
 /* The kinds that codec_hot.c builds, so that the official library is a second encoder for them. */
 static inline bool sample_is_hot(uint16_t kind)
 {
-	return sample_has_payload(kind) || kind == FRAME_CONFIRMS || kind == FRAME_CREDIT || kind == FRAME_REPORTED;
+	bool event = kind == FRAME_PUBLISH || kind == FRAME_EVENTS;
+	return (sample_has_payload(kind) && !event) || kind == FRAME_CONFIRMS || kind == FRAME_CREDIT || kind == FRAME_REPORTED;
 }
 
 static inline void sample_session_message(uint16_t kind, struct msg *m)
@@ -173,6 +176,47 @@ static inline void sample_task_message(uint16_t kind, struct msg *m, struct span
 		m->tasks = (struct msg_tasks){ { sample_tasks, 3 } };
 }
 
+static const struct published_item sample_published[] = {
+	{ .number = 7, .receivers = 3, .rejected = 1, .status = PUBLISH_ACCEPTED },
+	{ .number = 8, .code = ERR_TOO_BIG, .status = PUBLISH_REFUSED },
+};
+
+static inline void sample_event_head(struct event_head *h)
+{
+	*h = (struct event_head){
+		.type = span_str("media.v1.Done"), .key = span_str("film 3"), .fingerprint = 0x1122334455667788u,
+		.trace = span_str("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+		.correlation = span_str("order 17"),
+		.headers = { { span_str("lang"), span_str("de") } }, .header_count = 1,
+	};
+}
+
+static inline void sample_event_message(uint16_t kind, struct msg *m, struct span head)
+{
+	const struct u32s sizes = { sample_sizes, 3 };
+	if (kind == FRAME_SUBSCRIBE)
+		m->subscribe = (struct msg_subscribe){ .subscription = 3, .credit = 100, .queue_max = 50, .queue_bytes = 4096,
+						       .fingerprint = 9, .pattern = span_str("media.v1.Done"),
+						       .overflow = OVERFLOW_REJECT, .descendants = true, .unlimited = true,
+						       .retained = true };
+	else if (kind == FRAME_SUBSCRIBED)
+		m->subscribed = (struct msg_subscribed){ 3, ERR_TOO_BIG, true, true, 10, 7, 2, span_str("too many") };
+	else if (kind == FRAME_UNSUBSCRIBE)
+		m->unsubscribe = (struct msg_unsubscribe){ 3 };
+	else if (kind == FRAME_PUBLISH)
+		m->publish = (struct msg_publish){ .number = 7, .origin = 5, .id = { 5, 1000 }, .retain = true, .confirm = true,
+						   .elsewhere = true, .interest = true, .head = head, .sizes = sizes };
+	else if (kind == FRAME_PUBLISHED)
+		m->published = (struct msg_published){ sample_published, 2, span_str("a payload is too big") };
+	else if (kind == FRAME_EVENTS)
+		m->events = (struct msg_events){ .id = { 5, 1000 }, .origin = 5, .retained = true, .head = head,
+						 .sizes = sizes, .matched = 1, .delivered = 2, .dropped = 3 };
+	else if (kind == FRAME_EVENT_CREDIT)
+		m->event_credit = (struct msg_credit){ sample_credit, 2 };
+	else
+		m->interest = (struct msg_interest){ span_str("media.v1.Done"), true, true, 2000, 77 };
+}
+
 static inline void sample_message(uint16_t kind, struct msg *m, struct sample_space *space)
 {
 	struct task_head head;
@@ -180,7 +224,13 @@ static inline void sample_message(uint16_t kind, struct msg *m, struct sample_sp
 	space->head.len = 0;
 	task_head_encode(&space->head, &head);
 	m->kind = (enum frame_kind)kind;
-	if (kind < FRAME_SUBMIT) {
+	if (kind >= FRAME_SUBSCRIBE && kind <= FRAME_INTEREST) {
+		struct event_head event;
+		sample_event_head(&event);
+		space->head.len = 0;
+		event_head_encode(&space->head, &event);
+		sample_event_message(kind, m, buf_span(&space->head));
+	} else if (kind < FRAME_SUBMIT) {
 		sample_session_message(kind, m);
 	} else if (kind == FRAME_REQUEST) {
 		m->request = (struct msg_request){
