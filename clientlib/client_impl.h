@@ -199,6 +199,7 @@ struct hlk {
 	uint64_t random;
 	uint32_t correlation;
 	bool in_step, due;               /* due: there is work that no descriptor shows */
+	bool closing;                    /* takes nothing new any more */
 	struct link link;
 	struct session session;
 	struct producer producer;

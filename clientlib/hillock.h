@@ -87,7 +87,7 @@ HLK_API int hlk_connect(const char *url, int timeout_ms, struct hlk **out, struc
 /* Waits until connected. */
 HLK_API int hlk_ready_wait(struct hlk *c, int timeout_ms);
 /* Says goodbye after sending what is queued (waits at most timeout_ms for confirms and acknowledgements), frees everything.
- * Outstanding callbacks are called with HLK_CLOSED first. */
+ * Outstanding callbacks are called with HLK_CLOSED first; hlk_submit and hlk_await answer HLK_CLOSED from the beginning of the call on. */
 HLK_API void hlk_close(struct hlk *c, int timeout_ms);
 
 HLK_API int hlk_fd(struct hlk *c);          /* one descriptor for the life of the client: poll it for reading */

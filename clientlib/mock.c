@@ -221,6 +221,7 @@ int hlk_mock_advance(struct hlk *c, uint64_t ms)
 	c->mock->now_ms += ms;
 	mock_tick(c->mock);
 	c->due = true;
+	client_touch(c);
 	return HLK_OK;
 }
 
@@ -231,5 +232,6 @@ int hlk_mock_cut(struct hlk *c)
 	mock_connect(c->mock); /* nothing more reaches the old connection */
 	mock_leases_lost(c->mock);
 	net_fail(c, HLK_NETWORK, "cut by hlk_mock_cut");
+	client_touch(c);
 	return HLK_OK;
 }

@@ -189,7 +189,7 @@ static void prepare_slots(struct producer *p)
 int hlk_submit(struct hlk *c, struct hlk_head *head, const void *payload, size_t size, hlk_submit_fn *fn, void *ctx)
 {
 	struct producer *p = &c->producer;
-	if (c->link.state == LINK_CLOSED)
+	if (c->closing)
 		return error_set(c, HLK_CLOSED, "submit: the client is being closed");
 	if (size > c->session.payload_max)
 		return error_set(c, HLK_TOO_BIG, "submit: payload of %zu bytes is over the limit of %u", size,
@@ -334,7 +334,6 @@ void producer_close(struct hlk *c, bool tell)
 {
 	struct producer *p = &c->producer;
 	const struct hlk_confirmed answer = { .code = HLK_CLOSED, .text = err_text(HLK_CLOSED) };
-	c->link.state = tell && !net_ready(c) ? LINK_CLOSED : c->link.state;
 	producer_flush(c);
 	while (p->first)
 		resolve_frame(c, p->first, &answer);

@@ -98,6 +98,7 @@ void report_drop(struct hlk *c, uint64_t task, uint32_t attempt)
 		w->dropped = dropped;
 	}
 	w->dropped[w->dropped_count++] = (struct dropped){ task, attempt };
+	client_touch(c);
 }
 
 /* ---- the verbs ---- */

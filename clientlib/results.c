@@ -117,7 +117,7 @@ int hlk_await(struct hlk *c, uint64_t task, int timeout_ms, hlk_result_fn *fn, v
 	struct results *r = &c->results;
 	if (task == 0 || !fn)
 		return error_set(c, HLK_INVALID_INPUT, "await: needs a task and a callback");
-	if (c->link.state == LINK_CLOSED)
+	if (c->closing)
 		return error_set(c, HLK_CLOSED, "await: the client is being closed");
 	struct await *a = malloc(sizeof *a);
 	ENSURE(a != NULL);
@@ -127,6 +127,7 @@ int hlk_await(struct hlk *c, uint64_t task, int timeout_ms, hlk_result_fn *fn, v
 		list_add(&r->ask, task);
 	map64_put(&r->awaits, task, a);
 	r->next_deadline_ms = MIN_OF(r->next_deadline_ms, a->deadline_ms);
+	client_touch(c);
 	return HLK_OK;
 }
 

@@ -2,6 +2,7 @@
  * Nothing sleeps: each step runs the client until what the test waits for has come, or a deadline fails it. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -580,6 +581,61 @@ static void test_a_refused_session_ends_the_wait_at_once(void **state)
 	broker_free(b);
 }
 
+/* What a poll loop sees without being told: is the descriptor readable once everything is quiet? */
+static bool readable(struct hlk *c)
+{
+	struct pollfd fd = { .fd = hlk_fd(c), .events = POLLIN };
+	return poll(&fd, 1, 0) == 1;
+}
+
+static void test_an_await_outside_of_a_callback_is_seen_by_a_poll_loop(void **state)
+{
+	(void)state;
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	struct log log = { .code = -1 };
+	welcome(b, c, false, 60000);
+	for (int64_t end = now_ms() + PATIENCE_MS; readable(c);) {
+		assert_true(now_ms() < end);
+		assert_int_equal(hlk_process(c), HLK_OK);
+	}
+	assert_int_equal(hlk_await(c, 7, 60000, on_result, &log), HLK_OK);
+	assert_true(readable(c));
+	assert_int_equal(hlk_process(c), HLK_OK);
+	hear(b, c, FRAME_AWAIT);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+struct stubborn { struct hlk_head *head; uint32_t refused, closed; };
+
+static void submit_again(struct hlk *c, const struct hlk_confirmed *answer, void *ctx)
+{
+	struct stubborn *s = ctx;
+	s->refused += answer->code == HLK_CLOSED;
+	if (hlk_submit(c, s->head, "x", 1, submit_again, s) == HLK_CLOSED)
+		s->closed++;
+	assert_true(s->refused <= 4096); /* else it would go on for ever */
+}
+
+static void test_a_callback_that_submits_again_does_not_keep_a_client_open(void **state)
+{
+	(void)state;
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	const struct hlk_submit_options o = { .type = "t.X" };
+	struct stubborn s = { .head = hlk_head_new(&o, NULL) };
+	assert_non_null(s.head);
+	welcome(b, c, false, 60000);
+	for (uint32_t i = 0; i < 4096; i++)
+		assert_int_equal(hlk_submit(c, s.head, "x", 1, submit_again, &s), HLK_OK);
+	hlk_close(c, 0);
+	assert_int_equal(s.refused, 4096);
+	assert_int_equal(s.closed, 4096);
+	hlk_head_free(s.head);
+	broker_free(b);
+}
+
 static void test_a_submission_without_confirm_is_resolved_when_written(void **state)
 {
 	struct broker *b = broker_tcp();
@@ -636,6 +692,8 @@ int main(void)
 		cmocka_unit_test(test_a_node_that_refuses_is_followed_by_the_next),
 		cmocka_unit_test(test_connecting_says_what_failed_and_how_often),
 		cmocka_unit_test(test_a_refused_session_ends_the_wait_at_once),
+		cmocka_unit_test(test_an_await_outside_of_a_callback_is_seen_by_a_poll_loop),
+		cmocka_unit_test(test_a_callback_that_submits_again_does_not_keep_a_client_open),
 		cmocka_unit_test(test_a_submission_without_confirm_is_resolved_when_written),
 		cmocka_unit_test(test_a_refused_frame_answers_all_its_submissions),
 	};
