@@ -230,6 +230,8 @@ static bool get_hot(struct tasks *t, struct reader *r)
 	if (r->failed || c.task == 0 || c.task >= t->next_task || hot_find(t, c.task) || !(open || terminal) ||
 	    (options != OPTIONS_MAX && options >= t->options_count) || queue == 0 || queue > t->queue_count)
 		return false;
+	if (terminal && c.final != TASK_DEAD && c.retained_until_ms == NEVER)
+		return false;
 	if ((open || c.final == TASK_DEAD) && (!task_is_live(t, c.task) || !queue_at(t, queue)))
 		return false;
 	struct hot *h = hot_new(t, c.task, c.class);

@@ -24,6 +24,12 @@ enum {
 #define RETENTION_DEFAULT_MS 600000u /* of results somebody wants, and of what can be retried */
 #define NEVER UINT64_MAX
 
+/* Clients choose durations up to 64 bits: one that nobody lives to see ends far off, never in the past and never at NEVER. */
+static inline uint64_t ms_after(uint64_t now_ms, uint64_t more)
+{
+	return more > NEVER / 4 ? NEVER / 2 : now_ms + more;
+}
+
 /* ---- segments ---- */
 
 /* What equal tasks share, in one word: queue << 16 | priority << 11 | options. */

@@ -136,7 +136,7 @@ static void report_start(struct tasks *t, struct hot *h, uint64_t now_ms)
 		return;
 	h->state = TASK_STARTED;
 	if (h->execution_ms) {
-		h->overrun_ms = now_ms + h->execution_ms;
+		h->overrun_ms = ms_after(now_ms, h->execution_ms);
 		view_timer(t, h);
 	}
 }

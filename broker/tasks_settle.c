@@ -111,7 +111,7 @@ static void retain(struct tasks *t, struct hot *h, const struct settlement *s, u
 	h->settling = false;
 	h->state = h->final;
 	h->retention_ms = retention_ms;
-	heap_set(t, &t->retained, h, s->time_ms + retention_ms);
+	heap_set(t, &t->retained, h, ms_after(s->time_ms, retention_ms));
 	if (!s->keep_payload)
 		task_drop_payload(t, h->task);
 	if (t->retained.count > t->config.retained_max)

@@ -124,11 +124,6 @@ static bool submit_head_ok(const struct msg_submit *m, const struct task_head *h
 	return false;
 }
 
-static uint64_t add_ms(uint64_t now_ms, uint64_t more)
-{
-	return more > NEVER / 4 ? NEVER / 2 : now_ms + more; /* further off than anybody waits */
-}
-
 static struct submit_view record_template(const struct tasks *t, const struct submission *s, const struct task_head *head)
 {
 	const struct queue *q = t->queues[s->queue - 1];
@@ -140,8 +135,8 @@ static struct submit_view record_template(const struct tasks *t, const struct su
 	v.fixed = (struct rec_submit){ .version = REC_VERSION, .priority = head->priority, .queue = (uint16_t)s->queue,
 				       .head_size = (uint16_t)s->m->head.len, .producer = s->m->producer,
 				       .submitted_ms = s->now_ms };
-	v.options.ready_ms = head->delay_ms ? add_ms(s->now_ms, head->delay_ms) : 0;
-	v.options.expires_ms = expires ? add_ms(s->now_ms, expires) : 0;
+	v.options.ready_ms = head->delay_ms ? ms_after(s->now_ms, head->delay_ms) : 0;
+	v.options.expires_ms = expires ? ms_after(s->now_ms, expires) : 0;
 	v.options.retention_ms = retention;
 	v.options.max_attempts = head->max_attempts;
 	v.options.key_size = (uint16_t)head->key.len;
@@ -346,6 +341,8 @@ void apply_submit(struct tasks *t, const struct log_entry *entry, const struct l
 	segment_append(t, s, fixed->count, record->addr, a.class);
 
 	struct queue *q = queue_at(t, fixed->queue);
+	if (q && q->proposed_create) /* a new one, which has been promised the number of one that is removed */
+		q = NULL;
 	if (live && fixed->queue <= t->queue_count) {
 		struct queue *slot = t->queues[fixed->queue - 1];
 		slot->proposed -= MIN_OF(slot->proposed, fixed->count);
