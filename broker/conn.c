@@ -3,7 +3,8 @@
  * In the flow: SOCKET -> FRAME -> route ... -> deliver -> SOCKET.
  *
  * 1. A frame that is there as a whole and 8-aligned is handled where it was received; only the others are copied.
- * 2. The buffer of a partial frame grows to the size the header declares, which was judged before; it is given back when empty.
+ * 2. The buffer of a partial frame grows with what has come of it, up to the size that the header declares, which was judged before;
+ *    it is given back when empty.
  * 3. At most one send is in flight, of `sending`; new frames go to `out`. What is queued above out_buffer_max ends it.
  * 4. Every wait has an end: the handshake, a partial frame, silence and a close each have a deadline. */
 #include "shard_impl.h"
@@ -13,6 +14,8 @@ enum { CLOSE_MS = 3000, KEEP_BYTES = 1024 };
 static void account(struct conn *c)
 {
 	size_t now = c->in.cap + c->out.cap + c->sending.cap + c->confirms.cap + c->reported.cap + c->signals.cap;
+	if (c->cache)
+		now += sizeof *c->cache + c->cache->bytes.cap;
 	c->s->buffer_bytes += now - c->accounted;
 	c->accounted = now;
 }
@@ -101,7 +104,12 @@ void conn_abort(struct conn *c, const char *why)
 		shard_note(c->s, SHARD_INFO, "conn", "aborted", "peer=%s why=%s", c->peer, why);
 	c->closing = c->close_started = true;
 	buf_free(&c->in);
-	c->out.len = 0;
+	buf_free(&c->out);
+	buf_free(&c->confirms);
+	buf_free(&c->reported);
+	buf_free(&c->signals);
+	drop_cache(c);
+	account(c); /* now: until it is closed memory would look as short as before, and the next one would have to go */
 	unpause(c);
 	session_detach(c);
 	c->s->io->v->close_conn(c->s->io, c->io, true);
@@ -128,6 +136,7 @@ void conn_error(struct conn *c, enum err code, const char *text, uint16_t kind, 
 
 static void idle_shrink(struct conn *c)
 {
+	drop_cache(c);
 	if (c->in.len == 0)
 		buf_free(&c->in);
 	if (c->out.len == 0)
@@ -242,14 +251,23 @@ static void keep(struct conn *c, struct span bytes)
 	account(c);
 }
 
+/* Room for more of a partial frame, in proportion to what has come of it: a header alone claims nothing. */
+static void partial_reserve(struct conn *c)
+{
+	size_t missing = c->in_need - c->in.len;
+	buf_reserve(&c->in, MIN_OF(missing, 3 * c->in.len + 1024));
+	account(c);
+}
+
 /* Takes bytes to complete the partial frame in c->in. Returns how many it took. */
 static size_t complete_partial(struct conn *c, struct span bytes)
 {
 	size_t take = MIN_OF(c->in_need - c->in.len, bytes.len);
-	buf_reserve(&c->in, c->in_need - c->in.len);
 	keep(c, span_of(bytes.data, take));
-	if (c->in.len < c->in_need)
+	if (c->in.len < c->in_need) {
+		partial_reserve(c);
 		return take;
+	}
 	struct frame frame;
 	size_t used = 0;
 	if (decode(c, buf_span(&c->in), &frame, &used) != ERR_OK)
@@ -285,8 +303,8 @@ static void feed(struct conn *c, struct span bytes)
 		enum err e = decode(c, bytes, &frame, &used);
 		if (e == ERR_AGAIN) {
 			c->frame_ms = c->s->now_ms;
-			buf_reserve(&c->in, c->in_need);
 			keep(c, bytes);
+			partial_reserve(c);
 			break;
 		}
 		if (e != ERR_OK)

@@ -303,6 +303,14 @@ void deliver_retry(struct shard *s)
 	s->outlets_broken = 0;
 }
 
+static uint32_t lease_of(struct shard *s, const struct outlet *o)
+{
+	struct queue_info info;
+	tasks_queue_info(s->tasks, o->queue, &info);
+	int64_t lease_ms = MIN_OF(info.settings.lease_ms, (int64_t)UINT32_MAX);
+	return lease_ms > 0 ? (uint32_t)lease_ms : s->config.lease_ms;
+}
+
 /* One frame. False: nothing can be handed out from this queue now. */
 static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 {
@@ -331,7 +339,7 @@ static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 	uint32_t count = measure(s, &r, &run, max, &bytes);
 	const struct span payload = span_sub(r.payload, o->last_offset, bytes);
 	const struct msg_deliver m = {
-		.entry = x->entry, .epoch = s->epoch, .lease_ms = s->config.lease_ms, .head = r.head,
+		.entry = x->entry, .epoch = s->epoch, .lease_ms = lease_of(s, o), .head = r.head,
 		.queue = span_of(o->name, o->name_len), .items = s->items, .count = count,
 	};
 	msg_encode_deliver(&c->out, &m, &payload, 1);

@@ -68,7 +68,7 @@ bool results_watch(struct shard *s, uint64_t first_task, uint32_t count, struct 
 	for (uint32_t i = 0; i < count; i++) {
 		if (s->watch_count >= s->watch_cap / 2)
 			rehash(s);
-		if (s->watch_count >= s->config.watches_max)
+		if (s->watch_count + s->results_waiting >= s->config.watches_max)
 			return false;
 		uint64_t task = first_task + i, at = hash_of(s, task);
 		while (s->watches[at].task != 0 &&
@@ -119,7 +119,27 @@ static void ring_push(struct shard *s, struct session *session, uint64_t task)
 		session->results_head = 0;
 	}
 	session->results[(session->results_head + session->results_count++) & (session->results_cap - 1)] = task;
+	s->results_waiting++;
 	results_list(s, session);
+}
+
+static uint64_t ring_pop(struct shard *s, struct session *session)
+{
+	uint64_t task = session->results[session->results_head];
+	ENSURE(session->results_count > 0 && s->results_waiting > 0);
+	session->results_head = (session->results_head + 1) & (session->results_cap - 1);
+	session->results_count--;
+	s->results_waiting--;
+	return task;
+}
+
+void results_end(struct session *session, struct shard *s)
+{
+	ENSURE(s->results_waiting >= session->results_count);
+	s->results_waiting -= session->results_count;
+	free(session->results);
+	session->results = NULL;
+	session->results_count = 0;
 }
 
 void results_settled(struct shard *s, uint64_t task)
@@ -153,7 +173,9 @@ enum err results_await(struct conn *c, const struct msg_tasks *m)
 		uint64_t task = m->tasks.at[i];
 		struct task_view view;
 		bool open = task != 0 && tasks_show(s->tasks, task, &view) && !is_final(view.state);
-		if (open && !results_watch(s, task, 1, session->ref)) {
+		bool room = open ? results_watch(s, task, 1, session->ref)
+				 : s->watch_count + s->results_waiting < s->config.watches_max;
+		if (!room) {
 			conn_error(c, ERR_RESOURCE_EXHAUSTED, "AWAIT.tasks: watches_max is reached", FRAME_AWAIT, 0, false);
 			break;
 		}
@@ -165,7 +187,7 @@ enum err results_await(struct conn *c, const struct msg_tasks *m)
 
 /* ---- pushing ---- */
 
-/* One item and the bytes that go with it. ERR_AGAIN: they are being read. */
+/* One item and the bytes that go with it. ERR_AGAIN: they are being read. ERR_WRONG_STATE: it is not final any more. */
 static enum err item_of(struct shard *s, uint64_t task, struct result_item *item, struct span *bytes)
 {
 	struct task_view view;
@@ -173,6 +195,8 @@ static enum err item_of(struct shard *s, uint64_t task, struct result_item *item
 	*bytes = (struct span){ NULL, 0 };
 	if (task == 0 || !tasks_show(s->tasks, task, &view))
 		return ERR_OK;
+	if (!is_final(view.state))
+		return ERR_WRONG_STATE;
 	item->code = view.code;
 	item->app_code = view.app_code;
 	item->state = (uint8_t)view.state;
@@ -204,7 +228,12 @@ static bool push_some(struct shard *s, struct session *session)
 	while (session->results_count > 0 && count < DELIVER_TASKS_MAX) {
 		uint64_t task = session->results[session->results_head];
 		struct span piece;
-		if (item_of(s, task, &s->result_items[count], &piece) != ERR_OK)
+		enum err e = item_of(s, task, &s->result_items[count], &piece);
+		if (e == ERR_WRONG_STATE) { /* a dead letter that was put back: the wait goes on */
+			(void)results_watch(s, ring_pop(s, session), 1, session->ref);
+			continue;
+		}
+		if (e != ERR_OK)
 			break;
 		if (count > 0 && bytes + piece.len > LIMIT_PAYLOAD_BYTES)
 			break;
@@ -212,8 +241,7 @@ static bool push_some(struct shard *s, struct session *session)
 		if (piece.len > 0)
 			s->result_pieces[pieces++] = piece;
 		count++;
-		session->results_head = (session->results_head + 1) & (session->results_cap - 1);
-		session->results_count--;
+		(void)ring_pop(s, session);
 	}
 	if (count == 0) {
 		s->results_blocked = true; /* being read: results_fetched lists it again */

@@ -94,7 +94,7 @@ void session_end(struct shard *s, struct session *session)
 	if (session->holder && s->log)
 		tasks_holder_lost(s->tasks, s->log, session->holder, s->wall_ms);
 	memset(session->id, 0, sizeof session->id);
-	free(session->results);
+	results_end(session, s);
 	free(session->client);
 	free(session);
 }

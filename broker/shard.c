@@ -22,14 +22,16 @@ void shard_note(struct shard *s, enum shard_level level, const char *module, con
 	s->config.note(s->config.ctx, level, module, event, line);
 }
 
-/* The clock stands still during a turn, but not while reap waits: the first callback looks again. */
+/* The clock stands still during a turn, but not while reap waits: the first callback looks again. Where the wall clock is set
+ * back, ours goes on from where it was: times in the log do not go back, and a delay must not end early because of that. */
 void shard_time(struct shard *s)
 {
 	if (!s->time_stale)
 		return;
 	s->time_stale = false;
-	s->now_ms = io_now_ns(s->io) / 1000000;
-	s->wall_ms = io_wall_ms(s->io);
+	uint64_t now_ms = io_now_ns(s->io) / 1000000, wall_ms = io_wall_ms(s->io);
+	s->wall_ms = MAX_OF(wall_ms, s->wall_ms + (now_ms - s->now_ms));
+	s->now_ms = now_ms;
 }
 
 /* ---- callbacks of the log ---- */
@@ -245,6 +247,7 @@ enum err shard_open(const struct shard_config *config, struct shard **out, char 
 	struct log_stats stats;
 	log_get_stats(s->log, &stats);
 	s->epoch = (uint32_t)stats.term;
+	s->wall_ms = MAX_OF(s->wall_ms, stats.time_ms);
 	s->live = true;
 	s->time_stale = true;
 	shard_time(s);
@@ -287,9 +290,15 @@ void shard_stop(struct shard *s)
 	}
 }
 
-/* One stage after the other; each waits for what the one before began. */
+/* One stage after the other; each waits for what the one before began. Clients that do not mind the goodbye keep the log
+ * busy: when the time is over they are cut off, and what they had proposed is finished. */
 static void stop_step(struct shard *s)
 {
+	if (s->stop != STOP_NOT && s->now_ms >= s->stop_at_ms && !s->stop_cut) {
+		s->stop_cut = true;
+		for (struct conn *c = s->conns; c; c = c->next)
+			conn_abort(c, "the broker stops");
+	}
 	switch (s->stop) {
 	case STOP_NOT:
 	case STOP_DONE:
@@ -308,9 +317,6 @@ static void stop_step(struct shard *s)
 		s->stop = STOP_CLOSE;
 		return;
 	case STOP_CLOSE:
-		if (s->conns && s->now_ms >= s->stop_at_ms)
-			for (struct conn *c = s->conns; c; c = c->next)
-				conn_abort(c, "the broker stops");
 		if (!s->conns && !log_busy(s->log))
 			s->stop = STOP_DONE;
 		return;
@@ -392,5 +398,5 @@ void shard_counters_get(const struct shard *s, struct shard_counters *out)
 {
 	*out = s->counters;
 	out->buffer_bytes = s->buffer_bytes;
-	out->watches = s->watch_count;
+	out->watches = s->watch_count + s->results_waiting;
 }

@@ -36,7 +36,7 @@ struct shard_config {
 	uint32_t frame_ms;            /* a frame that was begun must be complete after this (30 s) */
 	uint32_t heartbeat_ms;        /* silence longer than three of these is a lost peer (5 s) */
 	uint32_t grace_ms;            /* how long a lost session can be resumed (30 s) */
-	uint32_t lease_ms;            /* said in DELIVER (queue default, else 30 s) */
+	uint32_t lease_ms;            /* said in DELIVER where the queue has none (default 30 s) */
 	uint32_t payload_max;         /* of one task, <= LIMIT_PAYLOAD_BYTES (LIMIT_PAYLOAD_BYTES) */
 	uint32_t producer_window;     /* said in WELCOME (LIMIT_PRODUCER_WINDOW) */
 	uint32_t watches_max;         /* results that sessions wait for (4 million) */

@@ -161,6 +161,7 @@ bool results_watch(struct shard *s, uint64_t first_task, uint32_t count, struct 
 void results_forget(struct shard *s, uint64_t task, struct session_ref session);
 void results_settled(struct shard *s, uint64_t task);
 enum err results_await(struct conn *c, const struct msg_tasks *m);
+void results_end(struct session *session, struct shard *s); /* the session is over */
 void results_list(struct shard *s, struct session *session); /* it has something to push and a connection */
 void results_fetched(struct shard *s);
 bool results_run(struct shard *s);
@@ -202,8 +203,9 @@ struct shard {
 	struct log *log;
 	struct tasks *tasks;
 	uint32_t epoch;
-	uint64_t now_ms, wall_ms; /* monotonic and since 1970, as of this turn */
+	uint64_t now_ms, wall_ms; /* monotonic and since 1970, as of this turn; neither goes back */
 	bool time_stale, live;    /* live: recovery is over */
+	bool stop_cut;            /* the time for the stop is over: connections were cut */
 	enum stop_stage stop;
 	uint64_t stop_at_ms;
 
@@ -231,6 +233,7 @@ struct shard {
 
 	struct watch *watches;
 	uint32_t watch_cap, watch_count;
+	uint32_t results_waiting;    /* in the rings of all sessions: bounded together with the watches */
 	struct session *results, **results_tail;
 	bool results_blocked, fetched;
 

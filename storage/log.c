@@ -440,6 +440,7 @@ void log_get_stats(const struct log *log, struct log_stats *out)
 	*out = log->stats;
 	out->index = log->index;
 	out->term = log->term;
+	out->time_ms = log->time_ms;
 	out->segments = log->segments.count;
 	out->disk_free_bytes = log->segments.free_bytes;
 	out->segment_bytes_on_disk = log->segments.next != NEXT_NONE ? log->config.segment_bytes : 0;

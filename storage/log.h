@@ -107,6 +107,7 @@ struct log_stats {
 	uint64_t segments, segment_bytes_on_disk, disk_free_bytes;
 	uint64_t checkpoints, checkpoint_bytes, cache_bytes, cache_hits, cache_misses;
 	uint64_t recovered_entries, recovered_ms;
+	uint64_t time_ms; /* of the newest entry: no later one is below it */
 };
 void log_get_stats(const struct log *log, struct log_stats *out);
 

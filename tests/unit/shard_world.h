@@ -205,12 +205,14 @@ struct submit_args {
 	uint8_t confirm;
 	bool want_result;
 	const char *key;
+	uint64_t delay_ms;
 };
 
 static inline void client_submit(struct client *c, struct submit_args a)
 {
 	struct buf head = { NULL, 0, 0 }, payload = { NULL, 0, 0 };
-	struct task_head h = { .type = span_str(a.type), .priority = 4, .want_result = a.want_result, .key = span_str(a.key) };
+	struct task_head h = { .type = span_str(a.type), .priority = 4, .want_result = a.want_result, .key = span_str(a.key),
+			       .delay_ms = a.delay_ms };
 	task_head_encode(&head, &h);
 	uint32_t *sizes = calloc(a.count, sizeof *sizes);
 	assert_non_null(sizes);
