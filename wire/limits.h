@@ -22,6 +22,12 @@ enum {
 	LIMIT_FB_DEPTH = 8,               /* FlatBuffers verifier: nesting, and tables in all */
 	LIMIT_FB_TABLES = 4096,
 
+	LIMIT_PARAMS = 64,                /* parameters of one entry; their text form */
+	LIMIT_PARAMS_BYTES = 4096,
+	LIMIT_PARAM_NAME_BYTES = 64,
+	LIMIT_PREDICATE_BYTES = 2048,     /* text form of a predicate; nesting */
+	LIMIT_PREDICATE_DEPTH = 16,
+
 	LIMIT_PRIORITY = 31,              /* 0 is served last, 31 first */
 	LIMIT_SESSION_ENTRIES = 256,      /* entries one session may declare */
 	LIMIT_ENTRY_CREDIT = 65536,
