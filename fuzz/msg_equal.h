@@ -101,7 +101,15 @@ static inline bool welcome_equal(const struct msg_welcome *a, const struct msg_w
 	       a->epoch == b->epoch && a->resumed == b->resumed && a->heartbeat_ms == b->heartbeat_ms &&
 	       a->grace_ms == b->grace_ms && a->payload_max == b->payload_max &&
 	       a->frame_payload_max == b->frame_payload_max && a->window_max == b->window_max &&
-	       span_eq(a->broker, b->broker);
+	       span_eq(a->broker, b->broker) && a->address == b->address;
+}
+
+static inline bool names_equal(const struct span *a, uint32_t a_count, const struct span *b, uint32_t b_count)
+{
+	bool same = a_count == b_count;
+	for (uint32_t i = 0; same && i < a_count; i++)
+		same = span_eq(a[i], b[i]);
+	return same;
 }
 
 static inline bool serve_equal(const struct msg_serve *a, const struct msg_serve *b)
@@ -109,7 +117,10 @@ static inline bool serve_equal(const struct msg_serve *a, const struct msg_serve
 	bool same = a->count == b->count;
 	for (uint32_t i = 0; same && i < a->count; i++)
 		same = a->entries[i].id == b->entries[i].id && a->entries[i].by_queue == b->entries[i].by_queue &&
-		       a->entries[i].credit == b->entries[i].credit &&
+		       a->entries[i].credit == b->entries[i].credit && a->entries[i].capacity == b->entries[i].capacity &&
+		       a->entries[i].cost == b->entries[i].cost && span_eq(a->entries[i].params, b->entries[i].params) &&
+		       names_equal(a->entries[i].vnets, a->entries[i].vnet_count, b->entries[i].vnets, b->entries[i].vnet_count) &&
+		       names_equal(a->entries[i].hot, a->entries[i].hot_count, b->entries[i].hot, b->entries[i].hot_count) &&
 		       span_eq(a->entries[i].service, b->entries[i].service);
 	return same;
 }
@@ -141,7 +152,8 @@ static inline bool hello_equal(const struct msg_hello *a, const struct msg_hello
 {
 	return bytes_equal(a->versions, a->version_count, b->versions, b->version_count, 2) &&
 	       a->features == b->features && memcmp(a->session, b->session, sizeof a->session) == 0 &&
-	       span_eq(a->client, b->client) && span_eq(a->token, b->token) && a->resume == b->resume;
+	       span_eq(a->client, b->client) && span_eq(a->token, b->token) && a->resume == b->resume &&
+	       span_eq(a->vnet, b->vnet);
 }
 
 static inline bool events_equal(const struct msg_events *a, const struct msg_events *b)

@@ -15,6 +15,7 @@ static enum err read(const hw::Hello *m, struct msg_hello *out, char text[128])
 	out->client = text_of(m->client());
 	out->token = text_of(m->token());
 	out->resume = m->resume();
+	out->vnet = text_of(m->vnet());
 	return ERR_OK;
 }
 
@@ -31,6 +32,7 @@ static enum err read(const hw::Welcome *m, struct msg_welcome *out, char *)
 	out->frame_payload_max = m->frame_payload_max();
 	out->window_max = m->window_max();
 	out->broker = text_of(m->broker());
+	out->address = m->address();
 	return ERR_OK;
 }
 
@@ -78,7 +80,8 @@ static void write(builder &b, const struct msg_hello *m)
 	auto session = b.CreateVector(m->session, sizeof m->session);
 	auto client = put_text(b, m->client);
 	auto token = put_text(b, m->token);
-	b.Finish(hw::CreateHello(b, versions, m->features, session, client, token, m->resume));
+	auto vnet = put_text(b, m->vnet);
+	b.Finish(hw::CreateHello(b, versions, m->features, session, client, token, m->resume, vnet));
 }
 
 static void write(builder &b, const struct msg_welcome *m)
@@ -86,7 +89,7 @@ static void write(builder &b, const struct msg_welcome *m)
 	auto node = put_text(b, m->node);
 	auto broker = put_text(b, m->broker);
 	b.Finish(hw::CreateWelcome(b, m->version, m->features, node, m->epoch, m->resumed, m->heartbeat_ms,
-				   m->grace_ms, m->payload_max, m->frame_payload_max, m->window_max, broker));
+				   m->grace_ms, m->payload_max, m->frame_payload_max, m->window_max, broker, m->address));
 }
 
 static void write(builder &b, const struct msg_error *m)

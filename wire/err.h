@@ -33,6 +33,13 @@
 	X(UNAVAILABLE, 41, 1, "the broker is stopping or not yet ready")                         \
 	X(CANCELLED, 42, 0, "cancelled")                                                         \
 	X(UNSUPPORTED, 43, 0, "this broker does not offer that")                                 \
+	X(NOT_DELIVERED, 44, 1, "nobody is there to take it, or who had it has gone")            \
+	X(DOES_NOT_UNDERSTAND, 45, 0, "the holder has no handler for that")                      \
+	X(SCHEMA_MISMATCH, 46, 0, "the payload or its fingerprint does not fit the schema")      \
+	X(AMBIGUOUS, 47, 0, "more than one binding fits equally well")                           \
+	X(INCOMPATIBLE, 48, 0, "the change would break who uses the old one")                    \
+	X(BLOCKED, 49, 0, "this client is blocked by the operator")                              \
+	X(DISPLACED, 50, 0, "another session has taken its place")                               \
 	/* outcome classes of a failed task (names as in RXON) */                                \
 	X(TRANSIENT, 60, 1, "a passing fault: worth another try")                                \
 	X(PERMANENT, 61, 0, "will fail the same way every time")                                 \

@@ -31,6 +31,8 @@ enum {
 	LIMIT_PRIORITY = 31,              /* 0 is served last, 31 first */
 	LIMIT_SESSION_ENTRIES = 256,      /* entries one session may declare */
 	LIMIT_ENTRY_CREDIT = 65536,
+	LIMIT_SERVE_TEXTS = 1024,         /* vnets and hot names of all entries of a session; of one entry each */
+	LIMIT_ENTRY_TEXTS = 64,
 	LIMIT_SERVE_HELD = 32768,         /* leases a resuming session can name: bounded by the meta part of a frame */
 	LIMIT_PRODUCER_WINDOW = 65536,    /* unresolved submissions of one producer */
 

@@ -54,10 +54,12 @@ _Static_assert(sizeof(struct signal_item) == 24, "wire layout");
 struct msg_hello {
 	uint16_t versions[8]; uint32_t version_count; /* the first eight are enough */
 	uint64_t features; uint8_t session[16]; struct span client, token; bool resume;
+	struct span vnet;
 };
 struct msg_welcome {
 	uint16_t version; uint64_t features; struct span node; uint32_t epoch; bool resumed;
 	uint32_t heartbeat_ms, grace_ms, payload_max, frame_payload_max, window_max; struct span broker;
+	uint64_t address;
 };
 struct msg_error { uint16_t code; struct span text; uint16_t kind; bool fatal; };
 struct msg_ping { uint64_t echo; };
@@ -78,10 +80,14 @@ struct msg_submit {
 struct msg_confirms { uint64_t producer; const struct confirm_run *runs; uint32_t run_count; struct span text; };
 struct msg_tasks { struct u64s tasks; };                        /* AWAIT, FORGET */
 struct msg_results { const struct result_item *items; uint32_t count; uint32_t crc; };
-struct wire_entry { uint32_t id; struct span service; bool by_queue; uint32_t credit; };
+struct wire_entry {
+	uint32_t id; struct span service; bool by_queue; uint32_t credit, capacity, cost; struct span params;
+	const struct span *vnets, *hot; uint32_t vnet_count, hot_count; /* decoded: in msg_serve.texts, so not for copies of it */
+};
 struct msg_serve {
 	struct wire_entry entries[LIMIT_SESSION_ENTRIES]; uint32_t count;
 	const struct task_ref *held; uint32_t held_count; bool has_held;
+	struct span texts[LIMIT_SERVE_TEXTS]; /* decoded vnets and hot */
 };
 struct msg_credit { const struct credit_item *items; uint32_t count; };
 struct msg_deliver {

@@ -133,6 +133,15 @@ static enum err results_check(const struct msg_results *m, struct span payload, 
 	return check_payload("RESULTS", payload, bytes, m->crc, text);
 }
 
+static enum err names_check(const char *what, const struct span *names, uint32_t count, char text[128])
+{
+	if (count > LIMIT_ENTRY_TEXTS)
+		return msg_refuse(text, ERR_TOO_BIG, "%s: %u are over the limit of %u", what, count, (unsigned)LIMIT_ENTRY_TEXTS);
+	for (uint32_t i = 0; i < count; i++)
+		CHECK(check_name(what, names[i], text));
+	return ERR_OK;
+}
+
 static enum err serve_check(const struct msg_serve *m, char text[128])
 {
 	if (m->held_count > LIMIT_SERVE_HELD)
@@ -144,6 +153,9 @@ static enum err serve_check(const struct msg_serve *m, char text[128])
 		if (e->credit > LIMIT_ENTRY_CREDIT)
 			return msg_refuse(text, ERR_TOO_BIG, "SERVE.entries[%u].credit: %u is over the limit of %u", i,
 					  e->credit, (unsigned)LIMIT_ENTRY_CREDIT);
+		CHECK(check_length("SERVE.entries.params", e->params, LIMIT_PARAMS_BYTES, text));
+		CHECK(names_check("SERVE.entries.vnets", e->vnets, e->vnet_count, text));
+		CHECK(names_check("SERVE.entries.hot", e->hot, e->hot_count, text));
 		for (uint32_t j = 0; j < i; j++)
 			if (m->entries[j].id == e->id)
 				return msg_refuse(text, ERR_INVALID_INPUT,
@@ -251,6 +263,7 @@ static enum err hello_check(const struct msg_hello *m, char text[128])
 	if (m->version_count == 0)
 		return msg_refuse(text, ERR_INVALID_INPUT, "HELLO.versions: empty");
 	CHECK(check_length("HELLO.client", m->client, LIMIT_NAME_BYTES, text));
+	CHECK(check_length("HELLO.vnet", m->vnet, LIMIT_NAME_BYTES, text));
 	return check_length("HELLO.token", m->token, LIMIT_TEXT_BYTES, text);
 }
 

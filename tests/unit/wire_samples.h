@@ -34,6 +34,7 @@ static const struct result_item sample_results[] = {
 	{ .task = 101, .app_code = 9, .code = ERR_TRANSIENT, .state = TASK_FAILED, .failed = 3 },
 	{ .task = 102, .size = 3, .code = ERR_NOT_FOUND, .state = TASK_UNKNOWN, .failed = 255 },
 };
+static const struct span sample_names[] = { { (const uint8_t *)"lab", 3 }, { (const uint8_t *)"llama-3", 7 } };
 static const struct task_ref sample_held[] = { { 77, 1, 4 }, { 78, 2, 4 } };
 static const struct credit_item sample_credit[] = { { 1, 100 }, { 2, LIMIT_ENTRY_CREDIT } };
 static const struct deliver_item sample_deliver[] = {
@@ -131,13 +132,14 @@ static inline void sample_session_message(uint16_t kind, struct msg *m)
 			.versions = { 1, 2, 3 }, .version_count = 3, .features = 5,
 			.session = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 },
 			.client = span_str("test"), .token = span_str("secret"), .resume = true,
+			.vnet = span_str("lab"),
 		};
 	else if (kind == FRAME_WELCOME)
 		m->welcome = (struct msg_welcome){
 			.version = 1, .features = 3, .node = span_str("n1"), .epoch = 4, .resumed = true,
 			.heartbeat_ms = 5000, .grace_ms = 30000, .payload_max = LIMIT_PAYLOAD_BYTES,
 			.frame_payload_max = LIMIT_FRAME_PAYLOAD, .window_max = LIMIT_PRODUCER_WINDOW,
-			.broker = span_str("hillockd 0.1.0"),
+			.broker = span_str("hillockd 0.1.0"), .address = 0x400000007u,
 		};
 	else if (kind == FRAME_ERROR)
 		m->error = (struct msg_error){ ERR_MALFORMED, span_str("SUBMIT.sizes: empty"), FRAME_SUBMIT, true };
@@ -158,8 +160,10 @@ static inline void sample_task_message(uint16_t kind, struct msg *m, struct span
 	else if (kind == FRAME_RESULTS)
 		m->results = (struct msg_results){ .items = sample_results, .count = 3 };
 	else if (kind == FRAME_SERVE)
-		m->serve = (struct msg_serve){ .entries = { { 1, span_str("media.v1.Transcode"), false, 10 },
-							    { 7, span_str("mail"), true, 0 } }, .count = 2,
+		m->serve = (struct msg_serve){ .entries = {
+			{ .id = 1, .service = span_str("media.v1.Transcode"), .credit = 10, .params = span_str("gpu=A100, vram_gb=80"),
+			  .vnets = sample_names, .vnet_count = 2, .capacity = 3, .cost = 5, .hot = sample_names + 1, .hot_count = 1 },
+			{ .id = 7, .service = span_str("mail"), .by_queue = true } }, .count = 2,
 					      .held = sample_held, .held_count = 2, .has_held = true };
 	else if (kind == FRAME_CREDIT)
 		m->credit = (struct msg_credit){ sample_credit, 2 };
