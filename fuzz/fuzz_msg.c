@@ -46,6 +46,12 @@ static uint32_t payload_bytes(const struct msg *m)
 	else if (m->kind == FRAME_RESULTS)
 		for (uint32_t i = 0; i < m->results.count; i++)
 			bytes += m->results.items[i].size;
+	else if (m->kind == FRAME_PUBLISH)
+		for (uint32_t i = 0; i < m->publish.sizes.count; i++)
+			bytes += m->publish.sizes.at[i];
+	else if (m->kind == FRAME_EVENTS)
+		for (uint32_t i = 0; i < m->events.sizes.count; i++)
+			bytes += m->events.sizes.at[i];
 	return bytes;
 }
 
