@@ -188,6 +188,11 @@ static enum decision decide(struct tasks *t, struct hot *h, const struct report_
 		item->state = TASK_CANCELLED;
 		item->code = ERR_CANCELLED;
 		return SETTLES;
+	case REPORT_PROGRESS:
+	case REPORT_LOG:
+	case REPORT_YIELD:
+	case REPORT_PAUSED:
+	case REPORT_RESUMED:
 	case REPORT_NONE: break;
 	}
 	*code = ERR_INVALID_INPUT;

@@ -186,6 +186,7 @@ static void one_frame(struct mock *m, const struct frame *f)
 	case FRAME_ERROR:
 	case FRAME_CONFIRMS:
 	case FRAME_RESULTS:
+	case FRAME_UPDATES:
 	case FRAME_DELIVER:
 	case FRAME_REPORTED:
 	case FRAME_SIGNALS:

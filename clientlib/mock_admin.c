@@ -177,6 +177,11 @@ static enum err answer(struct mock *m, struct answer *a, const struct msg_reques
 	case VERB_STATS:
 	case VERB_WORKER_LIST:
 	case VERB_CHECKPOINT: return ERR_OK;
+	case VERB_TASK_INTERRUPT:
+	case VERB_TASK_PAUSE:
+	case VERB_TASK_RESUME:
+	case VERB_TASK_STEP:
+	case VERB_TASK_TREE:
 	case VERB_NONE: break;
 	}
 	return refuse(a, ERR_UNSUPPORTED, "not in the mock");

@@ -213,6 +213,11 @@ enum err mock_task_report(struct mock *m, const struct report_item *item, struct
 	case REPORT_REJECT: mock_task_settle(m, t, TASK_DEAD, ERR_PERMANENT, data); break;
 	case REPORT_CANCELLED: mock_task_settle(m, t, TASK_CANCELLED, ERR_CANCELLED, data); break;
 	case REPORT_EXTEND: /* leases of a live session do not end here */
+	case REPORT_PROGRESS: /* nobody watches */
+	case REPORT_LOG:
+	case REPORT_YIELD:
+	case REPORT_PAUSED:
+	case REPORT_RESUMED:
 	case REPORT_NONE: break;
 	}
 	return ERR_OK;

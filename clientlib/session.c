@@ -97,6 +97,7 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_WELCOME:
 	case FRAME_ERROR:
 	case FRAME_GOODBYE:
+	case FRAME_UPDATES:
 	case FRAME_SUBMIT:
 	case FRAME_AWAIT:
 	case FRAME_FORGET:

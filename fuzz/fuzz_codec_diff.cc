@@ -55,6 +55,9 @@ extern "C" void official_encode(struct buf *out, const struct msg *msg, uint32_t
 	} else if (msg->kind == FRAME_RESULTS) {
 		auto items = put_structs<hw::ResultItem>(b, msg->results.items, msg->results.count);
 		b.Finish(hw::CreateResults(b, items, crc));
+	} else if (msg->kind == FRAME_UPDATES) {
+		auto items = put_structs<hw::UpdateItem>(b, msg->updates.items, msg->updates.count);
+		b.Finish(hw::CreateUpdates(b, items, crc));
 	} else if (msg->kind == FRAME_CREDIT) {
 		b.Finish(hw::CreateCredit(b, put_structs<hw::CreditItem>(b, msg->credit.items, msg->credit.count)));
 	} else if (msg->kind == FRAME_DELIVER) {
@@ -62,7 +65,10 @@ extern "C" void official_encode(struct buf *out, const struct msg *msg, uint32_t
 		auto head = b.CreateVector(m->head.data, m->head.len);
 		auto queue = put_text(b, m->queue);
 		auto items = put_structs<hw::DeliverItem>(b, m->items, m->count);
-		b.Finish(hw::CreateDeliver(b, m->entry, m->epoch, m->lease_ms, head, queue, items, crc));
+		fb::Offset<fb::Vector<uint32_t>> yields;
+		if (m->yield_count > 0)
+			yields = b.CreateVector(m->yields, m->yield_count);
+		b.Finish(hw::CreateDeliver(b, m->entry, m->epoch, m->lease_ms, head, queue, items, crc, yields));
 	} else if (msg->kind == FRAME_REPORT) {
 		auto items = put_structs<hw::ReportItem>(b, msg->report.items, msg->report.count);
 		b.Finish(hw::CreateReport(b, items, crc));
@@ -87,6 +93,7 @@ extern "C" bool official_verify(uint16_t kind, struct span meta)
 	case FRAME_SUBMIT: return verifier.VerifyBuffer<hw::Submit>(nullptr);
 	case FRAME_CONFIRMS: return verifier.VerifyBuffer<hw::Confirms>(nullptr);
 	case FRAME_RESULTS: return verifier.VerifyBuffer<hw::Results>(nullptr);
+	case FRAME_UPDATES: return verifier.VerifyBuffer<hw::Updates>(nullptr);
 	case FRAME_CREDIT: return verifier.VerifyBuffer<hw::Credit>(nullptr);
 	case FRAME_DELIVER: return verifier.VerifyBuffer<hw::Deliver>(nullptr);
 	case FRAME_REPORT: return verifier.VerifyBuffer<hw::Report>(nullptr);
@@ -108,6 +115,7 @@ struct values {
 	union {
 		struct confirm_run runs[ITEMS_MAX];
 		struct result_item results[ITEMS_MAX];
+		struct update_item updates[ITEMS_MAX];
 		struct credit_item credit[ITEMS_MAX];
 		struct deliver_item deliver[ITEMS_MAX];
 		struct report_item report[ITEMS_MAX];
@@ -193,12 +201,16 @@ static void make_deliver(struct values *v, struct reader *r, uint32_t count)
 	m->queue = read_text(r, 255);
 	m->count = MAX_OF(count, 1u);
 	m->items = read_sized(v, r, v->deliver, m->count);
+	if (m->items[0].attempt % 2) {
+		m->yields = read_items(r, v->sizes, m->count);
+		m->yield_count = m->count;
+	}
 }
 
 static void make(struct values *v, struct reader *r)
 {
 	static const enum frame_kind kinds[] = { FRAME_SUBMIT, FRAME_CONFIRMS, FRAME_RESULTS, FRAME_CREDIT,
-						 FRAME_DELIVER, FRAME_REPORT, FRAME_REPORTED };
+						 FRAME_DELIVER, FRAME_REPORT, FRAME_REPORTED, FRAME_UPDATES };
 	v->msg.kind = kinds[read_u8(r) % COUNT_OF(kinds)];
 	uint32_t count = read_u8(r) % ITEMS_MAX;
 	if (v->msg.kind == FRAME_SUBMIT) {
@@ -213,6 +225,9 @@ static void make(struct values *v, struct reader *r)
 	} else if (v->msg.kind == FRAME_RESULTS) {
 		v->msg.results.items = read_sized(v, r, v->results, count);
 		v->msg.results.count = count;
+	} else if (v->msg.kind == FRAME_UPDATES) {
+		v->msg.updates.items = read_sized(v, r, v->updates, count);
+		v->msg.updates.count = count;
 	} else if (v->msg.kind == FRAME_REPORT) {
 		v->msg.report.items = read_sized(v, r, v->report, count);
 		v->msg.report.count = count;

@@ -43,6 +43,15 @@ static uint32_t payload_bytes(const struct msg *m)
 	else if (m->kind == FRAME_REPORT)
 		for (uint32_t i = 0; i < m->report.count; i++)
 			bytes += m->report.items[i].size;
+	else if (m->kind == FRAME_UPDATES)
+		for (uint32_t i = 0; i < m->updates.count; i++)
+			bytes += m->updates.items[i].size;
+	else if (m->kind == FRAME_PUBLISH)
+		for (uint32_t i = 0; i < m->publish.sizes.count; i++)
+			bytes += m->publish.sizes.at[i];
+	else if (m->kind == FRAME_EVENTS)
+		for (uint32_t i = 0; i < m->events.sizes.count; i++)
+			bytes += m->events.sizes.at[i];
 	else if (m->kind == FRAME_RESULTS)
 		for (uint32_t i = 0; i < m->results.count; i++)
 			bytes += m->results.items[i].size;
@@ -79,7 +88,9 @@ static size_t reply_items_read(struct msg_reply *m, struct reply_items *to)
 		struct task_info *t = &to->tasks[i];
 		msg_reply_task(m, i, t);
 		bytes += 256 + t->type.len + t->queue.len + t->reason.len + t->worker.len + t->result.len +
-			 t->payload.len + t->key.len;
+			 t->payload.len + t->key.len + t->progress_text.len;
+		for (uint32_t k = 0; k < t->attempt_count; k++)
+			bytes += 96 + t->attempts[k].worker.len + t->attempts[k].text.len;
 	}
 	to->queues = items_new(m->queue_count, sizeof *to->queues);
 	for (uint32_t i = 0; i < m->queue_count; i++) {
@@ -140,6 +151,8 @@ static void check_reply(const struct msg *m)
 	copy.reply.stats = items.stats;
 	uint64_t tables = (uint64_t)copy.reply.task_count + 2 * (uint64_t)copy.reply.queue_count +
 			  copy.reply.worker_count + copy.reply.stat_count + 1;
+	for (uint32_t i = 0; i < copy.reply.task_count; i++)
+		tables += items.tasks[i].attempt_count;
 	if (bytes < LIMIT_META_BYTES / 2 && tables <= LIMIT_FB_TABLES)
 		check_again(m, &copy, span_of(NULL, 0));
 	reply_items_free(&items);

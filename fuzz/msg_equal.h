@@ -17,10 +17,23 @@ static inline bool head_equal(const struct task_head *a, const struct task_head 
 		    a->expires_ms == b->expires_ms && a->execution_ms == b->execution_ms &&
 		    a->retention_ms == b->retention_ms && a->max_attempts == b->max_attempts &&
 		    a->priority == b->priority && a->want_result == b->want_result &&
-		    a->header_count == b->header_count;
+		    a->header_count == b->header_count && a->redelivery == b->redelivery &&
+		    a->want_updates == b->want_updates && a->parent == b->parent &&
+		    a->heartbeat_ms == b->heartbeat_ms && a->close_ms == b->close_ms;
 	for (uint32_t i = 0; same && i < a->header_count; i++)
 		same = span_eq(a->headers[i].name, b->headers[i].name) &&
 		       span_eq(a->headers[i].value, b->headers[i].value);
+	return same;
+}
+
+static inline bool attempts_equal(const struct task_info *a, const struct task_info *b)
+{
+	bool same = a->attempt_count == b->attempt_count;
+	for (uint32_t i = 0; same && i < a->attempt_count; i++) {
+		const struct attempt_info *x = &a->attempts[i], *y = &b->attempts[i];
+		same = x->time_ms == y->time_ms && x->attempt == y->attempt && x->app_code == y->app_code &&
+		       x->code == y->code && span_eq(x->worker, y->worker) && span_eq(x->text, y->text);
+	}
 	return same;
 }
 
@@ -33,7 +46,9 @@ static inline bool task_info_equal(const struct task_info *a, const struct task_
 	       a->submitted_ms == b->submitted_ms && a->ready_ms == b->ready_ms &&
 	       a->expires_ms == b->expires_ms && a->settled_ms == b->settled_ms && a->acquired == b->acquired &&
 	       a->failed == b->failed && a->max_attempts == b->max_attempts && a->size == b->size &&
-	       a->app_code == b->app_code && a->code == b->code;
+	       a->app_code == b->app_code && a->code == b->code && a->parent == b->parent && a->root == b->root &&
+	       a->phase == b->phase && a->progress == b->progress && a->yields == b->yields &&
+	       span_eq(a->progress_text, b->progress_text) && attempts_equal(a, b);
 }
 
 static inline bool queue_info_equal(const struct queue_info *a, const struct queue_info *b)
@@ -130,7 +145,8 @@ static inline bool request_equal(const struct msg_request *a, const struct msg_r
 	return a->verb == b->verb && span_eq(a->name, b->name) &&
 	       bytes_equal(a->tasks.at, a->tasks.count, b->tasks.at, b->tasks.count, 8) && a->state == b->state &&
 	       a->cursor == b->cursor && a->limit == b->limit && a->rate == b->rate &&
-	       memcmp(&a->settings, &b->settings, sizeof a->settings) == 0 && span_eq(a->text, b->text);
+	       memcmp(&a->settings, &b->settings, sizeof a->settings) == 0 && span_eq(a->text, b->text) &&
+	       span_eq(a->type, b->type) && a->code == b->code && a->tree == b->tree;
 }
 
 /* The crc of a message is computed by the encoder, so it is left out. */
@@ -145,7 +161,8 @@ static inline bool deliver_equal(const struct msg_deliver *a, const struct msg_d
 {
 	return a->entry == b->entry && a->epoch == b->epoch && a->lease_ms == b->lease_ms &&
 	       span_eq(a->head, b->head) && span_eq(a->queue, b->queue) &&
-	       bytes_equal(a->items, a->count, b->items, b->count, sizeof *a->items);
+	       bytes_equal(a->items, a->count, b->items, b->count, sizeof *a->items) &&
+	       bytes_equal(a->yields, a->yield_count, b->yields, b->yield_count, sizeof *a->yields);
 }
 
 static inline bool hello_equal(const struct msg_hello *a, const struct msg_hello *b)
@@ -153,7 +170,7 @@ static inline bool hello_equal(const struct msg_hello *a, const struct msg_hello
 	return bytes_equal(a->versions, a->version_count, b->versions, b->version_count, 2) &&
 	       a->features == b->features && memcmp(a->session, b->session, sizeof a->session) == 0 &&
 	       span_eq(a->client, b->client) && span_eq(a->token, b->token) && a->resume == b->resume &&
-	       span_eq(a->vnet, b->vnet);
+	       span_eq(a->vnet, b->vnet) && span_eq(a->identity, b->identity) && a->force == b->force;
 }
 
 static inline bool events_equal(const struct msg_events *a, const struct msg_events *b)
@@ -230,10 +247,15 @@ static inline bool msg_equal(const struct msg *a, const struct msg *b)
 	case FRAME_AWAIT:
 	case FRAME_FORGET:
 		return bytes_equal(a->tasks.tasks.at, a->tasks.tasks.count, b->tasks.tasks.at,
-				   b->tasks.tasks.count, 8);
+				   b->tasks.tasks.count, 8) && a->tasks.want_updates == b->tasks.want_updates &&
+		       bytes_equal(a->tasks.from_yield.at, a->tasks.from_yield.count, b->tasks.from_yield.at,
+				   b->tasks.from_yield.count, 4);
 	case FRAME_RESULTS:
 		return bytes_equal(a->results.items, a->results.count, b->results.items, b->results.count,
 				   sizeof *a->results.items);
+	case FRAME_UPDATES:
+		return bytes_equal(a->updates.items, a->updates.count, b->updates.items, b->updates.count,
+				   sizeof *a->updates.items);
 	case FRAME_SERVE: return serve_equal(&a->serve, &b->serve);
 	case FRAME_CREDIT:
 		return bytes_equal(a->credit.items, a->credit.count, b->credit.items, b->credit.count,

@@ -2,7 +2,7 @@
 // In the flow: frame -> VERIFY -> session, and back out. Invariants stand in codec.cc.
 #include "codec_impl.hh"
 
-static_assert(int(hw::Verb_MAX) == int(VERB_CHECKPOINT), "the same values");
+static_assert(int(hw::Verb_MAX) == int(VERB_LAST), "the same values");
 
 static struct queue_settings settings_of(const hw::QueueSettings *s)
 {
@@ -25,6 +25,9 @@ static enum err read(const hw::Request *m, struct msg_request *out, char text[12
 	out->rate = m->rate();
 	out->settings = settings_of(m->settings());
 	out->text = text_of(m->text());
+	out->type = text_of(m->type());
+	out->code = m->code();
+	out->tree = m->tree();
 	return borrow(m->tasks(), &out->tasks.at, &out->tasks.count) ? ERR_OK : misaligned("REQUEST.tasks", text);
 }
 
@@ -89,6 +92,19 @@ extern "C" void msg_reply_task(const struct msg_reply *reply, uint32_t index, st
 	out->size = t->size();
 	out->app_code = t->app_code();
 	out->code = t->code();
+	out->parent = t->parent();
+	out->root = t->root();
+	out->phase = static_cast<uint8_t>(t->phase());
+	out->progress = t->progress();
+	out->progress_text = text_of(t->progress_text());
+	out->yields = t->yields();
+	uint32_t count = t->attempts() ? t->attempts()->size() : 0;
+	out->attempt_count = MIN_OF(count, (uint32_t)COUNT_OF(out->attempts));
+	for (uint32_t i = 0; i < out->attempt_count; i++) {
+		const hw::AttemptInfo *a = t->attempts()->Get(i);
+		out->attempts[i] = { a->time_ms(), a->attempt(), a->app_code(), a->code(), text_of(a->worker()),
+				     text_of(a->text()) };
+	}
 }
 
 extern "C" void msg_reply_queue(const struct msg_reply *reply, uint32_t index, struct queue_info *out)
@@ -161,13 +177,24 @@ static void write(builder &b, const struct msg_request *m)
 		tasks = put_u64s(b, m->tasks);
 	auto settings = put_settings(b, &m->settings);
 	auto text = put_text(b, m->text);
+	auto type = put_text(b, m->type);
 	b.Finish(hw::CreateRequest(b, static_cast<hw::Verb>(m->verb), name, tasks,
 				   static_cast<hw::TaskState>(m->state), m->cursor, m->limit, m->rate, settings,
-				   text));
+				   text, type, m->code, m->tree));
+}
+
+static fb::Offset<hw::AttemptInfo> put(builder &b, const struct attempt_info *a)
+{
+	auto worker = put_text(b, a->worker);
+	auto text = put_text(b, a->text);
+	return hw::CreateAttemptInfo(b, a->attempt, a->time_ms, a->code, a->app_code, worker, text);
 }
 
 static fb::Offset<hw::TaskInfo> put(builder &b, const struct task_info *t)
 {
+	ENSURE(t->attempt_count <= COUNT_OF(t->attempts));
+	auto attempts = put_all<hw::AttemptInfo>(b, t->attempts, t->attempt_count, put);
+	auto progress_text = put_text(b, t->progress_text);
 	auto type = put_text(b, t->type);
 	auto queue = put_text(b, t->queue);
 	auto reason = put_text(b, t->reason);
@@ -178,7 +205,8 @@ static fb::Offset<hw::TaskInfo> put(builder &b, const struct task_info *t)
 	return hw::CreateTaskInfo(b, t->task, static_cast<hw::TaskState>(t->state), type, queue, t->priority,
 				  t->submitted_ms, t->ready_ms, t->expires_ms, t->settled_ms, t->acquired, t->failed,
 				  t->max_attempts, t->size, t->code, t->app_code, reason, worker, result, payload,
-				  key);
+				  key, t->parent, t->root, static_cast<hw::Phase>(t->phase), t->progress, progress_text,
+				  t->yields, attempts);
 }
 
 static fb::Offset<hw::QueueInfo> put(builder &b, const struct queue_info *q)
@@ -211,7 +239,10 @@ static fb::Offset<hw::Stat> put(builder &b, const struct stat_item *s)
 static void write(builder &b, const struct msg_reply *m)
 {
 	// A queue is two tables. More than this and the receiver's Verifier would refuse the Reply.
-	ENSURE(1 + (uint64_t)m->task_count + 2 * (uint64_t)m->queue_count + m->worker_count + m->stat_count <=
+	uint64_t attempts = 0;
+	for (uint32_t i = 0; i < m->task_count; i++)
+		attempts += m->tasks[i].attempt_count;
+	ENSURE(1 + attempts + m->task_count + 2 * (uint64_t)m->queue_count + m->worker_count + m->stat_count <=
 	       LIMIT_FB_TABLES);
 	auto text = put_text(b, m->text);
 	auto tasks = put_all<hw::TaskInfo>(b, m->tasks, m->task_count, put);

@@ -35,8 +35,8 @@ struct credit_meta {
 	uint32_t items;
 };
 struct deliver_meta {
-	TEMPLATE_HEAD(7, 2);
-	uint32_t entry, epoch, lease_ms, head, queue, items, crc;
+	TEMPLATE_HEAD(8, 0);
+	uint32_t entry, epoch, lease_ms, head, queue, items, crc, yields;
 };
 struct checked_meta { /* RESULTS, REPORT */
 	TEMPLATE_HEAD(2, 0);
@@ -59,7 +59,7 @@ struct reported_meta {
 NO_HOLES(submit_meta, 72);
 NO_HOLES(confirms_meta, 40);
 NO_HOLES(credit_meta, 20);
-NO_HOLES(deliver_meta, 56);
+NO_HOLES(deliver_meta, 60);
 NO_HOLES(checked_meta, 24);
 NO_HOLES(reported_meta, 24);
 _Static_assert(offsetof(struct submit_meta, producer) == 32 && TABLE(submit_meta) == 28, "8-aligned fields");
@@ -198,21 +198,26 @@ void msg_encode_deliver(struct buf *out, const struct msg_deliver *m, const stru
 		expected += m->items[i].size;
 	size_t bytes = bytes_in(payload, payload_count);
 	struct deliver_meta t = {
-		CONSTANTS(deliver_meta, 7, FIELD(deliver_meta, entry), FIELD(deliver_meta, epoch),
+		CONSTANTS(deliver_meta, 8, FIELD(deliver_meta, entry), FIELD(deliver_meta, epoch),
 			  FIELD(deliver_meta, lease_ms), FIELD(deliver_meta, head), FIELD(deliver_meta, queue),
-			  FIELD(deliver_meta, items), FIELD(deliver_meta, crc)),
+			  FIELD(deliver_meta, items), FIELD(deliver_meta, crc),
+			  FIELD(deliver_meta, yields)),
 		.entry = m->entry,
 		.epoch = m->epoch,
 		.lease_ms = m->lease_ms,
 	};
 	if (m->queue.len == 0)
 		t.vtable[6] = 0; /* absent */
+	if (m->yield_count == 0)
+		t.vtable[9] = 0; /* absent */
 	struct hot h = hot_begin(out, FRAME_DELIVER, &t, sizeof t,
 				 m->head.len + m->queue.len + sizeof(struct deliver_item) * m->count + bytes);
 	put_vector(&h, offsetof(struct deliver_meta, head), m->head.data, m->head.len, 1, 0);
 	put_vector(&h, offsetof(struct deliver_meta, items), m->items, m->count, sizeof(struct deliver_item), 0);
 	if (m->queue.len > 0)
 		put_string(&h, offsetof(struct deliver_meta, queue), m->queue);
+	if (m->yield_count > 0)
+		put_vector(&h, offsetof(struct deliver_meta, yields), m->yields, m->yield_count, sizeof *m->yields, 0);
 	put_payload(&h, offsetof(struct deliver_meta, crc), payload, payload_count, expected);
 }
 
@@ -245,6 +250,22 @@ void msg_encode_results(struct buf *out, const struct msg_results *m, const stru
 	};
 	struct hot h = hot_begin(out, FRAME_RESULTS, &t, sizeof t, sizeof(struct result_item) * m->count + bytes);
 	put_vector(&h, offsetof(struct checked_meta, items), m->items, m->count, sizeof(struct result_item), 0);
+	put_payload(&h, offsetof(struct checked_meta, crc), payload, payload_count, expected);
+}
+
+void msg_encode_updates(struct buf *out, const struct msg_updates *m, const struct span *payload,
+			uint32_t payload_count)
+{
+	const struct checked_meta t = {
+		CONSTANTS(checked_meta, 2, FIELD(checked_meta, items), FIELD(checked_meta, crc)),
+	};
+	ENSURE(m->count <= LIMIT_FRAME_ITEMS);
+	size_t expected = 0;
+	for (uint32_t i = 0; i < m->count; i++)
+		expected += m->items[i].size;
+	size_t bytes = bytes_in(payload, payload_count);
+	struct hot h = hot_begin(out, FRAME_UPDATES, &t, sizeof t, sizeof(struct update_item) * m->count + bytes);
+	put_vector(&h, offsetof(struct checked_meta, items), m->items, m->count, sizeof(struct update_item), 0);
 	put_payload(&h, offsetof(struct checked_meta, crc), payload, payload_count, expected);
 }
 

@@ -16,6 +16,8 @@ static enum err read(const hw::Hello *m, struct msg_hello *out, char text[128])
 	out->token = text_of(m->token());
 	out->resume = m->resume();
 	out->vnet = text_of(m->vnet());
+	out->identity = text_of(m->identity());
+	out->force = m->force();
 	return ERR_OK;
 }
 
@@ -81,7 +83,9 @@ static void write(builder &b, const struct msg_hello *m)
 	auto client = put_text(b, m->client);
 	auto token = put_text(b, m->token);
 	auto vnet = put_text(b, m->vnet);
-	b.Finish(hw::CreateHello(b, versions, m->features, session, client, token, m->resume, vnet));
+	auto identity = put_text(b, m->identity);
+	b.Finish(hw::CreateHello(b, versions, m->features, session, client, token, m->resume, vnet, identity,
+				 m->force));
 }
 
 static void write(builder &b, const struct msg_welcome *m)

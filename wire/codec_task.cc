@@ -13,6 +13,7 @@ SAME(deliver_item, DeliverItem);
 SAME(report_item, ReportItem);
 SAME(reported_item, ReportedItem);
 SAME(signal_item, SignalItem);
+SAME(update_item, UpdateItem);
 #undef SAME
 #define AT(c_type, member, offset) static_assert(offsetof(struct c_type, member) == (offset), "wire layout")
 AT(task_ref, attempt, 8);
@@ -40,12 +41,23 @@ AT(reported_item, verb, 18);
 AT(reported_item, state, 19);
 AT(signal_item, signal, 16);
 AT(signal_item, code, 18);
+AT(signal_item, left_ms, 20);
+AT(result_item, yields, 20);
+AT(reported_item, number, 20);
+AT(update_item, number, 8);
+AT(update_item, size, 12);
+AT(update_item, kind, 16);
+AT(update_item, level, 17);
+AT(update_item, code, 18);
 #undef AT
 #define LAST(fb_value, c_value) static_assert(int(hw::fb_value) == int(c_value), "the same values")
 LAST(TaskState_MAX, TASK_DEAD);
 LAST(Confirm_MAX, CONFIRM_NONE);
-LAST(ReportVerb_MAX, REPORT_CANCELLED);
-LAST(Signal_MAX, SIGNAL_DRAIN);
+LAST(ReportVerb_MAX, REPORT_LAST);
+LAST(Signal_MAX, SIGNAL_LAST);
+LAST(UpdateKind_MAX, UPDATE_LAST);
+LAST(Phase_MAX, PHASE_RETRY);
+LAST(Redelivery_MAX, REDELIVERY_NEVER);
 #undef LAST
 
 // ---------------------------------------------------------------- reading
@@ -71,11 +83,15 @@ static enum err read(const hw::Confirms *m, struct msg_confirms *out, char text[
 
 static enum err read(const hw::Await *m, struct msg_tasks *out, char text[128])
 {
+	out->want_updates = m->want_updates();
+	(void)borrow(m->from_yield(), &out->from_yield.at, &out->from_yield.count); // 4-aligned by the Verifier
 	return borrow(m->tasks(), &out->tasks.at, &out->tasks.count) ? ERR_OK : misaligned("AWAIT.tasks", text);
 }
 
 static enum err read(const hw::Forget *m, struct msg_tasks *out, char text[128])
 {
+	out->want_updates = false;
+	out->from_yield = { nullptr, 0 };
 	return borrow(m->tasks(), &out->tasks.at, &out->tasks.count) ? ERR_OK : misaligned("FORGET.tasks", text);
 }
 
@@ -97,6 +113,12 @@ static bool read_names(const names *from, struct msg_serve *m, uint32_t *used, c
 	for (uint32_t i = 0; i < *count; i++)
 		m->texts[(*used)++] = text_of(from->Get(i));
 	return true;
+}
+
+static enum err read(const hw::Updates *m, struct msg_updates *out, char text[128])
+{
+	out->crc = m->crc();
+	return borrow(m->items(), &out->items, &out->count) ? ERR_OK : misaligned("UPDATES.items", text);
 }
 
 static enum err read(const hw::Serve *m, struct msg_serve *out, char text[128])
@@ -139,6 +161,7 @@ static enum err read(const hw::Deliver *m, struct msg_deliver *out, char text[12
 	out->head = bytes_of(m->head());
 	out->queue = text_of(m->queue());
 	out->crc = m->crc();
+	(void)borrow(m->yields(), &out->yields, &out->yield_count); // 4-aligned by the Verifier
 	return borrow(m->items(), &out->items, &out->count) ? ERR_OK : misaligned("DELIVER.items", text);
 }
 
@@ -169,6 +192,7 @@ static enum err read_kind(uint16_t kind, struct span meta, struct msg *out, char
 	case FRAME_AWAIT: return verify_and_read<hw::Await>(meta, name, &out->tasks, text, read);
 	case FRAME_FORGET: return verify_and_read<hw::Forget>(meta, name, &out->tasks, text, read);
 	case FRAME_RESULTS: return verify_and_read<hw::Results>(meta, name, &out->results, text, read);
+	case FRAME_UPDATES: return verify_and_read<hw::Updates>(meta, name, &out->updates, text, read);
 	case FRAME_SERVE: return verify_and_read<hw::Serve>(meta, name, &out->serve, text, read);
 	case FRAME_CREDIT: return verify_and_read<hw::Credit>(meta, name, &out->credit, text, read);
 	case FRAME_DELIVER: return verify_and_read<hw::Deliver>(meta, name, &out->deliver, text, read);
@@ -197,6 +221,11 @@ extern "C" enum err codec_head_read(struct span head, struct task_head *out, cha
 	out->max_attempts = m->max_attempts();
 	out->priority = m->priority();
 	out->want_result = m->want_result();
+	out->redelivery = static_cast<uint8_t>(m->redelivery());
+	out->want_updates = m->want_updates();
+	out->parent = m->parent();
+	out->heartbeat_ms = m->heartbeat_ms();
+	out->close_ms = m->close_ms();
 	out->header_count = m->headers() ? m->headers()->size() : 0;
 	if (out->header_count > LIMIT_HEADERS)
 		return msg_refuse(text, ERR_TOO_BIG, "TaskHead.headers: %u are over the limit of %u",
@@ -219,6 +248,15 @@ static fb::Offset<names> put_names(builder &b, const struct span *at, uint32_t c
 	for (uint32_t i = 0; i < count; i++)
 		made[i] = put_name(b, at[i]);
 	return b.CreateVector(made, count);
+}
+
+static void write(builder &b, const struct msg_tasks *m)
+{
+	auto tasks = put_u64s(b, m->tasks);
+	fb::Offset<fb::Vector<uint32_t>> from;
+	if (m->from_yield.count > 0)
+		from = b.CreateVector(m->from_yield.at, m->from_yield.count);
+	b.Finish(hw::CreateAwait(b, tasks, m->want_updates, from));
 }
 
 static void write(builder &b, const struct msg_serve *m)
@@ -252,7 +290,7 @@ static void write(builder &b, const struct msg_signals *m)
 static void write_kind(builder &b, const struct msg *m)
 {
 	switch (m->kind) {
-	case FRAME_AWAIT: b.Finish(hw::CreateAwait(b, put_u64s(b, m->tasks.tasks))); break;
+	case FRAME_AWAIT: write(b, &m->tasks); break;
 	case FRAME_FORGET: b.Finish(hw::CreateForget(b, put_u64s(b, m->tasks.tasks))); break;
 	case FRAME_SERVE: write(b, &m->serve); break;
 	case FRAME_SIGNALS: write(b, &m->signals); break;
@@ -281,7 +319,8 @@ static void write(builder &b, const struct task_head *h)
 	auto correlation = put_text(b, h->correlation);
 	b.Finish(hw::CreateTaskHead(b, type, h->fingerprint, queue, h->priority, h->delay_ms, h->expires_ms,
 				    h->execution_ms, h->max_attempts, key, h->retention_ms, h->want_result, trace,
-				    correlation, headers));
+				    correlation, headers, static_cast<hw::Redelivery>(h->redelivery), h->want_updates,
+				    h->parent, h->heartbeat_ms, h->close_ms));
 }
 
 extern "C" void codec_head_write(struct buf *out, const struct task_head *head)

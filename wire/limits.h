@@ -19,6 +19,8 @@ enum {
 	LIMIT_TEXT_BYTES = 4096,          /* error text, reason */
 	LIMIT_HEAD_BYTES = 16 << 10,      /* one task head, headers included */
 	LIMIT_HEADERS = 64,
+	LIMIT_HISTORY = 8,                /* failed attempts that are remembered of a task */
+	LIMIT_YIELDS = 1 << 20,           /* of one task */
 	LIMIT_FB_DEPTH = 8,               /* FlatBuffers verifier: nesting, and tables in all */
 	LIMIT_FB_TABLES = 4096,
 

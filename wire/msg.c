@@ -16,6 +16,16 @@ const char *task_state_name(uint32_t state)
 	return names[state < TASK_STATES ? state : TASK_UNKNOWN];
 }
 
+const char *phase_name(uint32_t phase)
+{
+	static const char *const names[PHASES] = {
+		[PHASE_NONE] = "", [PHASE_STARTED] = "started", [PHASE_CANCELLING] = "cancelling",
+		[PHASE_INTERRUPTING] = "interrupting", [PHASE_PAUSING] = "pausing", [PHASE_PAUSED] = "paused",
+		[PHASE_RESUMING] = "resuming", [PHASE_STEPPING] = "stepping", [PHASE_RETRY] = "retry",
+	};
+	return names[phase < PHASES ? phase : PHASE_NONE];
+}
+
 enum err msg_decode(const struct frame *frame, struct msg *out, char text[128])
 {
 	ENSURE((uintptr_t)frame->meta.data % 8 == 0); /* our own buffers: never the peer's doing */
@@ -89,6 +99,9 @@ void msg_encode(struct buf *out, const struct msg *msg, uint32_t correlation, co
 		break;
 	case FRAME_CONFIRMS:
 		msg_encode_confirms(out, &msg->confirms);
+		break;
+	case FRAME_UPDATES:
+		msg_encode_updates(out, &msg->updates, payload, payload_count);
 		break;
 	case FRAME_RESULTS:
 		msg_encode_results(out, &msg->results, payload, payload_count);

@@ -25,14 +25,19 @@ const char *task_state_name(uint32_t state);
 
 enum confirm_level { CONFIRM_DURABLE, CONFIRM_ACCEPTED, CONFIRM_NONE };
 enum report_verb { REPORT_NONE, REPORT_START, REPORT_COMPLETE, REPORT_FAIL, REPORT_RELEASE, REPORT_REJECT,
-		   REPORT_EXTEND, REPORT_CANCELLED };
-enum signal_kind { SIGNAL_NONE, SIGNAL_CANCEL, SIGNAL_LEASE_LOST, SIGNAL_DEADLINE_SOON, SIGNAL_DRAIN };
+		   REPORT_EXTEND, REPORT_CANCELLED, REPORT_PROGRESS, REPORT_LOG, REPORT_YIELD, REPORT_PAUSED, REPORT_RESUMED,
+		   REPORT_LAST = REPORT_RESUMED };
+enum signal_kind { SIGNAL_NONE, SIGNAL_CANCEL, SIGNAL_LEASE_LOST, SIGNAL_DEADLINE_SOON, SIGNAL_DRAIN, SIGNAL_INTERRUPT,
+		   SIGNAL_PAUSE, SIGNAL_RESUME, SIGNAL_STEP, SIGNAL_LAST = SIGNAL_STEP };
 enum { REPORT_FLAG_DELAY = 1 };
+enum redelivery { REDELIVERY_SAFE, REDELIVERY_NEVER };
 enum verb {
 	VERB_NONE, VERB_TASK_SHOW, VERB_TASK_LIST, VERB_TASK_CANCEL, VERB_TASK_RETRY, VERB_TASK_PEEK,
 	VERB_QUEUE_LIST, VERB_QUEUE_SHOW, VERB_QUEUE_CREATE, VERB_QUEUE_SET, VERB_QUEUE_PURGE, VERB_QUEUE_PAUSE,
 	VERB_QUEUE_RESUME, VERB_QUEUE_PEEK, VERB_QUEUE_REMOVE, VERB_DLQ_LIST, VERB_DLQ_REDRIVE, VERB_DLQ_PURGE,
-	VERB_STATS, VERB_WORKER_LIST, VERB_CHECKPOINT
+	VERB_STATS, VERB_WORKER_LIST, VERB_CHECKPOINT,
+	VERB_TASK_INTERRUPT = 45, VERB_TASK_PAUSE = 46, VERB_TASK_RESUME = 47, VERB_TASK_STEP = 48, VERB_TASK_TREE = 49,
+	VERB_LAST = VERB_TASK_TREE
 };
 
 struct u32s { const uint32_t *at; uint32_t count; };
@@ -40,12 +45,12 @@ struct u64s { const uint64_t *at; uint32_t count; };
 
 struct task_ref { uint64_t task; uint32_t attempt, epoch; };
 struct confirm_run { uint64_t first_seq, first_task; uint32_t count; uint16_t code; uint8_t level, duplicate; };
-struct result_item { uint64_t task; uint32_t size, app_code; uint16_t code; uint8_t state, failed; uint32_t pad; };
+struct result_item { uint64_t task; uint32_t size, app_code; uint16_t code; uint8_t state, failed; uint32_t yields; };
 struct credit_item { uint32_t entry, credit; };
 struct deliver_item { uint64_t task; uint32_t attempt, size; };
 struct report_item { struct task_ref ref; uint32_t size, app_code, delay_ms; uint8_t verb, flags; uint16_t class_code; };
-struct reported_item { struct task_ref ref; uint16_t code; uint8_t verb, state; uint32_t pad; };
-struct signal_item { struct task_ref ref; uint8_t signal, pad0; uint16_t code; uint32_t pad; };
+struct reported_item { struct task_ref ref; uint16_t code; uint8_t verb, state; uint32_t number; };
+struct signal_item { struct task_ref ref; uint8_t signal, pad0; uint16_t code; uint32_t left_ms; };
 _Static_assert(sizeof(struct task_ref) == 16 && sizeof(struct confirm_run) == 24, "wire layout");
 _Static_assert(sizeof(struct result_item) == 24 && sizeof(struct deliver_item) == 16, "wire layout");
 _Static_assert(sizeof(struct report_item) == 32 && sizeof(struct reported_item) == 24, "wire layout");
@@ -55,6 +60,7 @@ struct msg_hello {
 	uint16_t versions[8]; uint32_t version_count; /* the first eight are enough */
 	uint64_t features; uint8_t session[16]; struct span client, token; bool resume;
 	struct span vnet;
+	struct span identity; bool force;
 };
 struct msg_welcome {
 	uint16_t version; uint64_t features; struct span node; uint32_t epoch; bool resumed;
@@ -71,6 +77,7 @@ struct task_head {
 	uint64_t fingerprint, delay_ms, expires_ms, execution_ms, retention_ms;
 	uint16_t max_attempts; uint8_t priority; bool want_result;
 	struct task_header headers[LIMIT_HEADERS]; uint32_t header_count;
+	uint64_t parent, heartbeat_ms, close_ms; uint8_t redelivery; bool want_updates;
 };
 struct msg_submit {
 	uint64_t producer, first_seq, resolved_below; uint8_t confirm;
@@ -78,7 +85,7 @@ struct msg_submit {
 	struct u32s sizes; uint32_t crc;
 };
 struct msg_confirms { uint64_t producer; const struct confirm_run *runs; uint32_t run_count; struct span text; };
-struct msg_tasks { struct u64s tasks; };                        /* AWAIT, FORGET */
+struct msg_tasks { struct u64s tasks; bool want_updates; struct u32s from_yield; }; /* AWAIT, FORGET (the tasks alone) */
 struct msg_results { const struct result_item *items; uint32_t count; uint32_t crc; };
 struct wire_entry {
 	uint32_t id; struct span service; bool by_queue; uint32_t credit, capacity, cost; struct span params;
@@ -89,10 +96,21 @@ struct msg_serve {
 	const struct task_ref *held; uint32_t held_count; bool has_held;
 	struct span texts[LIMIT_SERVE_TEXTS]; /* decoded vnets and hot */
 };
+/* ---- what becomes known of a task while it runs ---- */
+enum update_kind { UPDATE_NONE, UPDATE_PROGRESS, UPDATE_LOG, UPDATE_YIELD, UPDATE_STATE, UPDATE_LAST = UPDATE_STATE };
+enum phase { PHASE_NONE, PHASE_STARTED, PHASE_CANCELLING, PHASE_INTERRUPTING, PHASE_PAUSING, PHASE_PAUSED, PHASE_RESUMING,
+	     PHASE_STEPPING, PHASE_RETRY, PHASES };
+const char *phase_name(uint32_t phase); /* "paused" ...; "" for none and unknown values. Static strings. */
+enum { LOG_DEBUG, LOG_INFO, LOG_NOTICE, LOG_WARNING, LOG_ERROR, LOG_LEVELS };
+struct update_item { uint64_t task; uint32_t number, size; uint8_t kind, level; uint16_t code; uint32_t pad; };
+_Static_assert(sizeof(struct update_item) == 24, "wire layout");
+struct msg_updates { const struct update_item *items; uint32_t count; uint32_t crc; };
+
 struct msg_credit { const struct credit_item *items; uint32_t count; };
 struct msg_deliver {
 	uint32_t entry, epoch, lease_ms; struct span head, queue;
 	const struct deliver_item *items; uint32_t count; uint32_t crc;
+	const uint32_t *yields; uint32_t yield_count; /* none, or one for each item */
 };
 struct msg_report { const struct report_item *items; uint32_t count; uint32_t crc; };
 struct msg_reported { const struct reported_item *items; uint32_t count; struct span text; };
@@ -101,11 +119,15 @@ struct msg_signals { const struct signal_item *items; uint32_t count; struct spa
 struct msg_request {
 	uint16_t verb; struct span name; struct u64s tasks; uint8_t state; uint64_t cursor; uint32_t limit, rate;
 	struct queue_settings settings; struct span text;
+	struct span type; uint16_t code; bool tree;
 };
+struct attempt_info { uint64_t time_ms; uint32_t attempt, app_code; uint16_t code; struct span worker, text; };
 struct task_info {
 	uint64_t task; uint8_t state, priority; struct span type, queue, reason, worker, result, payload, key;
 	uint64_t submitted_ms, ready_ms, expires_ms, settled_ms;
 	uint32_t acquired, failed, max_attempts, size, app_code; uint16_t code;
+	uint64_t parent, root; struct span progress_text; uint32_t progress, yields; uint8_t phase;
+	struct attempt_info attempts[LIMIT_HISTORY]; uint32_t attempt_count;
 };
 struct queue_info {
 	struct span name; bool paused; struct queue_settings settings;
@@ -134,7 +156,7 @@ struct msg {
 		struct msg_goodbye goodbye; struct msg_submit submit; struct msg_confirms confirms;
 		struct msg_tasks tasks; struct msg_results results; struct msg_serve serve; struct msg_credit credit;
 		struct msg_deliver deliver; struct msg_report report; struct msg_reported reported;
-		struct msg_signals signals; struct msg_request request; struct msg_reply reply;
+		struct msg_signals signals; struct msg_request request; struct msg_reply reply; struct msg_updates updates;
 		struct msg_subscribe subscribe; struct msg_subscribed subscribed; struct msg_unsubscribe unsubscribe;
 		struct msg_publish publish; struct msg_published published; struct msg_events events;
 		struct msg_credit event_credit; struct msg_interest interest;
@@ -181,3 +203,4 @@ void msg_encode_reported(struct buf *out, const struct msg_reported *m);
 void msg_encode_results(struct buf *out, const struct msg_results *m, const struct span *payload, uint32_t payload_count);
 void msg_encode_publish(struct buf *out, const struct msg_publish *m, const struct span *payload, uint32_t payload_count);
 void msg_encode_events(struct buf *out, const struct msg_events *m, const struct span *payload, uint32_t payload_count);
+void msg_encode_updates(struct buf *out, const struct msg_updates *m, const struct span *payload, uint32_t payload_count);

@@ -63,6 +63,9 @@ enum err task_head_check(const struct task_head *h, char text[128])
 	CHECK(check_length("TaskHead.key", h->key, LIMIT_KEY_BYTES, text));
 	CHECK(check_length("TaskHead.trace", h->trace, LIMIT_NAME_BYTES, text));
 	CHECK(check_length("TaskHead.correlation", h->correlation, LIMIT_NAME_BYTES, text));
+	if (h->redelivery > REDELIVERY_NEVER)
+		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.redelivery: %u is not one of its values",
+				  (unsigned)h->redelivery);
 	if (h->priority > LIMIT_PRIORITY)
 		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.priority: %u is over the limit of %u",
 				  (unsigned)h->priority, (unsigned)LIMIT_PRIORITY);
@@ -142,6 +145,30 @@ static enum err names_check(const char *what, const struct span *names, uint32_t
 	return ERR_OK;
 }
 
+static enum err updates_check(const struct msg_updates *m, struct span payload, char text[128])
+{
+	CHECK(check_count("UPDATES.items", m->count, text));
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct update_item *u = &m->items[i];
+		if (u->kind == UPDATE_NONE || u->kind > UPDATE_LAST)
+			return check_range(text, "UPDATES.items.kind", i, u->kind);
+		if (u->size > LIMIT_PAYLOAD_BYTES)
+			return size_refused(text, "UPDATES.items", i, u->size, LIMIT_PAYLOAD_BYTES);
+		bytes += u->size;
+	}
+	return check_payload("UPDATES", payload, bytes, m->crc, text);
+}
+
+static enum err await_check(const struct msg_tasks *m, char text[128])
+{
+	CHECK(check_count("AWAIT.tasks", m->tasks.count, text));
+	if (m->from_yield.count > m->tasks.count)
+		return msg_refuse(text, ERR_INVALID_INPUT, "AWAIT.from_yield: %u for %u tasks", m->from_yield.count,
+				  m->tasks.count);
+	return ERR_OK;
+}
+
 static enum err serve_check(const struct msg_serve *m, char text[128])
 {
 	if (m->held_count > LIMIT_SERVE_HELD)
@@ -181,6 +208,8 @@ static enum err deliver_check(const struct msg_deliver *m, struct span payload, 
 	if (m->count == 0)
 		return msg_refuse(text, ERR_INVALID_INPUT, "DELIVER.items: empty");
 	CHECK(check_length("DELIVER.queue", m->queue, LIMIT_NAME_BYTES, text));
+	if (m->yield_count != 0 && m->yield_count != m->count)
+		return msg_refuse(text, ERR_INVALID_INPUT, "DELIVER.yields: %u for %u items", m->yield_count, m->count);
 	CHECK(task_head_decode(m->head, &head, text));
 	uint64_t bytes = 0;
 	for (uint32_t i = 0; i < m->count; i++) {
@@ -194,9 +223,10 @@ static enum err deliver_check(const struct msg_deliver *m, struct span payload, 
 /* How many bytes a verb may carry: a result, an error text, or nothing. */
 static uint32_t report_size_max(uint8_t verb)
 {
-	if (verb == REPORT_COMPLETE)
+	if (verb == REPORT_COMPLETE || verb == REPORT_YIELD)
 		return LIMIT_PAYLOAD_BYTES;
-	return verb == REPORT_FAIL || verb == REPORT_REJECT ? LIMIT_TEXT_BYTES : 0;
+	bool text = verb == REPORT_FAIL || verb == REPORT_REJECT || verb == REPORT_PROGRESS || verb == REPORT_LOG;
+	return text ? LIMIT_TEXT_BYTES : 0;
 }
 
 static enum err report_check(const struct msg_report *m, struct span payload, char text[128])
@@ -205,7 +235,7 @@ static enum err report_check(const struct msg_report *m, struct span payload, ch
 	uint64_t bytes = 0;
 	for (uint32_t i = 0; i < m->count; i++) {
 		uint8_t verb = m->items[i].verb;
-		if (verb == REPORT_NONE || verb > REPORT_CANCELLED)
+		if (verb == REPORT_NONE || verb > REPORT_LAST)
 			return check_range(text, "REPORT.items.verb", i, verb);
 		if (m->items[i].size > report_size_max(verb))
 			return size_refused(text, "REPORT.items", i, m->items[i].size, report_size_max(verb));
@@ -219,7 +249,7 @@ static enum err reported_check(const struct msg_reported *m, char text[128])
 	CHECK(check_count("REPORTED.items", m->count, text));
 	CHECK(check_length("REPORTED.text", m->text, LIMIT_TEXT_BYTES, text));
 	for (uint32_t i = 0; i < m->count; i++) {
-		if (m->items[i].verb == REPORT_NONE || m->items[i].verb > REPORT_CANCELLED)
+		if (m->items[i].verb == REPORT_NONE || m->items[i].verb > REPORT_LAST)
 			return check_range(text, "REPORTED.items.verb", i, m->items[i].verb);
 		if (m->items[i].state >= TASK_STATES)
 			return check_range(text, "REPORTED.items.state", i, m->items[i].state);
@@ -232,7 +262,7 @@ static enum err signals_check(const struct msg_signals *m, char text[128])
 	CHECK(check_count("SIGNALS.items", m->count, text));
 	CHECK(check_length("SIGNALS.text", m->text, LIMIT_TEXT_BYTES, text));
 	for (uint32_t i = 0; i < m->count; i++)
-		if (m->items[i].signal == SIGNAL_NONE || m->items[i].signal > SIGNAL_DRAIN)
+		if (m->items[i].signal == SIGNAL_NONE || m->items[i].signal > SIGNAL_LAST)
 			return check_range(text, "SIGNALS.items.signal", i, m->items[i].signal);
 	return ERR_OK;
 }
@@ -241,13 +271,14 @@ static enum err request_check(const struct msg_request *m, char text[128])
 {
 	if (m->verb == VERB_NONE)
 		return msg_refuse(text, ERR_INVALID_INPUT, "REQUEST.verb: missing");
-	if (m->verb > VERB_CHECKPOINT)
+	if (m->verb > VERB_LAST)
 		return msg_refuse(text, ERR_UNSUPPORTED, "REQUEST.verb: %u is not known here", (unsigned)m->verb);
 	if (m->state >= TASK_STATES)
 		return msg_refuse(text, ERR_INVALID_INPUT, "REQUEST.state: %u is not one of its values",
 				  (unsigned)m->state);
 	CHECK(check_length("REQUEST.name", m->name, LIMIT_NAME_BYTES, text));
 	CHECK(check_length("REQUEST.text", m->text, LIMIT_TEXT_BYTES, text));
+	CHECK(check_length("REQUEST.type", m->type, LIMIT_NAME_BYTES, text));
 	CHECK(check_count("REQUEST.tasks", m->tasks.count, text));
 #define SETTING_VALUE(name, initial) m->settings.name,
 	const int64_t values[] = { QUEUE_SETTINGS(SETTING_VALUE) };
@@ -264,6 +295,7 @@ static enum err hello_check(const struct msg_hello *m, char text[128])
 		return msg_refuse(text, ERR_INVALID_INPUT, "HELLO.versions: empty");
 	CHECK(check_length("HELLO.client", m->client, LIMIT_NAME_BYTES, text));
 	CHECK(check_length("HELLO.vnet", m->vnet, LIMIT_NAME_BYTES, text));
+	CHECK(check_length("HELLO.identity", m->identity, LIMIT_NAME_BYTES, text));
 	return check_length("HELLO.token", m->token, LIMIT_TEXT_BYTES, text);
 }
 
@@ -282,7 +314,7 @@ static enum err plain_check(const struct msg *msg, char text[128])
 	case FRAME_ERROR: return check_length("ERROR.text", msg->error.text, LIMIT_TEXT_BYTES, text);
 	case FRAME_GOODBYE: return check_length("GOODBYE.text", msg->goodbye.text, LIMIT_TEXT_BYTES, text);
 	case FRAME_CONFIRMS: return confirms_check(&msg->confirms, text);
-	case FRAME_AWAIT: return check_count("AWAIT.tasks", msg->tasks.tasks.count, text);
+	case FRAME_AWAIT: return await_check(&msg->tasks, text);
 	case FRAME_FORGET: return check_count("FORGET.tasks", msg->tasks.tasks.count, text);
 	case FRAME_SERVE: return serve_check(&msg->serve, text);
 	case FRAME_CREDIT: return credit_check(&msg->credit, text);
@@ -294,6 +326,7 @@ static enum err plain_check(const struct msg *msg, char text[128])
 	case FRAME_PONG: return ERR_OK;
 	case FRAME_SUBMIT:
 	case FRAME_RESULTS:
+	case FRAME_UPDATES:
 	case FRAME_DELIVER:
 	case FRAME_REPORT:
 	case FRAME_SUBSCRIBE:
@@ -319,6 +352,8 @@ enum err msg_check(const struct msg *msg, struct span payload, char text[128])
 		return deliver_check(&msg->deliver, payload, text);
 	if (msg->kind == FRAME_REPORT)
 		return report_check(&msg->report, payload, text);
+	if (msg->kind == FRAME_UPDATES)
+		return updates_check(&msg->updates, payload, text);
 	if (msg->kind == FRAME_RESULTS)
 		return results_check(&msg->results, payload, text);
 	CHECK(no_payload_check(msg, payload, text));

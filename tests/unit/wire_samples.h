@@ -6,7 +6,7 @@
 
 #define SAMPLE_KINDS(X)                                                                                   \
 	X(HELLO) X(WELCOME) X(ERROR) X(PING) X(PONG) X(GOODBYE) X(SUBMIT) X(CONFIRMS) X(AWAIT) X(FORGET) \
-	X(RESULTS) X(SERVE) X(CREDIT) X(DELIVER) X(REPORT) X(REPORTED) X(SIGNALS) X(REQUEST) X(REPLY) \
+	X(RESULTS) X(UPDATES) X(SERVE) X(CREDIT) X(DELIVER) X(REPORT) X(REPORTED) X(SIGNALS) X(REQUEST) X(REPLY) \
 	X(SUBSCRIBE) X(SUBSCRIBED) X(UNSUBSCRIBE) X(PUBLISH) X(PUBLISHED) X(EVENTS) X(EVENT_CREDIT) X(INTEREST)
 
 static const uint16_t sample_kinds[] = {
@@ -30,11 +30,17 @@ static const struct confirm_run sample_runs[] = {
 	{ .first_seq = 18, .first_task = 50, .count = 2, .level = CONFIRM_DURABLE, .duplicate = 1 },
 };
 static const struct result_item sample_results[] = {
-	{ .task = 100, .size = 5, .state = TASK_DONE },
+	{ .task = 100, .size = 5, .state = TASK_DONE, .yields = 12 },
 	{ .task = 101, .app_code = 9, .code = ERR_TRANSIENT, .state = TASK_FAILED, .failed = 3 },
 	{ .task = 102, .size = 3, .code = ERR_NOT_FOUND, .state = TASK_UNKNOWN, .failed = 255 },
 };
 static const struct span sample_names[] = { { (const uint8_t *)"lab", 3 }, { (const uint8_t *)"llama-3", 7 } };
+static const struct update_item sample_updates[] = {
+	{ .task = 100, .number = 7, .size = 5, .kind = UPDATE_YIELD },
+	{ .task = 100, .number = 2, .kind = UPDATE_STATE, .level = PHASE_RETRY, .code = ERR_TRANSIENT },
+	{ .task = 101, .number = 500000, .size = 3, .kind = UPDATE_PROGRESS },
+};
+static const uint32_t sample_yields[] = { 0, 12, 1 };
 static const struct task_ref sample_held[] = { { 77, 1, 4 }, { 78, 2, 4 } };
 static const struct credit_item sample_credit[] = { { 1, 100 }, { 2, LIMIT_ENTRY_CREDIT } };
 static const struct deliver_item sample_deliver[] = {
@@ -49,11 +55,13 @@ static const struct report_item sample_reports[] = {
 };
 static const struct reported_item sample_reported[] = {
 	{ .ref = { 100, 1, 4 }, .code = ERR_OK, .verb = REPORT_COMPLETE, .state = TASK_DONE },
+	{ .ref = { 100, 1, 4 }, .code = ERR_AGAIN, .verb = REPORT_YIELD, .state = TASK_STARTED, .number = 6 },
 	{ .ref = { 101, 2, 4 }, .code = ERR_STALE_LEASE, .verb = REPORT_EXTEND, .state = TASK_READY },
 };
 static const struct signal_item sample_signals[] = {
 	{ .ref = { 100, 1, 4 }, .signal = SIGNAL_CANCEL, .code = ERR_CANCELLED },
 	{ .ref = { 0, 0, 0 }, .signal = SIGNAL_DRAIN },
+	{ .ref = { 102, 1, 4 }, .signal = SIGNAL_DEADLINE_SOON, .left_ms = 900 },
 };
 static const struct stat_item sample_stats[] = {
 	{ .name = { (const uint8_t *)"tasks_ready", 11 }, .value = 12.5 },
@@ -69,7 +77,8 @@ static inline void sample_head(struct task_head *h)
 		.trace = span_str("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
 		.correlation = span_str("order 17"),
 		.headers = { { span_str("lang"), span_str("de") }, { span_str("empty"), span_str("") } },
-		.header_count = 2,
+		.header_count = 2, .redelivery = REDELIVERY_NEVER, .want_updates = true, .parent = 99, .heartbeat_ms = 50,
+		.close_ms = 60,
 	};
 }
 
@@ -80,7 +89,9 @@ static inline struct task_info sample_task_info(void)
 		.reason = span_str("broken"), .worker = span_str("w"), .result = span_of("\0\1\2", 3),
 		.payload = span_str("payload"), .key = span_str("k"), .submitted_ms = 1, .ready_ms = 2,
 		.expires_ms = 3, .settled_ms = 4, .acquired = 5, .failed = 6, .max_attempts = 7, .size = 8,
-		.app_code = 9, .code = ERR_LOST,
+		.app_code = 9, .code = ERR_LOST, .parent = 10, .root = 11, .phase = PHASE_PAUSED, .progress = 12,
+		.progress_text = span_str("half"), .yields = 13, .attempt_count = 2,
+		.attempts = { { 1, 2, 3, ERR_TRANSIENT, span_str("w1"), span_str("shaky") }, { .attempt = 3 } },
 	};
 }
 
@@ -115,7 +126,7 @@ struct sample_space {
 static inline bool sample_has_payload(uint16_t kind)
 {
 	return kind == FRAME_SUBMIT || kind == FRAME_RESULTS || kind == FRAME_DELIVER || kind == FRAME_REPORT ||
-	       kind == FRAME_PUBLISH || kind == FRAME_EVENTS;
+	       kind == FRAME_UPDATES || kind == FRAME_PUBLISH || kind == FRAME_EVENTS;
 }
 
 /* The kinds that codec_hot.c builds, so that the official library is a second encoder for them. */
@@ -133,6 +144,7 @@ static inline void sample_session_message(uint16_t kind, struct msg *m)
 			.session = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 },
 			.client = span_str("test"), .token = span_str("secret"), .resume = true,
 			.vnet = span_str("lab"),
+			.identity = span_str("press 4"), .force = true,
 		};
 	else if (kind == FRAME_WELCOME)
 		m->welcome = (struct msg_welcome){
@@ -159,6 +171,8 @@ static inline void sample_task_message(uint16_t kind, struct msg *m, struct span
 		m->confirms = (struct msg_confirms){ 9, sample_runs, 3, span_str("queue q is full") };
 	else if (kind == FRAME_RESULTS)
 		m->results = (struct msg_results){ .items = sample_results, .count = 3 };
+	else if (kind == FRAME_UPDATES)
+		m->updates = (struct msg_updates){ .items = sample_updates, .count = 3 };
 	else if (kind == FRAME_SERVE)
 		m->serve = (struct msg_serve){ .entries = {
 			{ .id = 1, .service = span_str("media.v1.Transcode"), .credit = 10, .params = span_str("gpu=A100, vram_gb=80"),
@@ -169,15 +183,18 @@ static inline void sample_task_message(uint16_t kind, struct msg *m, struct span
 		m->credit = (struct msg_credit){ sample_credit, 2 };
 	else if (kind == FRAME_DELIVER)
 		m->deliver = (struct msg_deliver){ .entry = 7, .epoch = 4, .lease_ms = 30000, .head = head,
-						   .queue = span_str("media"), .items = sample_deliver, .count = 3 };
+						   .queue = span_str("media"), .items = sample_deliver, .count = 3,
+						   .yields = sample_yields, .yield_count = 3 };
 	else if (kind == FRAME_REPORT)
 		m->report = (struct msg_report){ .items = sample_reports, .count = 3 };
 	else if (kind == FRAME_REPORTED)
-		m->reported = (struct msg_reported){ sample_reported, 2, span_str("the lease of 101 ran out") };
+		m->reported = (struct msg_reported){ sample_reported, 3, span_str("the lease of 101 ran out") };
 	else if (kind == FRAME_SIGNALS)
-		m->signals = (struct msg_signals){ sample_signals, 2, span_str("by the operator") };
+		m->signals = (struct msg_signals){ sample_signals, 3, span_str("by the operator") };
+	else if (kind == FRAME_AWAIT)
+		m->tasks = (struct msg_tasks){ { sample_tasks, 3 }, true, { sample_yields, 2 } };
 	else
-		m->tasks = (struct msg_tasks){ { sample_tasks, 3 } };
+		m->tasks = (struct msg_tasks){ .tasks = { sample_tasks, 3 } };
 }
 
 static const struct published_item sample_published[] = {
@@ -241,6 +258,7 @@ static inline void sample_message(uint16_t kind, struct msg *m, struct sample_sp
 			.verb = VERB_TASK_LIST, .name = span_str("q"), .tasks = { sample_tasks, 3 },
 			.state = TASK_READY, .cursor = 8, .limit = 50, .rate = 10,
 			.settings = { -1, 3, 0, 1, 2, 3, 4 }, .text = span_str("why"),
+			.type = span_str("t"), .code = ERR_TRANSIENT, .tree = true,
 		};
 	} else if (kind == FRAME_REPLY) {
 		space->tasks[0] = sample_task_info();
