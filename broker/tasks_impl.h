@@ -10,7 +10,7 @@
  * The words used here: a task is *open* until it has a terminal state; its *place* is the volatile list it is in. */
 #pragma once
 
-#include "map64.h"
+#include "../wire/map64.h"
 #include "tasks.h"
 #include "tasks_record.h"
 

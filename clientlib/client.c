@@ -199,6 +199,7 @@ void hlk_close(struct hlk *c, int timeout_ms)
 	ENSURE(!c->in_step); /* not from a callback */
 	c->closing = true;
 	int64_t deadline = client_deadline(c, timeout_ms);
+	worker_retire(c);
 	while (closing_waits(c) && client_wait(c, deadline) == HLK_OK)
 		;
 	c->in_step = true;

@@ -6,7 +6,7 @@
  * net.c moves bytes and knows nodes, sockets and timers; session.c knows frames and the handshake; producer.c, results.c,
  * worker.c with report.c, and admin.c each own one conversation and keep what must be said again after a reconnect.
  *
- * 1. Nothing here blocks but epoll_wait in client.c (and the resolver, when a host is given by name).
+ * 1. Nothing here blocks but epoll_wait in client.c. The resolver, which does, has a thread of its own (resolve.c).
  * 2. Callbacks run from session_frame and from client_step only. A callback may do anything but close and block, so after
  *    each one every pointer into a growing array must be looked up again.
  * 3. A connection that fails while frames are being read or written is only marked (link_fail); net_step takes it down.
@@ -15,9 +15,10 @@
 
 #include <stdatomic.h>
 
+#include "../wire/map64.h"
 #include "../wire/msg.h"
 #include "hillock.h"
-#include "map64.h"
+#include "resolve.h"
 
 enum {
 	CONNECT_TIMEOUT_MS = 5000,
@@ -31,12 +32,42 @@ enum {
 	MAP_ERROR_TEXT = 512,
 };
 
+/* ---- maps from an id, never 0, to a pointer, never NULL ---- */
+
+static inline void *ids_get(const struct map64 *m, uint64_t id)
+{
+	const struct map64_slot *slot = map64_find(m, id);
+	return slot ? (void *)(uintptr_t)slot->value : NULL;
+}
+
+static inline void ids_put(struct map64 *m, uint64_t id, void *value)
+{
+	struct map64_slot *slot = map64_find(m, id);
+	if (slot)
+		slot->value = (uintptr_t)value;
+	else
+		map64_add(m, id, (uintptr_t)value, NULL);
+}
+
+/* What was there, or NULL. */
+static inline void *ids_take(struct map64 *m, uint64_t id)
+{
+	struct map64_slot *slot = map64_find(m, id);
+	void *value = slot ? (void *)(uintptr_t)slot->value : NULL;
+	if (slot)
+		map64_remove(m, slot);
+	return value;
+}
+
 enum node_kind { NODE_TCP, NODE_UNIX, NODE_MOCK };
-struct node { enum node_kind kind; char *url, *host, *port; }; /* unix: host is the path */
+struct node {
+	enum node_kind kind;
+	char *url, *host, *port;         /* unix: host is the path */
+	struct resolve_job *job;         /* the look-up of the host that is under way; one that hangs is not begun again */
+};
 
 enum link_state { LINK_WAITING, LINK_CONNECTING, LINK_HELLO, LINK_READY, LINK_CLOSED };
 
-struct addrinfo;
 struct link {
 	enum link_state state;
 	int fd;
@@ -99,6 +130,7 @@ struct await {
 	struct await *next;              /* of the same task */
 	uint64_t task;
 	int64_t deadline_ms;             /* INT64_MAX: never */
+	uint32_t correlation;            /* of the AWAIT that asked for it last; 0 = none */
 	hlk_result_fn *fn;
 	void *ctx;
 };
@@ -107,7 +139,7 @@ struct results {
 	hlk_result_fn *fn;
 	void *ctx;
 	struct map64 awaits;             /* task -> struct await */
-	struct map64 expected;           /* confirmed with want_result, not here yet */
+	struct map64 expected;           /* confirmed with want_result, not here yet -> correlation of its AWAIT, or 0 */
 	bool blind;                      /* want_result without a confirm was asked for: ids are not known */
 	struct u64_list ask, forget;     /* not sent yet */
 	int64_t next_deadline_ms;
@@ -259,6 +291,7 @@ void results_flush(struct hlk *c);
 void results_up(struct hlk *c);
 void results_expect(struct hlk *c, uint64_t task, bool ask);
 void results_frame(struct hlk *c, const struct msg_results *m, struct span payload);
+bool results_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
 void results_timers(struct hlk *c);
 void results_close(struct hlk *c, bool tell);
 
@@ -269,6 +302,7 @@ void worker_deliver(struct hlk *c, const struct frame *frame);
 void worker_signals(struct hlk *c, const struct msg_signals *m);
 bool worker_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
 void worker_lost(struct hlk *c, const struct task_ref *ref); /* a start or extension was refused */
+void worker_retire(struct hlk *c);     /* no more tasks: what is on its way is given back */
 void worker_close(struct hlk *c);
 void task_free(struct hlk_task *task);
 

@@ -5,7 +5,8 @@
  * unconfirmed submissions again under the same sequence and keeps results of finished tasks until the broker has them.
  *
  * The one rule about threads: a struct hlk is used by one thread at a time; different ones have nothing in common.
- * Only hlk_wake may be called from any thread (and from a signal handler) at any time.
+ * Only hlk_wake (and hlk_stop) may be called from any thread (and from a signal handler) at any time. A host given by
+ * name is looked up in a thread that the library starts for that and that ends with it; nothing else is done in threads.
  *
  * Two ways to use it, freely mixed:
  *  - blocking calls, each with a deadline (the names that end in _wait, and everything under "administration");
@@ -86,8 +87,9 @@ HLK_API int hlk_open(const struct hlk_options *options, struct hlk **out, struct
 HLK_API int hlk_connect(const char *url, int timeout_ms, struct hlk **out, struct hlk_error *error);
 /* Waits until connected. */
 HLK_API int hlk_ready_wait(struct hlk *c, int timeout_ms);
-/* Says goodbye after sending what is queued (waits at most timeout_ms for confirms and acknowledgements), frees everything.
- * Outstanding callbacks are called with HLK_CLOSED first; hlk_submit and hlk_await answer HLK_CLOSED from the beginning of the call on. */
+/* Takes no more tasks, sends what is queued (waits at most timeout_ms for confirms and acknowledgements), says goodbye, and
+ * frees everything. Outstanding callbacks are called with HLK_CLOSED first; hlk_submit and hlk_await answer HLK_CLOSED from the
+ * beginning of the call on. */
 HLK_API void hlk_close(struct hlk *c, int timeout_ms);
 
 HLK_API int hlk_fd(struct hlk *c);          /* one descriptor for the life of the client: poll it for reading */
@@ -149,7 +151,8 @@ typedef void hlk_result_fn(struct hlk *c, const struct hlk_result *result, void 
 
 /* Results of tasks submitted by this client with want_result, that nobody awaits by id. */
 HLK_API void hlk_on_result(struct hlk *c, hlk_result_fn *fn, void *ctx);
-/* Calls `fn` once when the task is final (from any client, also long after its submission), at the latest at the deadline. */
+/* Calls `fn` once when the task is final (from any client, also long after its submission), at the latest at the deadline.
+ * A broker that cannot take the question answers it: state "unknown", its code, and its text as data. */
 HLK_API int hlk_await(struct hlk *c, uint64_t task, int timeout_ms, hlk_result_fn *fn, void *ctx);
 /* Waits for the result. *result borrows memory valid until the next call on this client. Returns HLK_OK when the task is final, whatever
  * its outcome (look at result->code), HLK_TIMEOUT, HLK_NOT_FOUND. */

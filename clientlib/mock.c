@@ -26,7 +26,7 @@ void mock_free(struct mock *m)
 		return;
 	forget_entries(m);
 	mock_tasks_free(m);
-	map64_free(&m->sequences);
+	map64_free(&m->sequences, NULL);
 	buf_free(&m->output);
 	free(m->msg);
 	free(m);
@@ -87,16 +87,16 @@ static void submit(struct mock *m, const struct msg_submit *s, struct span paylo
 	size_t at = 0;
 	ENSURE(runs != NULL);
 	if (m->producer != s->producer)
-		map64_free(&m->sequences);
+		map64_free(&m->sequences, NULL);
 	m->producer = s->producer;
 	for (uint32_t i = 0; i < s->sizes.count; i++) {
 		enum err code = ERR_OK;
 		bool duplicate = true;
-		struct mock_task *t = map64_get(&m->sequences, s->first_seq + i);
+		struct mock_task *t = ids_get(&m->sequences, s->first_seq + i);
 		if (!t)
 			t = mock_task_submit(m, s->head, span_sub(payload, at, s->sizes.at[i]), &code, &duplicate);
 		if (t)
-			map64_put(&m->sequences, s->first_seq + i, t);
+			ids_put(&m->sequences, s->first_seq + i, t);
 		at += s->sizes.at[i];
 		runs[i] = (struct confirm_run){ s->first_seq + i, t ? t->id : 0, 1, (uint16_t)code, s->confirm, t && duplicate };
 	}

@@ -1,7 +1,8 @@
 /* clientlib/net.c: one connection at a time to one of several nodes: dialling, bytes out, bytes in. In the flow:
  * producer, worker -> link.out -> SOCKET -> link.in -> session.
  *
- * 1. Every call on the socket is non-blocking; only a host given by name can wait, in the resolver.
+ * 1. Nothing waits: sockets are non-blocking, and a host given by name is looked up by resolve.c. Until that is done the state
+ *    is LINK_CONNECTING without a socket.
  * 2. Addresses of a node and then the other nodes are tried at once; after a round over all of them the client waits a random
  *    time between the minimum and a bound that doubles, so that a thousand clients do not come back in the same moment.
  * 3. A failure is marked where it is seen and acted upon in net_step alone, when nobody reads or writes.
@@ -97,7 +98,7 @@ static void take_down(struct hlk *c)
 		plan_attempt(c);
 	}
 	if (l->goodbye_ms) /* all clients of a broker that stops hear this at once: spread them */
-		l->due_ms = c->now_ms + l->goodbye_ms / 2 + (int64_t)(client_random(c) % (l->goodbye_ms / 2 + 1));
+		l->due_ms = c->now_ms + l->goodbye_ms + (int64_t)(client_random(c) % (l->goodbye_ms / 2 + 1));
 	l->goodbye_ms = 0;
 	session_down(c);
 	if (c->state)
@@ -157,26 +158,53 @@ static void dial_unix(struct hlk *c, const struct node *node)
 	dial(c, AF_UNIX, (const struct sockaddr *)(const void *)&address, (socklen_t)sizeof address);
 }
 
-static void dial_tcp(struct hlk *c, const struct node *node)
+static void dial_address(struct hlk *c)
+{
+	const struct addrinfo *to = c->link.address;
+	dial(c, to->ai_family, to->ai_addr, to->ai_addrlen);
+}
+
+/* Looks whether the addresses of the host are known by now. */
+static void check_resolved(struct hlk *c)
 {
 	struct link *l = &c->link;
-	if (!l->addresses) {
-		const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV };
-		int result = getaddrinfo(node->host, node->port, &hints, &l->addresses);
-		if (result != 0) {
-			l->addresses = NULL;
-			l->state = LINK_CONNECTING;
-			net_fail(c, HLK_NETWORK, "%s: %s", node->host, gai_strerror(result));
-			return;
-		}
+	struct node *node = &c->nodes[l->node];
+	int result;
+	if (!resolve_done(node->job, &result, &l->addresses))
+		return;
+	resolve_drop(node->job);
+	node->job = NULL;
+	l->address = l->addresses;
+	if (result == 0)
+		dial_address(c);
+	else
+		net_fail(c, HLK_NETWORK, "%s: %s", node->host, gai_strerror(result));
+}
+
+static void dial_tcp(struct hlk *c, struct node *node)
+{
+	struct link *l = &c->link;
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST };
+	if (!l->addresses && getaddrinfo(node->host, node->port, &hints, &l->addresses) == 0)
 		l->address = l->addresses;
+	if (l->address) {
+		dial_address(c);
+		return;
 	}
-	dial(c, l->address->ai_family, l->address->ai_addr, l->address->ai_addrlen);
+	l->addresses = NULL;
+	l->state = LINK_CONNECTING;
+	l->due_ms = c->now_ms + CONNECT_TIMEOUT_MS;
+	if (!node->job)
+		node->job = resolve_start(node->host, node->port, c->wake_fd);
+	if (node->job)
+		check_resolved(c); /* begun by an attempt before, perhaps */
+	else
+		net_fail(c, HLK_NETWORK, "%s: no thread to look it up", node->host);
 }
 
 static void attempt(struct hlk *c)
 {
-	const struct node *node = &c->nodes[c->link.node];
+	struct node *node = &c->nodes[c->link.node];
 	if (node->kind == NODE_UNIX) {
 		dial_unix(c, node);
 	} else if (node->kind == NODE_TCP) {
@@ -340,7 +368,9 @@ static void read_all(struct hlk *c)
 void net_step(struct hlk *c)
 {
 	struct link *l = &c->link;
-	if (l->state == LINK_CONNECTING && !l->failed)
+	if (l->state == LINK_CONNECTING && l->fd < 0 && !l->failed)
+		check_resolved(c);
+	else if (l->state == LINK_CONNECTING && !l->failed)
 		check_connected(c);
 	if (l->state >= LINK_HELLO && l->state != LINK_CLOSED && !l->failed)
 		read_all(c);
@@ -354,7 +384,8 @@ void net_timers(struct hlk *c)
 	if (l->state == LINK_READY && !l->failed)
 		session_heartbeat(c);
 	if (l->state == LINK_CONNECTING && c->now_ms >= l->due_ms)
-		net_fail(c, HLK_NETWORK, "no answer in %d ms", CONNECT_TIMEOUT_MS);
+		net_fail(c, HLK_NETWORK, "%s in %d ms", l->fd < 0 ? "its name was not resolved" : "no answer",
+			 CONNECT_TIMEOUT_MS);
 	if (l->state == LINK_HELLO && c->now_ms >= l->due_ms)
 		net_fail(c, HLK_NETWORK, "no WELCOME in %d ms", LIMIT_HANDSHAKE_MS);
 	if (l->failed)
@@ -472,6 +503,7 @@ void net_free(struct hlk *c)
 	buf_free(&c->link.in);
 	buf_free(&c->link.out);
 	for (uint32_t i = 0; i < c->node_count; i++) {
+		resolve_drop(c->nodes[i].job);
 		free(c->nodes[i].url);
 		free(c->nodes[i].host);
 		free(c->nodes[i].port);

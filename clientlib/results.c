@@ -3,7 +3,8 @@
  * 1. A result goes to those who await its task by id, else, if this client submitted it with want_result and has not had it
  *    yet, to the hlk_on_result callback; else it is a repeat and is dropped.
  * 2. After every reconnect all that is outstanding is asked for again; a repeat that this causes falls under 1.
- * 3. An await is unlinked before its callback runs. */
+ * 3. An await is unlinked before its callback runs.
+ * 4. Every await is answered: by its result, by its deadline, by the refusal of the frame that asked, or when the client closes. */
 #include "client_impl.h"
 
 enum { ASK_MAX = 4096 }; /* ids in one AWAIT */
@@ -19,12 +20,27 @@ static void list_add(struct u64_list *list, uint64_t value)
 	list->at[list->count++] = value;
 }
 
+/* So that an ERROR that answers the frame finds those who wait. */
+static void asked(struct results *r, const struct u64s *tasks, uint32_t correlation)
+{
+	for (uint32_t i = 0; i < tasks->count; i++) {
+		struct map64_slot *expected = map64_find(&r->expected, tasks->at[i]);
+		for (struct await *a = ids_get(&r->awaits, tasks->at[i]); a; a = a->next)
+			a->correlation = correlation;
+		if (expected)
+			expected->value = correlation;
+	}
+}
+
 static void send_list(struct hlk *c, enum frame_kind kind, struct u64_list *list)
 {
 	for (uint32_t from = 0; from < list->count; from += ASK_MAX) {
+		uint32_t correlation = client_correlation(c);
 		struct msg msg = { .kind = kind };
 		msg.tasks.tasks = (struct u64s){ list->at + from, MIN_OF(list->count - from, (uint32_t)ASK_MAX) };
-		session_send(c, &msg, client_correlation(c));
+		if (kind == FRAME_AWAIT)
+			asked(&c->results, &msg.tasks.tasks, correlation);
+		session_send(c, &msg, correlation);
 	}
 	list->count = 0;
 }
@@ -33,8 +49,8 @@ void results_flush(struct hlk *c)
 {
 	if (!net_ready(c))
 		return;
+	send_list(c, FRAME_FORGET, &c->results.forget); /* first: a callback may have asked again for what it gave up */
 	send_list(c, FRAME_AWAIT, &c->results.ask);
-	send_list(c, FRAME_FORGET, &c->results.forget);
 }
 
 void results_up(struct hlk *c)
@@ -43,14 +59,15 @@ void results_up(struct hlk *c)
 	const struct map64 *const maps[] = { &r->awaits, &r->expected };
 	r->ask.count = r->forget.count = 0;
 	for (size_t m = 0; m < COUNT_OF(maps); m++)
-		for (uint32_t i = 0; maps[m]->slots && i <= maps[m]->mask; i++)
-			if (maps[m]->slots[i].value)
+		for (uint32_t i = 0; i < maps[m]->cap; i++)
+			if (maps[m]->slots[i].key)
 				list_add(&r->ask, maps[m]->slots[i].key);
 }
 
 void results_expect(struct hlk *c, uint64_t task, bool ask)
 {
-	map64_put(&c->results.expected, task, &c->results);
+	if (!map64_find(&c->results.expected, task))
+		map64_add(&c->results.expected, task, 0, NULL);
 	if (ask) /* accepted before, perhaps from another session: make sure that it comes here */
 		list_add(&c->results.ask, task);
 }
@@ -83,8 +100,10 @@ static struct await *reversed(struct await *chain)
 static void one_result(struct hlk *c, const struct hlk_result *result)
 {
 	struct results *r = &c->results;
-	struct await *chain = map64_take(&r->awaits, result->task);
-	bool expected = map64_take(&r->expected, result->task) != NULL;
+	struct await *chain = ids_take(&r->awaits, result->task);
+	struct map64_slot *expected = map64_find(&r->expected, result->task);
+	if (expected)
+		map64_remove(&r->expected, expected);
 	if (chain)
 		tell(c, reversed(chain), result);
 	else if ((expected || r->blind) && r->fn)
@@ -106,6 +125,34 @@ void results_frame(struct hlk *c, const struct msg_results *m, struct span paylo
 	}
 }
 
+static void collect_asked(const struct map64 *map, bool awaits, uint32_t correlation, struct u64_list *out)
+{
+	for (uint32_t i = 0; i < map->cap; i++) {
+		const struct map64_slot *slot = &map->slots[i];
+		const struct await *a = awaits && slot->key ? (const struct await *)(uintptr_t)slot->value : NULL;
+		if (slot->key && (a ? a->correlation : slot->value) == correlation)
+			list_add(out, slot->key);
+	}
+}
+
+/* Nothing more comes for these tasks. The broker may have taken a part of them: it is told to forget them. */
+bool results_refused(struct hlk *c, uint32_t correlation, int code, struct span text)
+{
+	struct results *r = &c->results;
+	struct u64_list tasks = { NULL, 0, 0 };
+	collect_asked(&r->awaits, true, correlation, &tasks);
+	collect_asked(&r->expected, false, correlation, &tasks);
+	for (uint32_t i = 0; i < tasks.count; i++) {
+		const struct hlk_result result = { .task = tasks.at[i], .state = "unknown", .code = code,
+						   .data = text.data, .size = text.len };
+		list_add(&r->forget, result.task);
+		if (ids_get(&r->awaits, result.task) || map64_find(&r->expected, result.task))
+			one_result(c, &result);
+	}
+	free(tasks.at);
+	return tasks.count > 0;
+}
+
 void hlk_on_result(struct hlk *c, hlk_result_fn *fn, void *ctx)
 {
 	c->results.fn = fn;
@@ -121,11 +168,11 @@ int hlk_await(struct hlk *c, uint64_t task, int timeout_ms, hlk_result_fn *fn, v
 		return error_set(c, HLK_CLOSED, "await: the client is being closed");
 	struct await *a = malloc(sizeof *a);
 	ENSURE(a != NULL);
-	*a = (struct await){ .next = map64_get(&r->awaits, task), .task = task, .fn = fn, .ctx = ctx,
+	*a = (struct await){ .next = ids_get(&r->awaits, task), .task = task, .fn = fn, .ctx = ctx,
 			     .deadline_ms = client_deadline(c, timeout_ms) };
 	if (!a->next)
 		list_add(&r->ask, task);
-	map64_put(&r->awaits, task, a);
+	ids_put(&r->awaits, task, a);
 	r->next_deadline_ms = MIN_OF(r->next_deadline_ms, a->deadline_ms);
 	client_touch(c);
 	return HLK_OK;
@@ -136,10 +183,10 @@ static struct await *take_overdue(struct hlk *c)
 {
 	struct results *r = &c->results;
 	r->next_deadline_ms = INT64_MAX;
-	for (uint32_t i = 0; r->awaits.slots && i <= r->awaits.mask; i++) {
+	for (uint32_t i = 0; i < r->awaits.cap; i++) {
 		struct map64_slot *slot = &r->awaits.slots[i];
-		struct await *before = NULL;
-		for (struct await *a = slot->value; a; before = a, a = a->next) {
+		struct await *before = NULL, *chain = slot->key ? (struct await *)(uintptr_t)slot->value : NULL;
+		for (struct await *a = chain; a; before = a, a = a->next) {
 			if (a->deadline_ms > c->now_ms) {
 				r->next_deadline_ms = MIN_OF(r->next_deadline_ms, a->deadline_ms);
 				continue;
@@ -148,9 +195,9 @@ static struct await *take_overdue(struct hlk *c)
 			if (before)
 				before->next = a->next;
 			else if (a->next)
-				slot->value = a->next;
+				slot->value = (uintptr_t)a->next;
 			else
-				(void)map64_take(&r->awaits, a->task);
+				map64_remove(&r->awaits, slot);
 			a->next = NULL;
 			return a;
 		}
@@ -164,7 +211,7 @@ void results_timers(struct hlk *c)
 		struct await *a = take_overdue(c);
 		if (!a)
 			return;
-		if (!map64_get(&c->results.awaits, a->task) && !map64_get(&c->results.expected, a->task))
+		if (!ids_get(&c->results.awaits, a->task) && !map64_find(&c->results.expected, a->task))
 			list_add(&c->results.forget, a->task);
 		const struct hlk_result result = { .task = a->task, .state = "unknown", .code = HLK_TIMEOUT, .data = "" };
 		tell(c, a, &result);
@@ -176,16 +223,16 @@ void results_close(struct hlk *c, bool tell_all)
 	struct results *r = &c->results;
 	while (r->awaits.count > 0) {
 		uint32_t i = 0;
-		while (!r->awaits.slots[i].value)
+		while (!r->awaits.slots[i].key)
 			i++;
 		const struct hlk_result result = { .task = r->awaits.slots[i].key, .state = "unknown", .code = HLK_CLOSED,
 						   .data = "" };
-		tell(c, reversed(map64_take(&r->awaits, result.task)), &result);
+		tell(c, reversed(ids_take(&r->awaits, result.task)), &result);
 	}
 	if (tell_all)
 		return;
-	map64_free(&r->awaits);
-	map64_free(&r->expected);
+	map64_free(&r->awaits, NULL);
+	map64_free(&r->expected, NULL);
 	free(r->ask.at);
 	free(r->forget.at);
 	buf_free(&r->kept);
@@ -223,5 +270,8 @@ int hlk_await_wait(struct hlk *c, uint64_t task, int timeout_ms, struct hlk_resu
 	if (w.result.code == HLK_TIMEOUT && strcmp(w.result.state, "unknown") == 0)
 		return error_set(c, HLK_TIMEOUT, "await: task %llu is not final yet%s%s", (unsigned long long)task,
 				 net_ready(c) ? "" : "; ", net_ready(c) ? "" : c->session.last_text);
+	if (strcmp(w.result.state, "unknown") == 0)
+		return error_set(c, w.result.code, "await: task %llu: %.400s", (unsigned long long)task,
+				 (const char *)w.result.data);
 	return HLK_OK;
 }

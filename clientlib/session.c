@@ -65,7 +65,7 @@ static void refused(struct hlk *c, uint32_t correlation, const struct msg_error 
 	}
 	int code = m->code ? m->code : HLK_INVALID_INPUT;
 	if (correlation == 0 || admin_refused(c, correlation, code, text) || producer_refused(c, correlation, code, text) ||
-	    report_refused(c, correlation, code))
+	    report_refused(c, correlation, code) || results_refused(c, correlation, code, text))
 		return;
 	(void)worker_refused(c, correlation, code, text);
 }

@@ -44,8 +44,8 @@ static void delivery_drop(struct delivery *d)
 void task_free(struct hlk_task *task)
 {
 	struct worker *w = &task->client->worker;
-	if (map64_get(&w->tasks, task->info.id) == task)
-		(void)map64_take(&w->tasks, task->info.id);
+	if (ids_get(&w->tasks, task->info.id) == task)
+		(void)ids_take(&w->tasks, task->info.id);
 	*(task->prev ? &task->prev->next : &w->live) = task->next;
 	if (task->next)
 		task->next->prev = task->prev;
@@ -275,7 +275,7 @@ static struct hlk_task_info info_of(const struct msg_deliver *m, const struct ta
 
 static bool is_repeat(const struct worker *w, const struct task_ref *ref)
 {
-	const struct hlk_task *held = map64_get(&w->tasks, ref->task);
+	const struct hlk_task *held = ids_get(&w->tasks, ref->task);
 	if (held && !held->lost && held->info.attempt == ref->attempt && held->epoch == ref->epoch)
 		return true;
 	return report_pending(w, ref);
@@ -343,6 +343,10 @@ static void deliver_items(struct hlk *c, struct entry *e, const struct msg_deliv
 	int64_t time_us = now_us();
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct deliver_item *item = &m->items[i];
+		if (item->task == 0) {
+			net_fail(c, HLK_MALFORMED, "the broker delivered task 0, which is none");
+			return;
+		}
 		const struct task_ref ref = { item->task, item->attempt, m->epoch };
 		const uint8_t *data = span_sub(payload, at, item->size).data;
 		at += item->size;
@@ -358,7 +362,7 @@ static void deliver_items(struct hlk *c, struct entry *e, const struct msg_deliv
 		task->info.attempt = item->attempt;
 		task->info.payload = data;
 		task->info.size = item->size;
-		map64_put(&w->tasks, item->task, task);
+		ids_put(&w->tasks, item->task, task);
 		time_us = hand_over(c, task, time_us);
 	}
 }
@@ -411,7 +415,7 @@ static void lose(struct hlk *c, struct hlk_task *task)
 
 static struct hlk_task *task_by_ref(struct worker *w, const struct task_ref *ref)
 {
-	struct hlk_task *task = map64_get(&w->tasks, ref->task);
+	struct hlk_task *task = ids_get(&w->tasks, ref->task);
 	return task && task->info.attempt == ref->attempt && task->epoch == ref->epoch ? task : NULL;
 }
 
@@ -472,6 +476,15 @@ void worker_up(struct hlk *c, bool resumed)
 	w->serve_dirty = w->serve_dirty || (!resumed && w->entry_count > 0);
 }
 
+void worker_retire(struct hlk *c)
+{
+	struct worker *w = &c->worker;
+	for (uint32_t i = 0; i < w->entry_count; i++) {
+		w->serve_dirty = w->serve_dirty || !w->entries[i]->gone;
+		w->entries[i]->gone = true;
+	}
+}
+
 void worker_close(struct hlk *c)
 {
 	struct worker *w = &c->worker;
@@ -486,7 +499,7 @@ void worker_close(struct hlk *c)
 		free(w->slabs[i]);
 	free(w->entries);
 	free(w->slabs);
-	map64_free(&w->tasks);
+	map64_free(&w->tasks, NULL);
 }
 
 /* ---- a whole worker ---- */

@@ -51,6 +51,7 @@ struct actor {
 	uint8_t *payload;
 	struct pending *pendings, *free_pending;
 	struct flights flights;
+	uint32_t entry, credit; /* what it works on, and how much of that may be under way to it */
 	uint64_t order_run, order_index, refused, duplicates, redelivered, corrupt, foreign, disorder;
 	enum hlk_confirm level;
 	char error[256];
@@ -234,6 +235,18 @@ static void order_check(struct actor *actor, const struct bench_header *header, 
 	actor->order_index = header->index;
 }
 
+/* A worker of --count has credit only while something is left to take: what it is sent beyond that it would give back, and
+ * would be sent again. */
+static void credit_follow(struct actor *actor)
+{
+	struct bench *b = actor->bench;
+	uint32_t credit = atomic_load(&b->taken) < b->plan->count ? b->plan->prefetch : 0;
+	if (!b->plan->foreign || !actor->works || credit == actor->credit)
+		return;
+	actor->credit = credit;
+	(void)hlk_serve_credit(actor->client, actor->entry, credit);
+}
+
 static void task_arrived(struct hlk *c, struct hlk_task *task, void *ctx)
 {
 	struct actor *actor = ctx;
@@ -255,7 +268,9 @@ static void task_arrived(struct hlk *c, struct hlk_task *task, void *ctx)
 		return;
 	}
 	if (b->plan->foreign && atomic_fetch_add(&b->taken, 1) >= b->plan->count) {
-		(void)hlk_release(task, 0); /* fetched beyond --count */
+		atomic_fetch_sub(&b->taken, 1);
+		(void)hlk_release(task, -1); /* fetched beyond --count: back to where it was, at once */
+		credit_follow(actor);
 		return;
 	}
 	flight_add(&actor->flights, (struct flight){ info->id, header.due_ns, clock_ns(), header.index, ours });
@@ -331,6 +346,7 @@ static void *lane_run(void *ctx)
 				uint64_t next = producer_fill(actor);
 				due = next && (due == 0 || next < due) ? next : due;
 			}
+			credit_follow(actor);
 			(void)hlk_flush(actor->client); /* of a worker: what was declared before the first turn */
 		}
 		lane_wait(lane, fds, due);
@@ -375,7 +391,8 @@ static int actor_open(struct actor *actor, struct bench_result *result)
 						   .ctx = actor };
 		flights_init(&actor->flights, 1024);
 		hlk_on_settled(actor->client, settled, actor);
-		code = hlk_serve(actor->client, &serve, NULL);
+		code = hlk_serve(actor->client, &serve, &actor->entry);
+		actor->credit = plan->prefetch;
 		if (code != HLK_OK)
 			error = *hlk_last_error(actor->client);
 	}

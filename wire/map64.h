@@ -1,4 +1,4 @@
-/* broker/map64.h: an open-addressing hash map from u64 to u64. Keys are never 0.
+/* wire/map64.h: an open-addressing hash map from u64 to u64. Keys are never 0.
  *
  * Linear probing with backward-shift deletion, so there are no tombstones and a lookup ends at the first hole. Task
  * numbers are dense; the multiplication spreads them. Iteration order depends on history: nothing that decides, and nothing
@@ -6,7 +6,7 @@
  * Invariants: 1. cap is 0 or a power of two; 2. count <= 3/4 cap; 3. no hole between a key and its home slot. */
 #pragma once
 
-#include "../wire/base.h"
+#include "base.h"
 
 struct map64_slot {
 	uint64_t key, value;
@@ -45,7 +45,7 @@ static inline void map64_place(struct map64 *m, uint64_t key, uint64_t value)
 	m->slots[i] = (struct map64_slot){ key, value };
 }
 
-/* Adds a key that is not there. `memory` follows what is allocated. */
+/* Adds a key that is not there. `memory` (may be NULL) follows what is allocated. */
 static inline void map64_add(struct map64 *m, uint64_t key, uint64_t value, uint64_t *memory)
 {
 	ENSURE(key != 0);
@@ -58,7 +58,8 @@ static inline void map64_add(struct map64 *m, uint64_t key, uint64_t value, uint
 		for (uint32_t i = 0; i < old.cap; i++)
 			if (old.slots[i].key != 0)
 				map64_place(m, old.slots[i].key, old.slots[i].value);
-		*memory += ((uint64_t)m->cap - old.cap) * sizeof *m->slots;
+		if (memory)
+			*memory += ((uint64_t)m->cap - old.cap) * sizeof *m->slots;
 		free(old.slots);
 	}
 	map64_place(m, key, value);
@@ -84,7 +85,8 @@ static inline void map64_remove(struct map64 *m, struct map64_slot *slot)
 
 static inline void map64_free(struct map64 *m, uint64_t *memory)
 {
-	*memory -= (uint64_t)m->cap * sizeof *m->slots;
+	if (memory)
+		*memory -= (uint64_t)m->cap * sizeof *m->slots;
 	free(m->slots);
 	*m = (struct map64){ NULL, 0, 0 };
 }
