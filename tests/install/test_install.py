@@ -56,6 +56,10 @@ def main(prefix, work):
     exported = re.findall(r" [TDB] (\w+)", run("nm", "-D", "--defined-only", library))
     check(exported and all(name.startswith("hlk_") for name in exported), f"it exports only hlk_ ({len(exported)} functions)")
 
+    symbols = re.findall(r" ([A-Z]) (\w+)", run("nm", "--defined-only", library.parent / "libhillock.a"))
+    inside = [name for kind, name in symbols if not name.startswith("hlk_")]
+    check(symbols and not inside, f"the archive defines only hlk_ for others, too {inside[:3]}")
+
     env = dict(os.environ, PKG_CONFIG_PATH=str(library.parent / "pkgconfig"))
     flags = run("pkg-config", "--define-prefix", "--cflags", "--libs", "hillock", env=env).split()
     shared = work / "shared"
