@@ -255,15 +255,6 @@ static enum err ask_task_retry(struct ask *a) { return each_task(a, true); }
 
 /* ---- queues ---- */
 
-static uint32_t workers_of(struct shard *s, struct span name)
-{
-	uint32_t workers = 0;
-	for (uint32_t i = 0; i < s->slot_count; i++)
-		for (struct consumer *x = s->slots[i] ? s->slots[i]->consumers : NULL; x; x = x->session_next)
-			workers += span_eq(span_of(x->name, x->name_len), name);
-	return workers;
-}
-
 static enum err ask_queue_list(struct ask *a)
 {
 	uint32_t total = tasks_queue_count(a->s->tasks), count = 0, id = (uint32_t)MIN_OF(a->m->cursor, (uint64_t)total);
@@ -273,8 +264,7 @@ static enum err ask_queue_list(struct ask *a)
 		tasks_queue_info(a->s->tasks, ++id, &infos[count]);
 		if (infos[count].name.len == 0)
 			continue; /* removed */
-		infos[count].workers = workers_of(a->s, infos[count].name);
-		count++;
+		infos[count++].workers = deliver_workers(a->s, id);
 	}
 	reply(a, &(struct msg_reply){ .count = count, .next = id < total ? id : 0, .queues = infos, .queue_count = count });
 	free(infos);
@@ -288,7 +278,7 @@ static enum err ask_queue_show(struct ask *a)
 	if (queue == 0)
 		return ERR_OK;
 	tasks_queue_info(a->s->tasks, queue, &info);
-	info.workers = workers_of(a->s, info.name);
+	info.workers = deliver_workers(a->s, queue);
 	reply(a, &(struct msg_reply){ .count = 1, .queues = &info, .queue_count = 1 });
 	return ERR_OK;
 }

@@ -101,13 +101,22 @@ static void outlet_name(struct shard *s, struct outlet *o)
 	o->name_len = (uint8_t)info.name.len;
 }
 
+static void unbind_consumer(struct shard *s, struct consumer *x)
+{
+	unlink_consumer(s, x);
+	if (x->queue > 0)
+		s->outlets[x->queue]->consumers--;
+	x->queue = 0;
+}
+
 /* An entry finds its queue, or waits with the others until it is created. */
 static void bind_consumer(struct shard *s, struct consumer *x)
 {
-	unlink_consumer(s, x);
+	unbind_consumer(s, x);
 	x->queue = tasks_queue_find(s->tasks, span_of(x->name, x->name_len));
 	if (x->queue > 0) {
 		struct outlet *o = outlet_get(s, x->queue);
+		o->consumers++;
 		if (!o->name || o->name_len != x->name_len || memcmp(o->name, x->name, x->name_len) != 0)
 			outlet_name(s, o);
 		link_consumer(s, x);
@@ -127,7 +136,7 @@ void deliver_withdraw(struct shard *s, struct session *session)
 	while (session->consumers) {
 		struct consumer *x = session->consumers;
 		session->consumers = x->session_next;
-		unlink_consumer(s, x);
+		unbind_consumer(s, x);
 		ENSURE(s->counters.consumers > 0);
 		s->counters.consumers--;
 		free(x);
@@ -206,13 +215,22 @@ void deliver_settled(struct shard *s, uint64_t task)
 
 void deliver_fetched(struct shard *s, uint64_t addr)
 {
-	for (uint32_t i = 0; i < s->outlet_cap; i++) {
-		struct outlet *o = s->outlets[i];
-		if (!o || !o->parked || (o->parked_addr != addr && o->parked_addr != 0))
+	struct outlet **at = &s->parked;
+	while (*at) {
+		struct outlet *o = *at;
+		if (o->parked_addr != addr && o->parked_addr != 0) {
+			at = &o->next;
 			continue;
+		}
+		*at = o->next;
 		o->parked = false;
 		make_runnable(s, o);
 	}
+}
+
+uint32_t deliver_workers(const struct shard *s, uint32_t queue)
+{
+	return queue < s->outlet_cap && s->outlets[queue] ? s->outlets[queue]->consumers : 0;
 }
 
 void deliver_rebind(struct shard *s)
@@ -274,6 +292,8 @@ static bool park(struct shard *s, struct outlet *o, const struct ready_run *run,
 	if (e == ERR_AGAIN || e == ERR_RESOURCE_EXHAUSTED) {
 		o->parked = true;
 		o->parked_addr = e == ERR_AGAIN ? run->addr : 0; /* 0: any read that ends makes room */
+		o->next = s->parked;
+		s->parked = o;
 		return false;
 	}
 	o->broken_task = run->first_task;

@@ -165,7 +165,7 @@ static bool is_final(uint32_t state)
 }
 
 /* Final and unknown ones are answered from the ring, like those that settle later. */
-enum err results_await(struct conn *c, const struct msg_tasks *m)
+enum err results_await(struct conn *c, const struct msg_tasks *m, uint32_t correlation)
 {
 	struct shard *s = c->s;
 	struct session *session = c->session;
@@ -176,7 +176,8 @@ enum err results_await(struct conn *c, const struct msg_tasks *m)
 		bool room = open ? results_watch(s, task, 1, session->ref)
 				 : s->watch_count + s->results_waiting < s->config.watches_max;
 		if (!room) {
-			conn_error(c, ERR_RESOURCE_EXHAUSTED, "AWAIT.tasks: watches_max is reached", FRAME_AWAIT, 0, false);
+			conn_error(c, ERR_RESOURCE_EXHAUSTED, "AWAIT.tasks: watches_max is reached", FRAME_AWAIT, correlation,
+				   false);
 			break;
 		}
 		if (!open)

@@ -173,7 +173,7 @@ static enum err on_submit(const struct call *call)
 
 static enum err on_await(const struct call *call)
 {
-	return results_await(call->c, &call->msg->tasks);
+	return results_await(call->c, &call->msg->tasks, call->frame->correlation);
 }
 
 static enum err on_forget(const struct call *call)

@@ -131,8 +131,8 @@ struct outlet { /* one queue as delivery sees it */
 	struct consumer *buckets[CREDIT_BUCKETS];
 	struct consumer **tails[CREDIT_BUCKETS];
 	uint32_t filled; /* bit per bucket */
-	uint32_t queue;
-	struct outlet *next;
+	uint32_t queue, consumers; /* bound ones, with credit or without */
+	struct outlet *next;       /* in runnable or in parked: it is in one of them at most */
 	bool listed, parked;
 	uint64_t broken_task; /* cannot be read: the queue is held until it can, or it is settled by hand; 0 = none */
 	uint64_t parked_addr;
@@ -148,6 +148,7 @@ void deliver_withdraw(struct shard *s, struct session *session); /* all its entr
 void deliver_ready(struct shard *s, uint32_t queue);
 void deliver_settled(struct shard *s, uint64_t task);
 void deliver_fetched(struct shard *s, uint64_t addr);
+uint32_t deliver_workers(const struct shard *s, uint32_t queue); /* entries that serve it */
 void deliver_rebind(struct shard *s);           /* queues came or went */
 void deliver_unblock(struct conn *c);           /* its output has room again */
 bool deliver_run(struct shard *s);              /* true = there is more */
@@ -160,7 +161,7 @@ struct watch { uint64_t task; struct session_ref session; };
 bool results_watch(struct shard *s, uint64_t first_task, uint32_t count, struct session_ref session);
 void results_forget(struct shard *s, uint64_t task, struct session_ref session);
 void results_settled(struct shard *s, uint64_t task);
-enum err results_await(struct conn *c, const struct msg_tasks *m);
+enum err results_await(struct conn *c, const struct msg_tasks *m, uint32_t correlation);
 void results_end(struct session *session, struct shard *s); /* the session is over */
 void results_list(struct shard *s, struct session *session); /* it has something to push and a connection */
 void results_fetched(struct shard *s);
@@ -228,6 +229,7 @@ struct shard {
 	uint32_t outlet_cap, outlets_broken;
 	uint64_t broken_retry_ms;    /* when the held queues are tried again */
 	struct outlet *runnable, **runnable_tail;
+	struct outlet *parked;       /* wait for a read */
 	struct consumer *unbound;
 	bool queues_changed, queues_removed;
 

@@ -89,52 +89,19 @@ static const struct option ls_options[] = {
 	{ 0 },
 };
 
-/* The broker lists one state of one queue at a time; both of these start from "all". */
-#define TASK_STATES_ALL "scheduled", "ready", "leased", "started", "dead", "done", "failed", "cancelled", "expired", "lost"
-
-static void name_add(const struct hlk_queue_row *row, void *ctx)
-{
-	json_t *name = json_string(row->name);
-	ENSURE(!name || json_array_append_new(ctx, name) == 0);
-}
-
-/* Outputs at most *limit tasks of one queue in one state. */
-static int list_page(struct cli *cli, const char *queue, const char *state, uint64_t *limit)
+int cli_task_list(struct cli *cli, const char *queue, const char *state, uint64_t limit)
 {
 	uint64_t cursor = 0;
 	int code = HLK_OK;
-	do {
-		uint32_t page = (uint32_t)MIN_OF(*limit, (uint64_t)100);
-		size_t before = cli->row_count;
-		code = strcmp(state, "dead") == 0 ?
-			       hlk_dlq_list(cli->client, queue, page, &cursor, cli_task_row, cli) :
-			       hlk_task_list(cli->client, queue, state, page, &cursor, cli_task_row, cli);
-		*limit -= MIN_OF(*limit, (uint64_t)(cli->row_count - before));
-	} while (code == HLK_OK && cursor != 0 && *limit > 0);
-	return code;
-}
-
-int cli_task_list(struct cli *cli, const char *queue, const char *state, uint64_t limit)
-{
-	static const char *const states[] = { TASK_STATES_ALL };
-	json_t *queues = json_array(), *name;
-	size_t index;
-	int code = HLK_OK;
-	if (queue)
-		ENSURE(json_array_append_new(queues, json_string(queue)) == 0);
-	else
-		code = hlk_queue_list(cli->client, name_add, queues);
 	output_begin(&cli->out, cli_task_columns, cli_task_column_count);
-	json_array_foreach(queues, index, name) {
-		for (size_t i = 0; i < COUNT_OF(states) && code == HLK_OK && limit > 0; i++)
-			if (!state || strcmp(state, states[i]) == 0)
-				code = list_page(cli, json_string_value(name), states[i], &limit);
-		if (code == HLK_NOT_FOUND && !queue)
-			code = HLK_OK; /* removed meanwhile */
-	}
-	json_decref(queues);
+	do {
+		uint32_t page = (uint32_t)MIN_OF(limit, (uint64_t)100);
+		size_t before = cli->row_count;
+		code = hlk_task_list(cli->client, queue ? queue : "", state ? state : "", page, &cursor, cli_task_row, cli);
+		limit -= MIN_OF(limit, (uint64_t)(cli->row_count - before));
+	} while (code == HLK_OK && cursor != 0 && limit > 0);
 	if (code != HLK_OK)
-		return cli_failed(cli, code, "queue %s", queue ? queue : "list");
+		return cli_failed(cli, code, "tasks%s%s", queue ? " of queue " : "", queue ? queue : "");
 	output_end(&cli->out);
 	return CLI_OK;
 }

@@ -244,6 +244,29 @@ static void a_task_goes_from_submit_to_its_result(void **state)
 	client_free(&worker);
 }
 
+static void an_await_that_is_too_much_is_refused_by_its_correlation(void **state)
+{
+	struct client producer, other;
+	struct world *w = *state;
+	world_close(w);
+	world_init(w);
+	w->config.watches_max = 1;
+	world_open(w);
+	client_open(&producer, w, 1);
+	client_open(&other, w, 2);
+	client_submit(&producer, (struct submit_args){ .type = "t", .producer = 9, .first_seq = 1, .count = 2, .size = 8 });
+	uint64_t task = client_expect(&producer, FRAME_CONFIRMS)->confirms.runs[0].first_task;
+	struct msg await = { .kind = FRAME_AWAIT, .tasks = { { (uint64_t[]){ task, task + 1 }, 2 } } };
+	client_send(&other, &await, 31, (struct span){ NULL, 0 });
+	struct msg *m = client_expect(&other, FRAME_ERROR);
+	assert_int_equal(m->error.code, ERR_RESOURCE_EXHAUSTED);
+	assert_int_equal(m->error.kind, FRAME_AWAIT);
+	assert_false(m->error.fatal);
+	assert_int_equal(other.frame.correlation, 31);
+	client_free(&producer);
+	client_free(&other);
+}
+
 static void a_worker_gets_no_more_than_its_credit(void **state)
 {
 	struct client producer, worker;
@@ -522,6 +545,7 @@ int main(void)
 		TEST(frames_may_come_in_any_pieces),
 		TEST(a_task_goes_from_submit_to_its_result),
 		TEST(a_worker_gets_no_more_than_its_credit),
+		TEST(an_await_that_is_too_much_is_refused_by_its_correlation),
 		TEST(tasks_are_shared_among_workers_by_free_credit),
 		TEST(accepted_is_said_before_the_sync_and_honestly),
 		TEST(the_same_sequence_twice_is_one_task),
