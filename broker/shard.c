@@ -46,6 +46,11 @@ static enum err on_load_segment(void *ctx, uint32_t segment, struct span index, 
 	return tasks_load_segment(((struct shard *)ctx)->tasks, segment, index, text);
 }
 
+static void on_reindex(void *ctx, uint32_t segment, const struct log_record *record, struct buf *out)
+{
+	tasks_reindex(((struct shard *)ctx)->tasks, segment, record, out);
+}
+
 static void on_apply(void *ctx, const struct log_entry *entry, const struct log_record *record, bool live)
 {
 	struct shard *s = ctx;
@@ -166,6 +171,7 @@ static enum err open_log(struct shard *s, char text[256])
 		.ctx = s,
 		.restore = on_restore,
 		.load_segment = on_load_segment,
+		.reindex = on_reindex,
 		.apply = on_apply,
 		.seal = on_seal,
 		.checkpoint = on_checkpoint,

@@ -79,6 +79,8 @@ void tasks_checkpoint(struct tasks *t, struct buf *out);
 enum err tasks_restore(struct tasks *t, struct span checkpoint, char text[256]) MUST_CHECK;
 void tasks_seal(struct tasks *t, uint32_t segment, struct buf *out);
 enum err tasks_load_segment(struct tasks *t, uint32_t segment, struct span index, char text[256]) MUST_CHECK;
+/* What tasks_seal gave, made again from the records of the segment; see log_config.reindex. */
+void tasks_reindex(struct tasks *t, uint32_t segment, const struct log_record *record, struct buf *out);
 bool tasks_segment_live(const struct tasks *t, uint32_t segment);
 /* The epoch is the term of the log, which is known only when the log is open. Call it before tasks_begin. */
 void tasks_set_epoch(struct tasks *t, uint32_t epoch);
@@ -183,7 +185,7 @@ struct task_view {
 	uint64_t ready_ms, expires_ms, settled_ms;
 	uint32_t acquired, failed, max_attempts, app_code;
 	uint16_t code;
-	uint64_t addr;        /* payload record, 0 when gone */
+	uint64_t addr;        /* payload record, of settled tasks too as long as it is known; 0 when gone */
 	uint32_t item;
 	uint64_t result_addr; /* REC_SETTLE with the result or error text, 0 = none */
 	uint32_t result_size;

@@ -207,6 +207,7 @@ struct tasks {
 	uint32_t reported_cap;
 	struct buf scratch_items, scratch_sources; /* of one proposal */
 	uint32_t compact_cursor, moves_in_flight;
+	struct segment *reindexed; /* being made from its records */
 };
 
 /* hot.c */
@@ -227,6 +228,7 @@ struct hot **hots_sorted(const struct tasks *t, bool (*keep)(const struct hot *h
 /* tasks_segment.c */
 struct segment *segment_for_append(struct tasks *t, uint32_t id, uint64_t base);
 void segment_append(struct tasks *t, struct segment *s, uint32_t count, uint64_t addr, uint32_t class);
+uint32_t submit_class(struct tasks *t, const struct submit_view *v); /* of the tasks in a record (tasks_submit.c) */
 struct segment *segment_of(struct tasks *t, uint64_t task, uint32_t *index); /* NULL = freed or never there */
 uint32_t segment_position(const struct tasks *t, uint64_t task); /* index in t->segments of the first that ends behind task */
 bool segment_is_live(const struct segment *s, uint32_t index);
@@ -239,6 +241,8 @@ void segment_release(struct tasks *t, struct segment *s, bool held);
 void segment_drop_range(struct tasks *t, uint64_t first, uint32_t count);
 /* Where the payload is. False: nowhere. */
 bool task_locate(struct tasks *t, uint64_t task, uint64_t *addr, uint32_t *item);
+/* Where it was submitted, settled or not, while its segment is remembered. The log may have let the record go. */
+bool task_origin(struct tasks *t, uint64_t task, uint64_t *addr, uint32_t *item);
 void pin_add(struct tasks *t, uint64_t addr);
 void pin_drop(struct tasks *t, uint64_t addr);
 uint32_t options_intern(struct tasks *t, uint64_t retention_ms, uint32_t max_attempts);

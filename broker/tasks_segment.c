@@ -207,6 +207,17 @@ static uint32_t item_index(const struct segment *s, uint32_t index)
 	return back;
 }
 
+bool task_origin(struct tasks *t, uint64_t task, uint64_t *addr, uint32_t *item)
+{
+	uint32_t index;
+	const struct segment *s = segment_of(t, task, &index);
+	if (!s || !s->offsets)
+		return false;
+	*addr = (uint64_t)s->id << 32 | s->offsets[index];
+	*item = item_index(s, index);
+	return true;
+}
+
 bool task_locate(struct tasks *t, uint64_t task, uint64_t *addr, uint32_t *item)
 {
 	uint32_t index;
@@ -219,9 +230,8 @@ bool task_locate(struct tasks *t, uint64_t task, uint64_t *addr, uint32_t *item)
 		*item = 0; /* a REC_MOVE has one task */
 		return true;
 	}
-	ENSURE(s->offsets != NULL);
-	*addr = (uint64_t)s->id << 32 | s->offsets[index];
-	*item = item_index(s, index);
+	bool found = task_origin(t, task, addr, item);
+	ENSURE(found);
 	return true;
 }
 
@@ -474,21 +484,47 @@ struct segment *segment_get(struct tasks *t, struct reader *r)
 	return s;
 }
 
+static struct segment *segment_by_number(const struct tasks *t, uint32_t id)
+{
+	for (uint32_t i = t->segment_count; i-- > 0 && t->segments[i]->id >= id;)
+		if (t->segments[i]->id == id)
+			return t->segments[i];
+	return NULL;
+}
+
 void tasks_seal(struct tasks *t, uint32_t segment, struct buf *out)
 {
-	for (uint32_t i = t->segment_count; i-- > 0 && t->segments[i]->id >= segment;) {
-		struct segment *s = t->segments[i];
-		if (s->id != segment)
-			continue;
-		segment_put(out, s, false);
-		s->indexed = true;
-		s->closed = true;
-		segment_shrink(t, s);
-		segment_tidy(t, s);
+	struct segment *s = segment_by_number(t, segment);
+	const struct segment none = { .id = segment };
+	segment_put(out, s ? s : &none, false);
+	if (!s)
+		return;
+	s->indexed = true;
+	s->closed = true;
+	segment_shrink(t, s);
+	segment_tidy(t, s);
+}
+
+/* Where the checkpoint knows no task of the segment, none lives: its index says so, as tasks_seal would. */
+void tasks_reindex(struct tasks *t, uint32_t segment, const struct log_record *record, struct buf *out)
+{
+	const struct segment *known = segment_by_number(t, segment);
+	struct segment none = { .id = segment };
+	struct submit_view v;
+	if (record && (!known || record->kind != REC_SUBMIT || rec_submit_read(record->body, &v) != ERR_OK))
+		return;
+	if (record && !t->reindexed) {
+		t->reindexed = mem_resize(t, NULL, 0, sizeof *t->reindexed);
+		*t->reindexed = (struct segment){ .id = segment, .base = known->base };
+	}
+	if (record) {
+		segment_append(t, t->reindexed, v.fixed.count, record->addr, submit_class(t, &v));
 		return;
 	}
-	struct segment none = { .id = segment };
-	segment_put(out, &none, false);
+	segment_put(out, t->reindexed ? t->reindexed : &none, false);
+	if (t->reindexed)
+		segment_free(t, t->reindexed);
+	t->reindexed = NULL;
 }
 
 /* The checkpoint has the live bits of segments it relies on an index file for; the file has the rest. */
@@ -510,10 +546,7 @@ enum err tasks_load_segment(struct tasks *t, uint32_t segment, struct span index
 	struct reader r = { .rest = index };
 	struct segment *loaded = segment_get(t, &r);
 	bool ok = loaded && r.rest.len == 0 && loaded->id == segment;
-	struct segment *known = NULL;
-	for (uint32_t i = 0; i < t->segment_count && !known; i++)
-		if (t->segments[i]->id == segment)
-			known = t->segments[i];
+	struct segment *known = segment_by_number(t, segment);
 	if (ok && known && !known->inline_content)
 		ok = known->run_count == 0 && segment_adopt(t, known, loaded);
 	else if (ok && known)

@@ -325,6 +325,12 @@ static void arrival_step(struct tasks *t, struct arrival *a, struct producer *p,
 		arrival_accept(t, a, stretch, out);
 }
 
+uint32_t submit_class(struct tasks *t, const struct submit_view *v)
+{
+	uint32_t options = options_intern(t, v->options.retention_ms, v->options.max_attempts);
+	return class_make(v->fixed.queue, v->fixed.priority, options);
+}
+
 void apply_submit(struct tasks *t, const struct log_entry *entry, const struct log_record *record, bool live,
 		  struct applied *out)
 {
@@ -335,8 +341,7 @@ void apply_submit(struct tasks *t, const struct log_entry *entry, const struct l
 	out->origin = APPLIED_SUBMIT;
 	a.first_task = t->next_task;
 	t->next_task += fixed->count;
-	uint32_t options = options_intern(t, a.v.options.retention_ms, a.v.options.max_attempts);
-	a.class = class_make(fixed->queue, fixed->priority, options);
+	a.class = submit_class(t, &a.v);
 	struct segment *s = segment_for_append(t, log_addr_segment(record->addr), a.first_task);
 	segment_append(t, s, fixed->count, record->addr, a.class);
 

@@ -108,16 +108,23 @@ static void lost(struct checker *c, bool missing)
 	say_line(c, c->text);
 }
 
+static void can_be_made(struct checker *c)
+{
+	size_t len = strlen(c->text);
+
+	(void)snprintf(c->text + len, sizeof c->text - len, "; the next start makes it anew from its segment");
+	say_line(c, c->text);
+}
+
 /* A segment that the checkpoint names: all of its bytes are confirmed. */
 static enum err check_sealed(struct checker *c, const struct checkpoint_segment *named)
 {
 	struct recovery *r = &c->r;
-	struct window *w = &r->window;
-	struct batch_head head, last = { 0 };
-	struct span bytes;
+	struct batch_head head = { 0 };
+	struct span body;
 	uint64_t offset = 0;
 
-	int res = window_open(w, r->io, named->number);
+	int res = window_open(&r->window, r->io, named->number);
 	if (res < 0) {
 		(void)snprintf(c->text, sizeof c->text, "the file \"seg-%08x.log\" cannot be opened: %s", named->number,
 			       strerror(-res));
@@ -125,20 +132,7 @@ static enum err check_sealed(struct checker *c, const struct checkpoint_segment 
 		return ERR_OK;
 	}
 	while (offset < named->bytes) {
-		struct batch_expect expect = {
-			.store = c->log->store, .segment = named->number, .offset = offset,
-			.prev = last.hash, .index = last.index, .term = last.term,
-		};
-		res = window_get(w, offset, DISK_BLOCK, &bytes);
-		bool good = res == 0 && batch_head_decode(bytes, &head);
-		if (good && offset == 0) { /* the batch before is gone with its segment, perhaps */
-			expect.prev = head.prev;
-			expect.index = head.type == BATCH_MARK ? head.index : head.index - 1;
-		}
-		good = good && batch_classify(bytes, &expect, &head) == BATCH_GOOD &&
-		       window_get(w, offset, batch_disk_bytes(head.body_len), &bytes) == 0 &&
-		       batch_body_intact(&head, span_sub(bytes, BATCH_HEADER, head.body_len));
-		if (!good) {
+		if (sealed_batch(r, named->number, offset, &head, &body) != 1) {
 			(void)snprintf(c->text, sizeof c->text, "segment %08x is damaged at offset %llu: %llu confirmed bytes "
 				       "from there on are in doubt", named->number, (unsigned long long)offset,
 				       (unsigned long long)(named->bytes - offset));
@@ -146,17 +140,17 @@ static enum err check_sealed(struct checker *c, const struct checkpoint_segment 
 			return ERR_OK;
 		}
 		if (c->each)
-			log_apply_batch(c->log, &head, span_sub(bytes, BATCH_HEADER, head.body_len), false);
+			log_apply_batch(c->log, &head, body, false);
 		c->out->batches++;
 		c->out->records += head.records;
 		c->out->bytes += batch_disk_bytes(head.body_len);
 		offset += batch_disk_bytes(head.body_len);
-		last = head;
 	}
 	c->out->segments++;
 	return ERR_OK;
 }
 
+/* An index can be made again: whether anything is lost is for the segment to say. */
 static void check_index(struct checker *c, uint32_t number)
 {
 	struct buf bytes = { NULL, 0, 0 };
@@ -165,11 +159,19 @@ static void check_index(struct checker *c, uint32_t number)
 
 	segment_name(name, number, "idx");
 	int res = io_read_file(c->r.io, name, RECOVER_FILE_MAX, &bytes);
-	if (res < 0) {
+	if (res == -ENOENT) {
+		(void)snprintf(c->text, sizeof c->text, "the file \"%s\" is missing", name);
+		can_be_made(c);
+		c->out->missing_files++;
+	} else if (res < 0) {
 		(void)snprintf(c->text, sizeof c->text, "the file \"%s\" cannot be read: %s", name, strerror(-res));
-		lost(c, res == -ENOENT);
-	} else if (index_decode(buf_span(&bytes), c->log->store, number, &state, c->text) != ERR_OK) {
 		lost(c, false);
+	} else {
+		enum err e = index_decode(buf_span(&bytes), c->log->store, number, &state, c->text);
+		if (e == ERR_DAMAGED)
+			can_be_made(c);
+		else if (e != ERR_OK)
+			lost(c, false);
 	}
 	buf_free(&bytes);
 }

@@ -57,6 +57,9 @@ struct log_config {
 	void *ctx;                 /* of all callbacks below; none may call back into the log except where said */
 	enum err (*restore)(void *ctx, struct span checkpoint, char text[256]);
 	enum err (*load_segment)(void *ctx, uint32_t segment, struct span index, char text[256]);
+	/* The index of a sealed segment was lost: every record of it in order, then a last call with record NULL, which adds what
+	 * `seal` gave to *out. It is handed to load_segment next. The last call comes in any case; after damage *out is dropped. */
+	void (*reindex)(void *ctx, uint32_t segment, const struct log_record *record, struct buf *out);
 	/* One committed record. May call log_append and log_fetch. `live` = appended by this process since it opened. */
 	void (*apply)(void *ctx, const struct log_entry *entry, const struct log_record *record, bool live);
 	void (*seal)(void *ctx, uint32_t segment, struct buf *out);

@@ -2,13 +2,14 @@
  *
  *   lock -> identity -> vote -> checkpoint, indexes -> replay segment by segment -> judge the end -> cut -> new term -> barrier
  *
- * 1. Nothing is changed on disk before everything has been read and judged, but for leftovers that nothing refers to.
+ * 1. Nothing is changed on disk before everything has been read and judged, but for leftovers that nothing refers to, and
+ *    indexes, which can be made again from what they index.
  * 2. Where the chain of intact batches ends, the rest is a torn write only if nothing proves that more had been synced: no
  *    later intact header with a synced_end beyond, no index of this or a later segment, no vote file that saw more.
  *    Otherwise it is damage: refused, or with accept_loss skipped and noted.
  * 3. What is cut is overwritten with zeros, durably, before a new batch may be written. Every step can be repeated: a
  *    crash at any point leaves a directory that recovers to the same log.
- * 4. A missing file is damage, never an empty log. */
+ * 4. A missing file is damage, never an empty log. Only an index can be made again from its segment (log_reindex.c). */
 #include <errno.h>
 
 #include "recover.h"
@@ -262,11 +263,17 @@ static enum err load_index(struct recovery *r, const struct checkpoint_segment *
 		segment_name(name, named->number, "idx");
 		int res = io_read_file(r->io, name, RECOVER_FILE_MAX, &bytes);
 		if (res == -ENOENT)
-			e = say(r, ERR_DAMAGED, "the file \"%s\" is missing: restore it from a backup", name);
+			e = say(r, ERR_DAMAGED, "the file \"%s\" is missing", name);
 		else if (res < 0)
 			e = say(r, ERR_IO, "cannot read \"%s\": %s", name, strerror(-res));
 		else
 			e = index_decode(buf_span(&bytes), log->store, named->number, &state, r->text);
+		if (e == ERR_DAMAGED) {
+			e = recovery_reindex(r, named, &bytes);
+			f->idx = f->idx || e == ERR_OK;
+			if (e == ERR_OK)
+				e = index_decode(buf_span(&bytes), log->store, named->number, &state, r->text);
+		}
 	}
 	if (e == ERR_OK) {
 		struct segment *segment = segments_add(&log->segments, named->number, named->bytes, f->file_bytes);

@@ -1,4 +1,4 @@
-/* storage/recover.h: what log_recover.c, log_replay.c and fsck.c share: the directory as found, and a reader of segments. */
+/* storage/recover.h: what log_recover.c, log_reindex.c, log_replay.c and fsck.c share: the directory as found, and a reader of segments. */
 #pragma once
 
 #include <stdarg.h>
@@ -65,6 +65,13 @@ struct recovery {
 /* log_recover.c */
 enum err recovery_list(struct recovery *r) MUST_CHECK;
 struct found *recovery_find(struct recovery *r, uint32_t number);
+
+/* log_reindex.c */
+/* The batch at `offset` of a sealed segment whose window is open; *last is the one before, and then this one. All zero for
+ * the first. 1, 0 where there is none that continues the chain, or -errno. */
+int sealed_batch(struct recovery *r, uint32_t segment, uint64_t offset, struct batch_head *last, struct span *body) MUST_CHECK;
+/* The index of a sealed segment made anew, and written. r->text says what was wrong with the old one. */
+enum err recovery_reindex(struct recovery *r, const struct checkpoint_segment *named, struct buf *index) MUST_CHECK;
 
 /* log_replay.c */
 void recovery_begin(struct recovery *r);

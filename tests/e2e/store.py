@@ -189,7 +189,7 @@ def a_lost_file_is_refused_by_name(scratch):
     with Connection(broker.port) as me:
         confirmed, _, _ = fill(me, 60, 10000)
     broker.end(signal.SIGTERM)
-    for path in (segments(data)[0], segments(data)[1].with_suffix(".idx"), data / "vote"):
+    for path in (segments(data)[0], data / "vote"):
         away = scratch / "away"
         path.rename(away)
         for text in refusals(data):
@@ -198,6 +198,25 @@ def a_lost_file_is_refused_by_name(scratch):
     broker = Broker(data, **SMALL)
     with Connection(broker.port) as me:
         equal(drain(me, len(confirmed)), confirmed, "with everything back in its place")
+
+
+def a_lost_index_is_made_anew(scratch):
+    data = scratch / "data"
+    broker = Broker(data, **SMALL)
+    with Connection(broker.port) as me:
+        confirmed, _, _ = fill(me, 60, 10000)
+    broker.end(signal.SIGTERM)
+    path = segments(data)[0].with_suffix(".idx")
+    index = path.read_bytes()
+    path.unlink()
+    checked = offline("fsck", data)
+    equal(checked.returncode, 0, f"fsck: {checked.stdout}")
+    contains(checked.stdout, f"{path.name}\" is missing; the next start makes it anew")
+    broker = Broker(data, **SMALL)
+    broker.wait_for(rf"{path.name}.* is missing: made anew from the \d+ records of its segment")
+    equal(path.read_bytes(), index, "the index, to the byte")
+    with Connection(broker.port) as me:
+        equal(drain(me, len(confirmed)), confirmed, "every task")
 
 
 def a_torn_end_is_cut(scratch):
@@ -222,4 +241,4 @@ def a_torn_end_is_cut(scratch):
 
 main([a_full_disk_refuses_tasks_settles_them_and_takes_them_again, a_second_broker_on_a_directory_is_locked_out,
       damage_in_the_confirmed_log_is_refused_with_its_place, damage_in_a_sealed_segment_is_found,
-      a_lost_file_is_refused_by_name, a_torn_end_is_cut])
+      a_lost_file_is_refused_by_name, a_lost_index_is_made_anew, a_torn_end_is_cut])

@@ -23,6 +23,7 @@ struct model {
 	uint64_t last_index, last_time;
 	uint64_t fetched;         /* calls */
 	uint64_t replayed;        /* items applied by recovery */
+	struct buf reindexed;
 	char text[256];
 	char notes[4096];
 	bool verbose, failed;
@@ -119,6 +120,22 @@ static enum err model_load_segment(void *ctx, uint32_t segment, struct span inde
 	return ERR_OK;
 }
 
+/* The lines of model_seal are made record by record. */
+static void model_reindex(void *ctx, uint32_t segment, const struct log_record *record, struct buf *out)
+{
+	struct model *m = ctx;
+
+	MODEL_CHECK(!record || log_addr_segment(record->addr) == segment);
+	if (record && record->kind == MODEL_PUT && record->body.len >= 8) {
+		uint64_t line[3] = { 0, record->addr, record->body.len };
+		memcpy(line, record->body.data, sizeof line[0]);
+		buf_append(&m->reindexed, line, sizeof line);
+	} else if (!record) {
+		buf_append(out, m->reindexed.data, m->reindexed.len);
+		m->reindexed.len = 0;
+	}
+}
+
 static void model_checkpoint(void *ctx, struct buf *out)
 {
 	struct model *m = ctx;
@@ -195,7 +212,8 @@ __attribute__((unused)) static void model_init(struct model *m, struct io *io)
 	m->config = (struct log_config){
 		.io = io, .segment_bytes = 256 << 10, .batch_bytes = 64 << 10, .cache_bytes = 256 << 10,
 		.reserve_segments = 1, .node_name = "test", .create = true, .ctx = m,
-		.restore = model_restore, .load_segment = model_load_segment, .apply = model_apply,
+		.restore = model_restore, .load_segment = model_load_segment, .reindex = model_reindex,
+		.apply = model_apply,
 		.seal = model_seal, .checkpoint = model_checkpoint, .segment_live = model_segment_live,
 		.fetched = model_fetched, .fatal = model_fatal, .note = model_note,
 	};
@@ -225,6 +243,7 @@ __attribute__((unused)) static void model_free(struct model *m)
 {
 	free(m->items);
 	m->items = NULL;
+	buf_free(&m->reindexed);
 }
 
 /* Appends the next item; false where there is no room. */

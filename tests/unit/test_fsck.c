@@ -119,7 +119,7 @@ static void test_damage_is_found_where_open_would_refuse_and_where_it_would_not_
 static void test_missing_files_are_counted_and_named(void **state)
 {
 	static const char *const names[] = {
-		"identity", "vote", "seg-00000002.log", "seg-00000002.idx",
+		"identity", "vote", "seg-00000002.log",
 	};
 	struct world *w = *state;
 	struct log_check out;
@@ -138,6 +138,28 @@ static void test_missing_files_are_counted_and_named(void **state)
 		buf_free(&saved);
 	}
 	assert_int_equal(check(w, &out), ERR_OK);
+}
+
+static void test_a_lost_index_is_no_loss_while_its_segment_is_whole(void **state)
+{
+	static const char name[] = "seg-00000002.idx";
+	struct world *w = *state;
+	struct log_check out;
+
+	fill(w);
+	stop(w);
+	assert_int_equal(sim_flip(w->sim, 0, name, 30, 4), 0);
+	assert_int_equal(check(w, &out), ERR_OK);
+	assert_int_equal(out.missing_files, 0);
+	assert_non_null(strstr(w->lines, "makes it anew"));
+	assert_int_equal(w->m.config.io->v->unlink(w->m.config.io, name), 0);
+	assert_int_equal(check(w, &out), ERR_OK);
+	assert_int_equal(out.missing_files, 1);
+	assert_false(out.would_lose_confirmed);
+	assert_non_null(strstr(w->lines, name));
+	assert_int_equal(sim_flip(w->sim, 0, "seg-00000002.log", 9000, 4), 0);
+	assert_int_equal(check(w, &out), ERR_DAMAGED);
+	assert_true(out.would_lose_confirmed);
 }
 
 static void test_checking_changes_nothing(void **state)
@@ -196,6 +218,7 @@ int main(void)
 		TEST(test_a_torn_end_is_no_loss),
 		TEST(test_damage_is_found_where_open_would_refuse_and_where_it_would_not_look),
 		TEST(test_missing_files_are_counted_and_named),
+		TEST(test_a_lost_index_is_no_loss_while_its_segment_is_whole),
 		TEST(test_checking_changes_nothing),
 		TEST(test_a_walk_shows_every_record_in_order),
 	};

@@ -257,7 +257,7 @@ static void remove_named(struct world *w, const char *name)
 static void test_missing_files_are_damage_and_never_a_fresh_start(void **state)
 {
 	static const char *const names[] = {
-		"identity", "vote", "checkpoint", "seg-00000002.log", "seg-00000002.idx",
+		"identity", "vote", "checkpoint", "seg-00000002.log",
 	};
 	struct world *w = *state;
 
@@ -323,9 +323,95 @@ static void test_a_damaged_checkpoint_is_replaced_by_a_whole_log(void **state)
 	assert_int_equal(try_open(w), ERR_DAMAGED);
 }
 
-static void test_a_damaged_index_or_vote_is_refused(void **state)
+static void same_as_before(struct world *w, const char *name, const struct buf *before)
 {
-	static const char *const names[] = { "seg-00000001.idx", "vote", "identity" };
+	struct buf now = { NULL, 0, 0 };
+
+	assert_int_equal(sim_peek(w->sim, 0, name, &now), 0);
+	assert_int_equal(now.len, before->len);
+	assert_memory_equal(now.data, before->data, now.len);
+	buf_free(&now);
+}
+
+static void test_an_index_that_is_lost_is_made_anew_from_its_segment(void **state)
+{
+	static const char name[] = "seg-00000002.idx";
+	struct world *w = *state;
+	struct buf before = { NULL, 0, 0 };
+
+	with_segments(w);
+	assert_int_equal(sim_peek(w->sim, 0, name, &before), 0);
+	for (int damaged = 0; damaged < 2; damaged++) {
+		if (damaged)
+			assert_int_equal(sim_flip(w->sim, 0, name, 30, 4), 0);
+		else
+			remove_named(w, name);
+		open_log(w);
+		assert_int_equal(w->m.count, 1510);
+		assert_true(w->m.replayed < 1510); /* not by replaying everything */
+		for (uint64_t i = 0; i < 1500; i += 7)
+			assert_true(model_item_right(&w->m, i));
+		assert_non_null(strstr(w->m.notes, damaged ? "is damaged" : "is missing"));
+		assert_non_null(strstr(w->m.notes, "made anew"));
+		stop(w);
+		same_as_before(w, name, &before);
+		open_log(w);
+		assert_null(strstr(w->m.notes, "made anew"));
+		stop(w);
+	}
+	buf_free(&before);
+}
+
+static void test_an_index_is_not_made_from_a_segment_that_cannot_be_read(void **state)
+{
+	static const char name[] = "seg-00000002.idx", segment[] = "seg-00000002.log";
+	struct world *w = *state;
+	struct buf none = { NULL, 0, 0 };
+
+	with_segments(w);
+	remove_named(w, name);
+	assert_int_equal(sim_flip(w->sim, 0, segment, 9000, 4), 0);
+	assert_int_equal(try_open(w), ERR_DAMAGED);
+	assert_non_null(strstr(w->m.text, "missing"));
+	assert_non_null(strstr(w->m.text, "segment 00000002"));
+	assert_true(sim_peek(w->sim, 0, name, &none) < 0);
+	assert_int_equal(sim_flip(w->sim, 0, segment, 9000, 4), 0);
+	open_log(w);
+	assert_int_equal(w->m.count, 1510);
+}
+
+static void test_making_an_index_anew_can_fail_at_any_call_and_is_done_again(void **state)
+{
+	static const char name[] = "seg-00000002.idx";
+	struct world *w = *state;
+	struct buf before = { NULL, 0, 0 };
+	uint32_t refused = 0;
+	bool fired = true;
+
+	with_segments(w);
+	assert_int_equal(sim_peek(w->sim, 0, name, &before), 0);
+	for (uint64_t at = 0; fired; at++) {
+		remove_named(w, name);
+		sim_fail_call(w->sim, sim_calls(w->sim) + at, EIO, false);
+		enum err e = try_open(w);
+		fired = sim_fault_fired(w->sim);
+		sim_fail_none(w->sim);
+		refused += e != ERR_OK;
+		if (e == ERR_OK)
+			stop(w);
+		open_log(w);
+		assert_int_equal(w->m.count, 1510);
+		assert_true(model_item_right(&w->m, 700));
+		stop(w);
+		same_as_before(w, name, &before);
+	}
+	assert_true(refused > 10);
+	buf_free(&before);
+}
+
+static void test_a_damaged_vote_or_identity_is_refused(void **state)
+{
+	static const char *const names[] = { "vote", "identity" };
 	struct world *w = *state;
 
 	with_segments(w);
@@ -436,7 +522,10 @@ int main(void)
 		TEST(test_missing_files_are_damage_and_never_a_fresh_start),
 		TEST(test_a_missing_active_segment_is_noticed),
 		TEST(test_a_damaged_checkpoint_is_replaced_by_a_whole_log),
-		TEST(test_a_damaged_index_or_vote_is_refused),
+		TEST(test_an_index_that_is_lost_is_made_anew_from_its_segment),
+		TEST(test_an_index_is_not_made_from_a_segment_that_cannot_be_read),
+		TEST(test_making_an_index_anew_can_fail_at_any_call_and_is_done_again),
+		TEST(test_a_damaged_vote_or_identity_is_refused),
 		TEST(test_files_of_another_store_are_refused),
 		TEST(test_a_creation_that_was_cut_short_is_done_again),
 		TEST(test_a_smaller_segment_size_works_on_an_older_store),
