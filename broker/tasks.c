@@ -203,13 +203,18 @@ bool tasks_show(struct tasks *t, uint64_t task, struct task_view *out)
 	uint32_t index;
 	const struct segment *s = segment_of(t, task, &index);
 	bool live = s && segment_is_live(s, index);
+	if (!h && !live && !show_recent(t, task, out))
+		return false;
+	if (!live) /* its payload is not needed any more, but may still be there to be shown */
+		(void)task_origin(t, task, &out->addr, &out->item);
 	if (!h && !live)
-		return show_recent(t, task, out);
+		return true;
 	uint32_t class = h ? h->class : segment_class(s, index);
 	out->queue = class_queue(class);
 	out->priority = class_priority(class);
 	out->state = TASK_READY;
-	(void)task_locate(t, task, &out->addr, &out->item);
+	if (live)
+		(void)task_locate(t, task, &out->addr, &out->item);
 	if (h) {
 		show_hot(t, h, out);
 		return true;

@@ -98,6 +98,7 @@ static void a_task_is_shown_peeked_listed_and_cancelled(void **state)
 	r = client_ask(&c, (struct msg_request){ .verb = VERB_TASK_SHOW, .tasks = one });
 	msg_reply_task(r, 0, &info);
 	assert_int_equal(info.state, TASK_CANCELLED);
+	assert_int_equal(info.size, 16);
 	assert_int_equal(queue(&c, "t").ready, 2);
 	task = 999;
 	r = client_ask(&c, (struct msg_request){ .verb = VERB_TASK_SHOW, .tasks = one });
@@ -210,6 +211,69 @@ static void stats_and_workers_are_listed(void **state)
 	client_free(&worker);
 }
 
+static void what_a_settled_task_was_is_shown_with_its_result(void **state)
+{
+	struct client c, worker;
+	struct world *w = *state;
+	struct task_info open, done;
+	client_open(&c, w, 1);
+	client_open(&worker, w, 2);
+	uint64_t task = submit(&c, "t", 1, 2) + 1;
+	struct msg_request show = { .verb = VERB_TASK_SHOW, .tasks = { &task, 1 } };
+	msg_reply_task(client_ask(&c, show), 0, &open);
+	client_serve(&worker, "t", 10);
+	struct msg *m = client_expect(&worker, FRAME_DELIVER);
+	assert_int_equal(m->deliver.items[1].task, task);
+	struct task_ref ref = { task, m->deliver.items[1].attempt, m->deliver.epoch };
+	client_report(&worker, ref, REPORT_COMPLETE, "a result");
+	assert_int_equal(client_expect(&worker, FRAME_REPORTED)->reported.items[0].state, TASK_DONE);
+	struct msg_reply *r = client_ask(&c, show);
+	msg_reply_task(r, 0, &done);
+	assert_int_equal(done.state, TASK_DONE);
+	assert_true(span_eq(done.type, span_str("t")));
+	assert_true(span_eq(done.queue, span_str("t")));
+	assert_int_equal(done.size, 16);
+	assert_true(done.submitted_ms > 0);
+	assert_int_equal(done.submitted_ms, open.submitted_ms);
+	show.verb = VERB_TASK_PEEK;
+	msg_reply_task(client_ask(&c, show), 0, &done);
+	assert_true(span_eq(done.result, span_str("a result")));
+	assert_int_equal(done.payload.len, 16);
+	assert_int_equal(done.payload.data[15], 2);
+	client_free(&c);
+	client_free(&worker);
+}
+
+static void the_entries_that_serve_a_queue_are_counted(void **state)
+{
+	struct client c, workers[2];
+	struct world *w = *state;
+	client_open(&c, w, 1);
+	client_open(&workers[0], w, 2);
+	client_open(&workers[1], w, 3);
+	client_serve(&workers[0], "t", 10);
+	client_serve(&workers[1], "t", 0); /* one without credit serves, too */
+	world_run(w, SIM_S);
+	(void)submit(&c, "t", 1, 1); /* makes the queue that they wait for */
+	assert_int_equal(queue(&c, "t").workers, 2);
+	client_serve(&workers[0], "t", 5); /* declared again: the same one */
+	world_run(w, SIM_S);
+	assert_int_equal(queue(&c, "t").workers, 2);
+	client_serve(&workers[0], "other", 5);
+	world_run(w, SIM_S);
+	assert_int_equal(queue(&c, "t").workers, 1);
+	client_free(&workers[1]); /* cut */
+	world_run(w, SIM_S);
+	assert_int_equal(queue(&c, "t").workers, 0);
+	(void)client_ask(&c, (struct msg_request){ .verb = VERB_QUEUE_CREATE, .name = span_str("other") });
+	assert_int_equal(queue(&c, "other").workers, 1);
+	assert_int_equal(client_ask(&c, (struct msg_request){ .verb = VERB_QUEUE_REMOVE, .name = span_str("other") })->code, ERR_OK);
+	(void)client_ask(&c, (struct msg_request){ .verb = VERB_QUEUE_CREATE, .name = span_str("other") });
+	assert_int_equal(queue(&c, "other").workers, 1);
+	client_free(&c);
+	client_free(&workers[0]);
+}
+
 static void a_worker_is_told_when_its_task_is_cancelled(void **state)
 {
 	struct client c, worker;
@@ -255,6 +319,8 @@ int main(void)
 		TEST(a_queue_is_purged_and_then_removed),
 		TEST(a_dead_letter_is_listed_and_redriven),
 		TEST(stats_and_workers_are_listed),
+		TEST(what_a_settled_task_was_is_shown_with_its_result),
+		TEST(the_entries_that_serve_a_queue_are_counted),
 		TEST(a_worker_is_told_when_its_task_is_cancelled),
 		TEST(an_unknown_verb_is_refused_alone),
 	};
