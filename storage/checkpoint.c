@@ -290,6 +290,8 @@ void checkpoint_drive(struct log *log)
 		if (log->apply_next < log->cache.next &&
 		    cache_at(log, log->apply_next)->head.segment == log->applied_segment)
 			return;
+		if (segments_zeroing(&log->segments, log->applied_segment))
+			return; /* their completion comes back here */
 		seal(log, log->applied_segment);
 		bool grown = log->since_checkpoint >= 2 * log->checkpoint_bytes;
 		if (!log->checkpoint_busy && (log->checkpoint_forced || grown))

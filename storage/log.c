@@ -356,7 +356,8 @@ static void apply_committed(struct log *log)
 			return;
 		if (head.segment != log->applied_segment)
 			checkpoint_drive(log);
-		ENSURE(head.segment == log->applied_segment);
+		if (head.segment != log->applied_segment)
+			return; /* zeros are on their way to the one before */
 		log_apply_batch(log, &head, body, true);
 		log->apply_next++;
 		if (head.type == BATCH_CHANGE) {
@@ -396,8 +397,7 @@ static bool files_due(const struct log *log)
 {
 	const struct segments *s = &log->segments;
 
-	return log->segments_due || s->zero_done || replace_due(&log->replace) || (s->next == NEXT_NONE && !s->full) ||
-	       (s->next == NEXT_ALLOCATED && s->zero_file < 0 && s->end >= log->config.segment_bytes / 2);
+	return log->segments_due || segments_due(s) || replace_due(&log->replace) || (s->next == NEXT_NONE && !s->full);
 }
 
 void log_drive(struct log *log)

@@ -560,6 +560,7 @@ enum err log_open(const struct log_config *config, struct log **out, char text[2
 		return e;
 	}
 	log->opening = false;
+	segments_zero_later(&log->segments);
 	if (r.lost)
 		log_checkpoint_now(log); /* so that the next start does not meet the damage again */
 	log->stats.recovered_entries = r.entry_count;

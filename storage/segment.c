@@ -3,8 +3,10 @@
  * Data flow: log.c writes to `file` at `end`; log_cache.c reads through segments_reader; recovery fills the table.
  *
  * 1. A file exists durably (sync_dir) before anything is written to it.
- * 2. Zeros never race with a batch: segments_may_write says no while a zero write overlaps.
- * 3. A file with a read in flight is not closed. */
+ * 2. Zeros never race with a batch: segments_may_write says no while a zero write overlaps, and they go only where no batch
+ *    has been: in front of `end` by SEGMENT_ZERO_GAP, so that a small batch does not have to wait for them.
+ * 3. Zeros never reach a sealed segment: it is sealed after they are back (segments_zeroing), or they would make it grow.
+ * 4. A file with a read in flight is not closed. */
 #include "segment.h"
 
 #include <errno.h>
@@ -40,7 +42,7 @@ bool errno_is_full(int64_t res)
 
 void segments_init(struct segments *s, const struct log_config *config)
 {
-	*s = (struct segments){ .config = config, .next_file = -1, .zero_file = -1 };
+	*s = (struct segments){ .config = config, .next_file = -1, .zero_file = -1, .zero_at = UINT64_MAX };
 }
 
 static void close_file(struct segments *s, int *file)
@@ -246,12 +248,26 @@ int segments_rotate(struct segments *s)
 	int res = segments_prepare(s);
 	if (res < 0)
 		return res;
+	bool blank = s->next == NEXT_ALLOCATED;
 	s->active++;
 	s->end = 0;
 	segments_add(s, s->active, 0, s->config->segment_bytes)->writer = s->next_file;
 	s->next_file = -1;
 	s->next = NEXT_NONE;
+	s->zero_at = UINT64_MAX;
+	if (blank)
+		segments_zero_later(s);
 	return 0;
+}
+
+void segments_zero_later(struct segments *s)
+{
+	s->zero_at = s->end + SEGMENT_ZERO_GAP;
+}
+
+bool segments_zeroing(const struct segments *s, uint32_t number)
+{
+	return s->zero_busy && s->zero_segment == number;
 }
 
 int segments_seal(struct segments *s, uint32_t number)
@@ -299,11 +315,11 @@ static void zero_stop(struct segments *s)
 	s->zero_done = false;
 }
 
-static int zero_start(struct segments *s)
+static int zero_start(struct segments *s, uint32_t number, uint64_t from)
 {
 	char name[SEGMENT_NAME_MAX];
 
-	segment_name(name, s->active + 1, "log");
+	segment_name(name, number, "log");
 	int file = s->config->io->v->open(s->config->io, name, IO_DIRECT);
 	if (file < 0)
 		return file;
@@ -311,9 +327,8 @@ static int zero_start(struct segments *s)
 	s->zeros = (uint8_t *)aligned_alloc(DISK_BLOCK, SEGMENT_ZERO_BYTES);
 	ENSURE(s->zeros != NULL);
 	memset(s->zeros, 0, SEGMENT_ZERO_BYTES);
-	s->zero_segment = s->active + 1;
-	s->zero_end = 0;
-	s->next = NEXT_ZEROING;
+	s->zero_segment = number;
+	s->zero_end = from;
 	zero_submit(s, IO_WRITE);
 	return 0;
 }
@@ -328,27 +343,42 @@ static int zero_continue(struct segments *s)
 		return (int)s->zero_result;
 	else if (s->zero_result == 0 && s->zero_op.kind == IO_WRITE)
 		return -EIO;
-	if (s->zero_segment <= s->active) { /* it was needed earlier: use it as it is */
+	if (s->zero_segment < s->active) { /* full sooner than filled with zeros */
 		zero_stop(s);
 		return 0;
 	}
 	if (s->zero_op.kind == IO_WRITE) {
 		s->zero_end += (uint64_t)s->zero_result / DISK_BLOCK * DISK_BLOCK;
+		if (s->zero_segment == s->active)
+			s->zero_end = MAX_OF(s->zero_end, s->end + SEGMENT_ZERO_GAP);
 		zero_submit(s, s->zero_end < s->config->segment_bytes ? IO_WRITE : IO_SYNC);
-	} else {
-		zero_stop(s);
-		s->next = NEXT_READY;
+		return 0;
 	}
+	zero_stop(s);
+	if (s->zero_segment > s->active)
+		s->next = NEXT_READY;
 	return 0;
+}
+
+bool segments_due(const struct segments *s)
+{
+	return s->zero_done || (s->zero_file < 0 && (s->end >= s->zero_at || (s->next == NEXT_ALLOCATED &&
+									      s->end >= s->config->segment_bytes / 2)));
 }
 
 int segments_drive(struct segments *s)
 {
 	if (s->zero_done)
 		return zero_continue(s);
-	if (s->next == NEXT_ALLOCATED && s->zero_file < 0 && s->end >= s->config->segment_bytes / 2)
-		return zero_start(s);
-	return 0;
+	if (!segments_due(s))
+		return 0;
+	if (s->end >= s->zero_at) {
+		uint64_t from = s->end + SEGMENT_ZERO_GAP;
+		s->zero_at = UINT64_MAX;
+		return from < s->config->segment_bytes ? zero_start(s, s->active, from) : 0;
+	}
+	s->next = NEXT_ZEROING;
+	return zero_start(s, s->active + 1, 0);
 }
 
 bool segments_may_write(const struct segments *s, uint64_t offset, uint64_t len)

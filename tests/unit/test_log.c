@@ -318,6 +318,130 @@ static void test_the_next_segment_is_zeroed_ahead(void **state)
 	assert_true(sim_calls_of(w->sim, SIM_SYNC) > syncs);
 }
 
+/* Batches of one item each, so that the segment is written to in small steps. */
+static void put_singly(struct world *w, uint64_t count, uint32_t size)
+{
+	for (uint64_t i = 0; i < count; i++)
+		put_all(w, 1, size);
+}
+
+static void test_what_is_left_of_a_segment_is_zeroed_when_it_takes_writes_after_a_start(void **state)
+{
+	struct world *w = *state;
+	struct log_stats before, after;
+
+	w->m.config.segment_bytes = 1 << 20; /* so that the next one is not due for its zeros */
+	for (int start = 0; start < 2; start++) {
+		open_log(w);
+		log_get_stats(w->m.log, &before);
+		uint64_t writes = sim_calls_of(w->sim, SIM_WRITE), syncs = sim_calls_of(w->sim, SIM_SYNC);
+		for (int i = 0; i < 20; i++)
+			model_turn(&w->m, 1000000);
+		assert_int_equal(sim_calls_of(w->sim, SIM_SYNC), syncs); /* not before there is something to store */
+		put_singly(w, 18, 3000);
+		for (int i = 0; i < 20; i++)
+			model_turn(&w->m, 1000000);
+		log_get_stats(w->m.log, &after);
+		assert_int_equal(sim_calls_of(w->sim, SIM_WRITE) - writes, after.batches - before.batches + 1);
+		assert_int_equal(sim_calls_of(w->sim, SIM_SYNC), syncs + 1);
+		check_items(w, 0, w->m.count);
+		stop(w);
+	}
+	open_log(w);
+	assert_int_equal(w->m.count, 36);
+	check_items(w, 0, 36);
+}
+
+static void slow_writes(struct world *w, uint64_t ns)
+{
+	struct sim_latency fast = { 20 * SIM_US, 60 * SIM_US };
+	sim_disk_speed(w->sim, 0, (struct sim_disk_speed){ fast, { ns, ns }, fast });
+}
+
+/* Opens, and writes until zeros are on their way to the active segment; they take `ns`. */
+static void open_and_zero(struct world *w, uint64_t ns)
+{
+	open_log(w);
+	struct segments *s = &w->m.log->segments;
+	while (s->end + DISK_BLOCK < s->zero_at)
+		put_all(w, 1, 3000);
+	assert_true(model_put(&w->m, 3000));
+	slow_writes(w, ns);
+	for (int i = 0; !s->zero_busy; i++) {
+		assert_true(i < 1000);
+		model_turn(&w->m, 1000000);
+	}
+	slow_writes(w, 50 * SIM_US);
+	model_settle_down(&w->m);
+	assert_true(segments_zeroing(s, s->active));
+}
+
+static void test_a_batch_waits_for_the_zeros_where_it_goes_and_for_no_others(void **state)
+{
+	struct world *w = *state;
+
+	w->m.config.batch_bytes = 40 << 10;
+	open_and_zero(w, 100 * SIM_MS);
+	struct segments *s = &w->m.log->segments;
+	uint64_t count = w->m.count;
+	assert_true(model_put(&w->m, 40000));
+	while (w->m.count == count) {
+		assert_true(s->zero_busy); /* it went in front of them */
+		model_turn(&w->m, 1000000);
+	}
+	assert_true(model_put(&w->m, 40000));
+	while (s->zero_busy && s->zero_op.kind == IO_WRITE) {
+		model_turn(&w->m, 1000000);
+		assert_true(!w->m.log->flying || !s->zero_busy);
+	}
+	model_settle_down(&w->m);
+	assert_int_equal(w->m.count, count + 2);
+	reopen(w);
+	assert_int_equal(w->m.count, count + 2);
+	check_items(w, 0, count + 2);
+}
+
+static void test_a_segment_is_sealed_after_the_zeros_on_their_way_to_it(void **state)
+{
+	struct world *w = *state;
+	struct io *io = w->m.config.io;
+	char name[SEGMENT_NAME_MAX];
+
+	open_and_zero(w, 100 * SIM_MS);
+	struct segments *s = &w->m.log->segments;
+	uint32_t number = s->active;
+	log_checkpoint_now(w->m.log);
+	for (int i = 0; log_busy(w->m.log); i++) {
+		assert_true(i < 1000);
+		model_turn(&w->m, 1000000);
+	}
+	assert_int_equal(s->active, number + 1);
+	segment_name(name, number, "log");
+	int file = io->v->open(io, name, IO_READONLY);
+	assert_true(file >= 0);
+	assert_int_equal(io->v->size(io, file), segments_find(s, number)->bytes);
+	io->v->close(io, file);
+	check_items(w, 0, w->m.count);
+}
+
+static void test_items_go_on_into_the_next_segment_while_zeros_are_on_their_way_to_the_one_before(void **state)
+{
+	struct world *w = *state;
+
+	open_and_zero(w, 100 * SIM_MS);
+	struct segments *s = &w->m.log->segments;
+	uint32_t number = s->active;
+	log_checkpoint_now(w->m.log);
+	model_turn(&w->m, 1000000);
+	assert_int_equal(s->active, number + 1);
+	put_singly(w, 10, 3000);
+	check_items(w, 0, w->m.count);
+	uint64_t count = w->m.count;
+	reopen(w);
+	assert_int_equal(w->m.count, count);
+	check_items(w, 0, count);
+}
+
 static void test_a_rotation_on_an_empty_disk_never_says_that_it_is_full(void **state)
 {
 	struct world *w = *state;
@@ -471,6 +595,10 @@ int main(void)
 		TEST(test_a_cold_record_bigger_than_a_chunk_is_read_whole),
 		TEST(test_the_cache_keeps_to_its_size_and_gives_back_its_memory),
 		TEST(test_the_next_segment_is_zeroed_ahead),
+		TEST(test_what_is_left_of_a_segment_is_zeroed_when_it_takes_writes_after_a_start),
+		TEST(test_a_batch_waits_for_the_zeros_where_it_goes_and_for_no_others),
+		TEST(test_a_segment_is_sealed_after_the_zeros_on_their_way_to_it),
+		TEST(test_items_go_on_into_the_next_segment_while_zeros_are_on_their_way_to_the_one_before),
 		TEST(test_a_full_disk_leaves_room_for_settling_and_comes_back),
 		TEST(test_short_transfers_are_continued),
 		TEST(test_an_idle_log_marks_its_last_batch_as_safe),
