@@ -138,6 +138,8 @@ static void submit_applied(struct shard *s, struct pending *p, const struct appl
 		if (p->confirm == CONFIRM_DURABLE || !ok)
 			confirm_runs(p->conn, p->producer, run, 1, "");
 	}
+	if (p->confirm == CONFIRM_DURABLE)
+		hold_confirmed(s);
 }
 
 void confirm_applied(struct shard *s, const struct log_record *record, const struct applied *applied)

@@ -167,6 +167,7 @@ static enum err on_submit(const struct call *call)
 	s->answer.text[0] = '\0';
 	tasks_propose_submit(s->tasks, s->log, m, head, call->frame->payload, s->wall_ms, &s->answer);
 	s->counters.submits_total += m->sizes.count;
+	hold_submitted(s);
 	answer_submit(c, m, head->want_result);
 	return ERR_OK;
 }
@@ -227,6 +228,7 @@ static enum err on_request(const struct call *call)
 	call->c->s->counters.requests_total += call->c->retries == 0;
 	if (!log_has_room(call->c->s, 64 << 10))
 		return ERR_AGAIN;
+	hold_urgent(call->c->s);
 	return admin_request(call->c, &call->msg->request, call->frame->correlation);
 }
 

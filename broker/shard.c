@@ -29,7 +29,8 @@ void shard_time(struct shard *s)
 	if (!s->time_stale)
 		return;
 	s->time_stale = false;
-	uint64_t now_ms = io_now_ns(s->io) / 1000000, wall_ms = io_wall_ms(s->io);
+	s->now_ns = io_now_ns(s->io);
+	uint64_t now_ms = s->now_ns / 1000000, wall_ms = io_wall_ms(s->io);
 	s->wall_ms = MAX_OF(wall_ms, s->wall_ms + (now_ms - s->now_ms));
 	s->now_ms = now_ms;
 }
@@ -351,6 +352,8 @@ static uint64_t wait_until_ns(struct shard *s, bool more, uint64_t until_ns)
 	if (ms <= s->now_ms)
 		return 0;
 	uint64_t ns = ms >= UINT64_MAX / 1000000 ? UINT64_MAX : ms * 1000000;
+	if (s->hold.until_ns != 0)
+		ns = MIN_OF(ns, s->hold.until_ns);
 	return MIN_OF(ns, until_ns);
 }
 
@@ -375,7 +378,7 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 		tasks_tick(s->tasks, s->log, s->wall_ms);
 
 	log_drive(s->log);              /* what is durable is applied and answered */
-	log_flush(s->log, s->wall_ms);  /* the next batch is on its way while we deliver */
+	hold_or_flush(s);               /* the next batch is on its way while we deliver */
 	if (s->queues_changed)
 		deliver_rebind(s);
 	answer_reads(s);
@@ -392,7 +395,7 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	conn_flush_dirty(s);
 	if (s->buffer_bytes > s->config.memory_max + s->config.memory_max / 8)
 		conn_shed(s);
-	log_flush(s->log, s->wall_ms);
+	hold_or_flush(s);
 }
 
 /* ---- looking ---- */

@@ -2,7 +2,7 @@
  *
  * Who owns what: shard.c the turn and the stop, wheel.c coarse timers, conn.c bytes of a connection, session.c who is behind
  * it, route.c frames -> proposals, confirm.c proposals -> answers, deliver.c tasks -> workers, results.c results -> those who wait,
- * admin.c questions.
+ * hold.c when the log is flushed, admin.c questions.
  *
  * 1. A connection is freed when io said `closed` and no proposal names it any more (refs).
  * 2. A session is named across turns by slot and generation; a stale name finds nothing.
@@ -193,6 +193,19 @@ void confirm_encode(struct conn *c); /* answer queues -> frames */
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation);
 void admin_reply(struct conn *c, uint32_t correlation, enum err code, const char *text, uint64_t count);
 
+/* ---- when to flush ---- */
+
+struct hold {
+	uint64_t confirmed_ns; /* the last confirm that no submit has followed yet; 0 = none */
+	int64_t gap_ns;        /* what usually lies between the two */
+	uint64_t until_ns;     /* a batch is held until then; 0 = none is */
+	bool urgent;           /* the pending batch holds more than reports */
+};
+void hold_confirmed(struct shard *s); /* a durable confirm is on its way */
+void hold_submitted(struct shard *s); /* a submit was proposed */
+void hold_urgent(struct shard *s);    /* something else that must not be held was */
+void hold_or_flush(struct shard *s);  /* log_flush, unless what is pending had better wait for company */
+
 /* ---- the shard ---- */
 
 enum stop_stage { STOP_NOT, STOP_DRAIN, STOP_CHECKPOINT, STOP_CLOSE, STOP_DONE };
@@ -204,7 +217,7 @@ struct shard {
 	struct log *log;
 	struct tasks *tasks;
 	uint32_t epoch;
-	uint64_t now_ms, wall_ms; /* monotonic and since 1970, as of this turn; neither goes back */
+	uint64_t now_ns, now_ms, wall_ms; /* monotonic and since 1970, as of this turn; none goes back */
 	bool time_stale, live;    /* live: recovery is over */
 	bool stop_cut;            /* the time for the stop is over: connections were cut */
 	enum stop_stage stop;
@@ -239,6 +252,7 @@ struct shard {
 	struct session *results, **results_tail;
 	bool results_blocked, fetched;
 
+	struct hold hold;
 	struct timer compact;
 	uint64_t compact_batches;
 	bool compact_again, more; /* more: the next turn has work without waiting */
@@ -253,7 +267,7 @@ struct shard {
 	struct span result_pieces[DELIVER_TASKS_MAX];
 };
 
-/* Brings now_ms and wall_ms up to date, once after each wait. */
+/* Brings now_ns, now_ms and wall_ms up to date, once after each wait. */
 void shard_time(struct shard *s);
 /* One event for the operator; silent where the owner does not want any. */
 void shard_note(struct shard *s, enum shard_level level, const char *module, const char *event, const char *format, ...)

@@ -307,6 +307,7 @@ static void landed(struct log *log)
 	const struct batch_head *head = &cache_at(log, log->cache.next - 1)->head;
 
 	log->flying = false;
+	log->write_ns = log->write_ns - log->write_ns / 8 + took / 8;
 	log->stats.syncs++;
 	log->stats.sync_ns_total += took;
 	log->stats.sync_ns_max = MAX_OF(log->stats.sync_ns_max, took);
@@ -415,6 +416,16 @@ void log_drive(struct log *log)
 		drive_files(log);
 	if (log->cache.bytes > log->config.cache_bytes || log->cache.chunk_count > 0)
 		cache_trim(log);
+}
+
+bool log_waiting(const struct log *log)
+{
+	return log->pending.records > 0 && !log->flying;
+}
+
+uint64_t log_write_ns(const struct log *log)
+{
+	return log->write_ns;
 }
 
 bool log_busy(const struct log *log)

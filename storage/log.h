@@ -90,6 +90,10 @@ void log_flush(struct log *log, uint64_t now_ms);
 /* Runs what completed: Raft steps, apply of what is committed, `fetched`, segment preparation, deletion, checkpoints.
  * Cheap when there is nothing to do. Call once a turn after io_reap. */
 void log_drive(struct log *log);
+/* A batch is pending and no write is in flight: a log_flush starts one. */
+bool log_waiting(const struct log *log);
+/* How long a write has taken lately, until its completion was seen. */
+uint64_t log_write_ns(const struct log *log);
 /* True while a batch is pending or in flight: nothing confirmed may be assumed durable beyond what was applied. */
 bool log_busy(const struct log *log);
 

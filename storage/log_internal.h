@@ -83,7 +83,7 @@ struct log {
 
 	/* The write in flight: always the newest batch in the cache. */
 	struct io_op op;
-	uint64_t flying_ns;
+	uint64_t flying_ns, write_ns; /* when it began; what one takes lately */
 	size_t flying_bytes, flown;
 	int64_t result;
 	uint32_t stuck;              /* writes in a row that moved less than a block */
