@@ -27,9 +27,12 @@ static const char usage_text[] =
 	"example: hillockd --data ./data --listen tcp://127.0.0.1:4333\n"
 	"exit:    0 stopped by a signal, 1 usage or configuration, 2 data directory refused, 3 storage failed\n";
 
-/* Words for a mistake on the command line; always EXIT_USAGE. */
-static int usage_error(const char *what)
+/* Words for a mistake on the command line; always EXIT_USAGE. They quote what was given, which may be anything. */
+static int usage_error(char *what)
 {
+	for (char *c = what; *c; c++)
+		if ((uint8_t)*c < 0x20 || *c == 0x7f)
+			*c = '?';
 	(void)fprintf(stderr, "hillockd: %s\n", what);
 	return EXIT_USAGE;
 }

@@ -167,6 +167,28 @@ static void listen_clear(struct config *c)
 		free(c->listen[--c->listen_count]);
 }
 
+/* What can be seen of an address without listening on it. */
+static bool listen_ok(const char *url)
+{
+	enum { UNIX_PATH_MAX_LEN = 107 };
+	if (strncmp(url, "unix://", 7) == 0)
+		return url[7] != '\0' && strlen(url + 7) <= UNIX_PATH_MAX_LEN;
+	const char *colon = strrchr(url, ':'); /* the port's: a V6 address is in brackets */
+	if (strncmp(url, "tcp://", 6) != 0 || !colon || colon < url + 6)
+		return false;
+	size_t digits = strspn(colon + 1, "0123456789");
+	return digits >= 1 && digits <= 5 && colon[1 + digits] == '\0' && strtoul(colon + 1, NULL, 10) <= UINT16_MAX;
+}
+
+/* A name goes into event lines and into the file "identity", one word of a line. */
+static bool node_ok(const char *name)
+{
+	for (; *name; name++)
+		if ((uint8_t)*name <= ' ' || *name == 0x7f)
+			return false;
+	return true;
+}
+
 static enum err set_text(struct config *c, const struct key *k, const char *value, char text[256])
 {
 	if (!value[0] || strlen(value) > LIMIT_TEXT_BYTES) {
@@ -178,7 +200,7 @@ static enum err set_text(struct config *c, const struct key *k, const char *valu
 		*string_at(c, k) = copy_text(value);
 		return ERR_OK;
 	}
-	if (strncmp(value, "tcp://", 6) != 0 && strncmp(value, "unix://", 7) != 0) {
+	if (!listen_ok(value)) {
 		(void)snprintf(text, 256, "'%.100s' is not tcp://HOST:PORT or unix://PATH", value);
 		return ERR_INVALID_INPUT;
 	}
@@ -322,9 +344,12 @@ static enum err take_values(struct config *c, cfg_t *cfg, char text[CONFIG_TEXT]
 	return ERR_OK;
 }
 
-/* Copies the file without its comments, line ends kept: the scanner of libconfuse counts lines wrongly behind comments. */
-static enum err copy_uncommented(struct span content, char **out)
+/* Copies the file without its comments, line ends kept: the scanner of libconfuse counts lines wrongly behind comments. Where a
+ * comment does not end, *open_line is the line it begins in, else 0. */
+static enum err copy_uncommented(struct span content, char **out, uint32_t *open_line)
 {
+	uint32_t line = 1;
+	*open_line = 0;
 	char *copy = malloc(content.len + 1);
 	ENSURE(copy != NULL);
 	*out = copy;
@@ -335,6 +360,7 @@ static enum err copy_uncommented(struct span content, char **out)
 		copy[i] = c;
 		if (c == 0)
 			return ERR_INVALID_INPUT;
+		line += c == '\n';
 		if (mode == PLAIN && (c == '"' || c == '\'')) {
 			mode = QUOTED;
 			quote = c;
@@ -342,6 +368,7 @@ static enum err copy_uncommented(struct span content, char **out)
 			mode = LINE_COMMENT;
 		} else if (mode == PLAIN && c == '/' && next == '*') {
 			mode = BLOCK_COMMENT;
+			*open_line = line;
 			copy[i++] = ' '; /* so that this star cannot end it */
 		} else if (mode == QUOTED && c == '\\' && next != 0) {
 			copy[++i] = next;
@@ -349,6 +376,7 @@ static enum err copy_uncommented(struct span content, char **out)
 			mode = PLAIN;
 		} else if (mode == BLOCK_COMMENT && c == '*' && next == '/') {
 			mode = PLAIN;
+			*open_line = 0;
 			copy[i++] = ' ';
 			c = '/';
 			copy[i] = ' ';
@@ -394,11 +422,16 @@ enum err config_read(struct config *c, const char *file, struct span content, ch
 	opts[index++] = (cfg_opt_t)CFG_SIMPLE_INT(HIDDEN, &state.hidden);
 	opts[index] = (cfg_opt_t)CFG_END();
 	char *plain = NULL;
-	enum err e = content.len <= CONFIG_FILE_BYTES_MAX ? copy_uncommented(content, &plain) : ERR_INVALID_INPUT;
-	if (e == ERR_OK)
-		e = parse(c, opts, plain, text);
-	else
+	uint32_t open_line = 0;
+	enum err e = content.len <= CONFIG_FILE_BYTES_MAX ? copy_uncommented(content, &plain, &open_line) : ERR_INVALID_INPUT;
+	if (e != ERR_OK) {
 		(void)snprintf(text, CONFIG_TEXT, "%s: not a text file of at most 1MiB", file);
+	} else if (open_line > 0) {
+		(void)snprintf(text, CONFIG_TEXT, "%s:%u: the comment that begins here does not end", file, open_line);
+		e = ERR_INVALID_INPUT;
+	} else {
+		e = parse(c, opts, plain, text);
+	}
 	free(plain);
 	return e;
 }
@@ -417,6 +450,8 @@ enum err config_check(const struct config *c, char text[CONFIG_TEXT])
 {
 	if (strlen(c->node) > LIMIT_NAME_BYTES)
 		return relation(c, "node", "at most 255 bytes", text);
+	if (!node_ok(c->node))
+		return relation(c, "node", "one word, without blanks and control characters", text);
 	if (c->segment_bytes % DISK_BLOCK != 0)
 		return relation(c, "segment_size", "must be a multiple of 4KiB", text);
 	if (c->segment_bytes < 2 * c->batch_bytes)

@@ -5,6 +5,9 @@
 #include "../wire/err.h"
 #include "../wire/span.h"
 
+/* Opens what is closed of the standard streams, so that no other file gets their numbers and is written to as one of them. */
+void host_standard_streams(void);
+
 /* Makes `dir` with mode 0700 where it does not exist; its parent must. ERR_OK also where it is there already as a directory.
  * ERR_IO with text otherwise. */
 enum err host_make_dir(const char *dir, char text[256]) MUST_CHECK;

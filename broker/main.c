@@ -257,6 +257,7 @@ int main(int argc, char **argv)
 {
 	struct args args;
 	int code = EXIT_GOOD;
+	host_standard_streams();
 	if (!args_parse(&args, argc, argv, &code)) {
 		args_free(&args);
 		return code;

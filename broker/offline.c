@@ -8,6 +8,8 @@
 #include "note.h"
 #include "tasks.h"
 
+static const char no_store[] = "NOT_FOUND: there is no store in this directory\n";
+
 static void print_line(void *ctx, const char *text)
 {
 	(void)fprintf((FILE *)ctx, "%s\n", text);
@@ -28,6 +30,8 @@ enum err offline_fsck(struct io *io, FILE *out)
 		(void)fprintf(out, "ok: the torn end was never confirmed; the next start cuts it\n");
 	else if (e == ERR_OK)
 		(void)fprintf(out, "ok\n");
+	else if (e == ERR_NOT_FOUND)
+		(void)fputs(no_store, out);
 	else
 		(void)fprintf(out, "%s: %s%s\n", err_name(e), err_text(e),
 			      check.would_lose_confirmed ? "; confirmed tasks would be lost" : "");
@@ -69,7 +73,9 @@ static void dump_record(void *ctx, const struct log_entry *entry, const struct l
 enum err offline_dump(struct io *io, FILE *out)
 {
 	enum err e = log_walk_dir(io, dump_record, out);
-	if (e != ERR_OK)
+	if (e == ERR_NOT_FOUND)
+		(void)fputs(no_store, out);
+	else if (e != ERR_OK)
 		(void)fprintf(out, "%s: %s\n", err_name(e), err_text(e));
 	return e;
 }

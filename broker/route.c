@@ -208,6 +208,9 @@ static enum err on_report(const struct call *call)
 	struct conn *c = call->c;
 	struct shard *s = c->s;
 	const struct msg_report *m = &call->msg->report;
+	for (uint32_t i = 0; i < m->count; i++)
+		if (m->items[i].verb == REPORT_COMPLETE && m->items[i].size > s->config.payload_max)
+			return refuse(call, ERR_TOO_BIG, "REPORT.items.size: a result is over the broker's payload_max");
 	if (!log_has_room(s, 4096 + 64 * (size_t)m->count + call->frame->payload.len))
 		return ERR_AGAIN;
 	uint32_t refused = 0;

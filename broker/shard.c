@@ -213,7 +213,7 @@ static enum err listen_all(struct shard *s, char text[256])
 		uint16_t port = 0;
 		int res = s->io->v->listen(s->io, s->config.listen[i], &port);
 		if (res != 0) {
-			(void)snprintf(text, 256, "cannot listen on %.200s: errno %d", s->config.listen[i], -res);
+			(void)snprintf(text, 256, "cannot listen on %.180s: %s", s->config.listen[i], strerror(-res));
 			return ERR_UNAVAILABLE;
 		}
 		if (s->config.ports_out)

@@ -265,10 +265,25 @@ static int ask_tasks(struct hlk *c, const struct task_query *q, uint64_t *cursor
 	return call_end(c, call, q->what);
 }
 
+struct peek { hlk_task_row_fn *each; void *ctx; uint32_t left; };
+static void peek_row(const struct hlk_task_row *row, void *arg)
+{
+	struct peek *peek = arg;
+	peek->left -= peek->left > 0;
+	peek->each(row, peek->ctx);
+}
+
+/* A page holds what fits into a frame, and may be empty where the broker had to look far. */
 int hlk_queue_peek(struct hlk *c, const char *queue, uint32_t limit, hlk_task_row_fn *each, void *ctx)
 {
-	const struct task_query q = { .verb = VERB_QUEUE_PEEK, .queue = queue, .limit = limit, .what = "queue peek" };
-	return ask_tasks(c, &q, NULL, each, ctx);
+	struct peek peek = { each, ctx, limit ? limit : 100 };
+	uint64_t cursor = 0;
+	int code;
+	do {
+		const struct task_query q = { .verb = VERB_QUEUE_PEEK, .queue = queue, .limit = peek.left, .what = "queue peek" };
+		code = ask_tasks(c, &q, &cursor, peek_row, &peek);
+	} while (code == HLK_OK && cursor != 0 && peek.left > 0);
+	return code;
 }
 
 int hlk_task_show(struct hlk *c, uint64_t task, hlk_task_row_fn *each, void *ctx)

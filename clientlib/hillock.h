@@ -198,7 +198,8 @@ HLK_API void *hlk_task_ctx(const struct hlk_task *task);
 HLK_API int hlk_start(struct hlk_task *task);
 HLK_API int hlk_extend(struct hlk_task *task, uint32_t lease_ms);
 /* The settling verbs. Each ends the task for this client and frees `task`; the payload must not be used any more. The report is kept and
- * sent again until the broker acknowledges it. `settled` callbacks: see hlk_on_settled. */
+ * sent again until the broker acknowledges it. `settled` callbacks: see hlk_on_settled. Only where one answers an error (HLK_TOO_BIG: the
+ * result is over the broker's limit; HLK_INVALID_INPUT: not a class) nothing was settled and the task is still yours. */
 HLK_API int hlk_complete(struct hlk_task *task, const void *result, size_t size);
 /* retry_after_ms < 0: the queue's backoff. */
 HLK_API int hlk_fail(struct hlk_task *task, int class_code, uint32_t app_code, const char *text,
@@ -241,7 +242,7 @@ struct hlk_worker_row {
 	const char *name, *address;
 	const char *const *entries;
 	size_t entry_count;
-	uint64_t credit, leased, connected_ms;
+	uint64_t credit, leased, connected_ms; /* connected_ms: since 1970 */
 };
 
 typedef void hlk_queue_fn(const struct hlk_queue_row *row, void *ctx);   /* rows are borrowed until return */
@@ -257,6 +258,7 @@ HLK_API int hlk_queue_set(struct hlk *c, const char *queue, const struct hlk_que
 HLK_API int hlk_queue_remove(struct hlk *c, const char *queue);          /* only an empty one */
 HLK_API int hlk_queue_pause(struct hlk *c, const char *queue, bool paused);
 HLK_API int hlk_queue_purge(struct hlk *c, const char *queue, uint64_t *count_out);
+/* Tasks that wait, the oldest first, with payloads up to 64 KiB; limit 0 = 100. */
 HLK_API int hlk_queue_peek(struct hlk *c, const char *queue, uint32_t limit, hlk_task_row_fn *each, void *ctx);
 /* With payload and result, each up to 64 KiB. */
 HLK_API int hlk_task_show(struct hlk *c, uint64_t task, hlk_task_row_fn *each, void *ctx);

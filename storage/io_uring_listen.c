@@ -61,7 +61,8 @@ static int tcp_listen(const char *address, uint16_t *port_out)
 {
 	char host[256];
 	const char *colon = strrchr(address, ':');
-	if (!colon || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+	if (!colon || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1) || strlen(colon + 1) > 5 ||
+	    strtoul(colon + 1, NULL, 10) > UINT16_MAX)
 		return -EINVAL;
 	size_t len = (size_t)(colon - address);
 	if (len >= 2 && address[0] == '[' && address[len - 1] == ']') {

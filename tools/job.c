@@ -291,6 +291,16 @@ static void describe(const struct job *job, char *text, size_t size)
 		(void)snprintf(text, size, "exit status %d", WEXITSTATUS(job->status));
 }
 
+/* A broker may take less than we do; the task is still ours then. */
+static int complete(struct job *job, char *text, size_t size)
+{
+	if (hlk_complete(job->task, job->result.data, job->result.len) == HLK_OK)
+		return HLK_OK;
+	(void)snprintf(text, size, "the result of %zu bytes is over the limit of the broker", job->result.len);
+	(void)hlk_fail(job->task, HLK_PERMANENT, 0, text, -1);
+	return HLK_PERMANENT;
+}
+
 int job_settle(struct job *job, char *text, size_t size)
 {
 	struct hlk_task *task = job->task;
@@ -315,7 +325,7 @@ int job_settle(struct job *job, char *text, size_t size)
 		code = HLK_PERMANENT;
 		(void)hlk_fail(task, code, app_code, text, -1);
 	} else if (code == HLK_OK) {
-		(void)hlk_complete(task, job->result.data, job->result.len);
+		code = complete(job, text, size);
 	} else if (app_code == 100) {
 		code = HLK_PERMANENT;
 		(void)hlk_reject(task, text);

@@ -6,6 +6,7 @@
  * 3. Colour only where stdout is a terminal and NO_COLOR is not set. */
 #include "output.h"
 
+#include <errno.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -174,7 +175,8 @@ void output_row(struct output *out, json_t *row)
 	if (out->format == OUTPUT_JSONL) {
 		(void)json_dumpf(row, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
 		(void)putchar('\n');
-		(void)fflush(stdout); /* someone may be reading along */
+		if (fflush(stdout) != 0 && out->error == 0) /* someone may be reading along */
+			out->error = errno;
 		json_decref(row);
 	} else {
 		ENSURE(json_array_append_new(out->rows, row) == 0);
@@ -281,13 +283,21 @@ void output_set_bytes(json_t *object, const char *key, const void *data, size_t 
 	ENSURE(json_object_set_new(object, key, value) == 0);
 }
 
+bool output_broken(const struct output *out)
+{
+	return out->error != 0;
+}
+
 bool output_finish(struct output *out)
 {
 	if (out->rows)
 		json_decref(out->rows);
 	out->rows = NULL;
-	if (fflush(stdout) == 0 && !ferror(stdout))
+	if (fflush(stdout) != 0 && out->error == 0)
+		out->error = errno;
+	if (out->error == 0 && !ferror(stdout))
 		return true;
-	(void)fprintf(stderr, "hillock: the output could not be written: %m\n");
+	if (out->error != EPIPE)
+		(void)fprintf(stderr, "hillock: the output could not be written: %s\n", strerror(out->error ? out->error : EIO));
 	return false;
 }

@@ -30,6 +30,7 @@ struct output {
 	const struct column *columns;
 	uint32_t column_count;
 	json_t *rows;
+	int error; /* errno of the write that failed first; 0 = none */
 };
 
 void output_init(struct output *out, enum output_format format);
@@ -46,5 +47,8 @@ void output_one(struct output *out, const struct column *columns, uint32_t count
 /* Sets object[key] to the bytes as a string; where they are not UTF-8, in base64 with object[key "_base64"] = true. */
 void output_set_bytes(json_t *object, const char *key, const void *data, size_t size);
 
-/* False, with a message on stderr, where something could not be written. Call before exit. */
+/* Nobody gets what is written: a list need not go on. */
+bool output_broken(const struct output *out);
+
+/* False where something could not be written, with a message on stderr unless the reader has only left. Call before exit. */
 bool output_finish(struct output *out) MUST_CHECK;

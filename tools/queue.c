@@ -196,8 +196,8 @@ static int queue_peek(struct cli *cli)
 }
 
 const struct command queue_peek_command = {
-	"queue", "peek", "QUEUE", 1, 1, "shows the tasks that are next, with their payloads, and leaves them there", NULL,
-	"hillock queue peek mail --limit 3\tthe next three", peek_options, queue_peek,
+	"queue", "peek", "QUEUE", 1, 1, "shows waiting tasks, the oldest first, with their payloads, and leaves them there", NULL,
+	"hillock queue peek mail --limit 3\tthe three that have waited longest", peek_options, queue_peek,
 };
 
 static const struct option sure_options[] = {

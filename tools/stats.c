@@ -75,7 +75,7 @@ static int worker_ls(struct cli *cli)
 	static const struct column columns[] = {
 		{ "name", "NAME", COLUMN_TEXT },       { "address", "ADDRESS", COLUMN_TEXT },
 		{ "entries", "SERVES", COLUMN_TEXT },  { "credit", "CREDIT", COLUMN_NUMBER },
-		{ "leased", "LEASED", COLUMN_NUMBER }, { "connected_ms", "CONNECTED", COLUMN_DURATION },
+		{ "leased", "LEASED", COLUMN_NUMBER }, { "connected_ms", "CONNECTED", COLUMN_TIME },
 	};
 	int code = cli_connect(cli);
 	if (code != CLI_OK)

@@ -99,7 +99,7 @@ int cli_task_list(struct cli *cli, const char *queue, const char *state, uint64_
 		size_t before = cli->row_count;
 		code = hlk_task_list(cli->client, queue ? queue : "", state ? state : "", page, &cursor, cli_task_row, cli);
 		limit -= MIN_OF(limit, (uint64_t)(cli->row_count - before));
-	} while (code == HLK_OK && cursor != 0 && limit > 0);
+	} while (code == HLK_OK && cursor != 0 && limit > 0 && !output_broken(&cli->out));
 	if (code != HLK_OK)
 		return cli_failed(cli, code, "tasks%s%s", queue ? " of queue " : "", queue ? queue : "");
 	output_end(&cli->out);

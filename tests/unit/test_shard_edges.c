@@ -241,6 +241,25 @@ static void a_delivery_names_the_lease_time_of_its_queue(void **state)
 	client_free(&c);
 }
 
+static void a_result_over_payload_max_is_refused_and_the_task_stays_with_its_worker(void **state)
+{
+	struct client c;
+	struct world *w = *state;
+	w->config.payload_max = 8;
+	world_open(w);
+	client_open(&c, w, 1);
+	(void)submit_one(&c, (struct submit_args){ .type = "t", .producer = 9, .first_seq = 1, .size = 8 });
+	client_serve(&c, "t", 1);
+	struct task_ref ref = expect_task(&c);
+	client_report(&c, ref, REPORT_COMPLETE, "123456789");
+	const struct msg_error *refused = &client_expect(&c, FRAME_ERROR)->error;
+	assert_int_equal(refused->code, ERR_TOO_BIG);
+	assert_false(refused->fatal);
+	client_report(&c, ref, REPORT_COMPLETE, "12345678");
+	assert_int_equal(client_expect(&c, FRAME_REPORTED)->reported.items[0].code, ERR_OK);
+	client_free(&c);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -254,6 +273,7 @@ int main(void)
 		TEST(a_stop_does_not_wait_for_a_client_that_goes_on),
 		TEST(a_dead_letter_that_lives_again_is_not_reported_as_final),
 		TEST(a_delivery_names_the_lease_time_of_its_queue),
+		TEST(a_result_over_payload_max_is_refused_and_the_task_stays_with_its_worker),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
