@@ -180,11 +180,13 @@ static bool listen_ok(const char *url)
 	return digits >= 1 && digits <= 5 && colon[1 + digits] == '\0' && strtoul(colon + 1, NULL, 10) <= UINT16_MAX;
 }
 
-/* A name goes into event lines and into the file "identity", one word of a line. */
+/* A name goes into event lines and into a line of the file "identity". */
 static bool node_ok(const char *name)
 {
+	if (name[0] == ' ')
+		return false;
 	for (; *name; name++)
-		if ((uint8_t)*name <= ' ' || *name == 0x7f)
+		if ((uint8_t)*name < ' ' || *name == 0x7f)
 			return false;
 	return true;
 }
@@ -451,7 +453,7 @@ enum err config_check(const struct config *c, char text[CONFIG_TEXT])
 	if (strlen(c->node) > LIMIT_NAME_BYTES)
 		return relation(c, "node", "at most 255 bytes", text);
 	if (!node_ok(c->node))
-		return relation(c, "node", "one word, without blanks and control characters", text);
+		return relation(c, "node", "begins with a blank or has a control character in it", text);
 	if (c->segment_bytes % DISK_BLOCK != 0)
 		return relation(c, "segment_size", "must be a multiple of 4KiB", text);
 	if (c->segment_bytes < 2 * c->batch_bytes)

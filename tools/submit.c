@@ -52,6 +52,7 @@ struct run {
 	struct progress progress;
 	uint64_t read, confirmed, duplicates, refused, done, failed, first, last;
 	uint32_t waiting;
+	uint64_t connected_ns; /* when we last were */
 	char refusal[256];
 };
 struct line {
@@ -268,6 +269,27 @@ static void line_confirmed(struct hlk *c, const struct hlk_confirmed *confirmed,
 		line_result(c, &(struct hlk_result){ .task = confirmed->task, .state = "unknown", .code = code }, line);
 }
 
+/* One turn. False: there was no broker for longer than --timeout, and nobody asked to wait for ever. */
+static bool run_turn(struct run *run, uint64_t progress)
+{
+	(void)hlk_run(run->cli->client, 100);
+	progress_step(&run->progress, progress);
+	bool patient = run->request->wait && run->request->wait_ms == HLK_FOREVER;
+	if (patient || hlk_connected(run->cli->client))
+		run->connected_ns = clock_ns();
+	return clock_ns() - run->connected_ns <= (uint64_t)run->cli->timeout_ms * 1000000;
+}
+
+/* What is unresolved ends here, refused as CLOSED: it may or may not have arrived. */
+static int give_up(struct run *run)
+{
+	hlk_close(run->cli->client, 0);
+	run->cli->client = NULL;
+	progress_end(&run->progress);
+	cli_say("no broker for %d ms: given up", run->cli->timeout_ms);
+	return CLI_UNAVAILABLE;
+}
+
 /* Submits one line; waits for room while the window or the table of unresolved lines is full. */
 static int line_submit(struct run *run, struct hlk_head *head, const char *text, size_t size)
 {
@@ -280,8 +302,11 @@ static int line_submit(struct run *run, struct hlk_head *head, const char *text,
 		code = run->waiting < WAITING_MAX ? hlk_submit(c, head, text, size, line_confirmed, line) : HLK_AGAIN;
 		if (code == HLK_AGAIN) {
 			(void)hlk_flush(c);
-			(void)hlk_run(c, 100);
-			progress_step(&run->progress, run->confirmed + run->refused);
+			if (!run_turn(run, run->confirmed + run->refused)) {
+				run->read--; /* this one was never submitted */
+				free(line);
+				return give_up(run);
+			}
 		}
 	}
 	if (code != HLK_OK) {
@@ -331,7 +356,7 @@ static void summary_print(const struct run *run)
 
 static int submit_lines(struct cli *cli, const struct request *request)
 {
-	struct run run = { .cli = cli, .request = request };
+	struct run run = { .cli = cli, .request = request, .connected_ns = clock_ns() };
 	bool dry = args_number(&cli->args, "dry-run");
 	FILE *input = input_open(request->file);
 	if (!input)
@@ -348,13 +373,12 @@ static int submit_lines(struct cli *cli, const struct request *request)
 	output_begin(&cli->out, line_columns, COUNT_OF(line_columns));
 	code = lines_read(&run, input, head);
 	input_close(input);
-	if (!dry)
+	if (cli->client)
 		(void)hlk_flush(cli->client);
 	run.progress.label = request->wait ? "waiting" : "submitting";
-	while (run.waiting > 0) {
-		(void)hlk_run(cli->client, 100);
-		progress_step(&run.progress, request->wait ? run.done + run.failed : run.confirmed + run.refused);
-	}
+	while (run.waiting > 0)
+		if (!run_turn(&run, request->wait ? run.done + run.failed : run.confirmed + run.refused))
+			code = give_up(&run);
 	progress_end(&run.progress);
 	if (head)
 		hlk_head_free(head);
@@ -391,7 +415,8 @@ const struct command submit_command = {
 	"submit", NULL, "TYPE [-]", 1, 2, "submits tasks and prints their ids once they are safe on disk",
 	"Without a payload option the payload is empty; - reads it from standard input.\n"
 	"--wait prints the outcome: exit code 3 means the task was submitted but did not end as done,\n"
-	"4 that --timeout passed first (the task goes on; see hillock task wait).",
+	"4 that --timeout passed first (the task goes on; see hillock task wait). --lines gives up when there was no broker for\n"
+	"--timeout; what was confirmed until then is safe.",
 	"hillock submit mail.v1.Send --payload '{\"to\": \"ann\"}'\tone task\n"
 	"hillock submit mail.v1.Send --file letter.json --key letter-17\tonce, however often this runs\n"
 	"tar c photos | hillock submit media.v1.Archive -\tthe payload from standard input\n"

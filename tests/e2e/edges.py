@@ -4,6 +4,7 @@ pipes that nobody reads, queues behind longer ones.
 
 Usage: edges.py BUILD_DIR [TEST...]"""
 
+import json
 import os
 import pathlib
 import re
@@ -57,12 +58,12 @@ def a_bad_file_does_not_write_control_characters(scratch):
     equal(re.search("[\x00-\x09\x0b-\x1f\x7f]", done.stderr), None, "control characters")
 
 
-def a_node_name_is_one_word(scratch):
-    for name in ("two words", "a\nb", "\x1b[31m", "tab\there"):
+def a_node_name_is_one_line(scratch):
+    for name in (" ", " blank first", "a\nb", "\x1b[31m", "tab\there"):
         done = offline("--data", scratch / "data", "--node", name, "--check-config")
         equal(done.returncode, 1, repr(name))
         contains(done.stderr, "node: ")
-    equal(offline("--node", "rack-4.example_1", "--check-config").returncode, 0, "a good one")
+    equal(offline("--node", "lab 1, rack-4", "--check-config").returncode, 0, "a good one")
 
 
 def a_directory_without_a_store_is_called_that(scratch):
@@ -112,6 +113,24 @@ def a_list_ends_when_nobody_reads_it(scratch):
         equal(done.stderr, "3\n", f"{form}: the exit status and not a word")
         if form == "jsonl":
             equal(asked < 100, True, f"{asked} requests for one line")
+
+
+def lines_are_given_up_when_the_broker_stays_away(scratch):
+    broker = Broker(scratch / "data")
+    submitter = subprocess.Popen([str(HILLOCK), "--server", broker.url, "submit", "t.X", "-", "--lines", "--timeout", "500ms", "-o", "json"],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        submitter.stdin.write("x\n" * 5000)
+        submitter.stdin.flush()
+        wait_until(lambda: broker.ask("queue", "ls") and broker.ask("queue", "show", "t.X")["ready"], "the first lines")
+        broker.process.kill()
+        out, err = submitter.communicate("y\n" * 10, timeout=WAIT_S)
+    finally:
+        submitter.kill()
+    equal(submitter.returncode, 4, "exit")
+    contains(err, "no broker for 500 ms")
+    summary = json.loads(out)
+    equal(summary["confirmed"] + summary["refused"], summary["tasks"], "every line is accounted for")
 
 
 def a_worker_is_listed_with_the_time_it_came(scratch):
