@@ -198,7 +198,17 @@ static void one_frame(struct mock *m, const struct frame *f)
 	case FRAME_PUBLISHED:
 	case FRAME_EVENTS:
 	case FRAME_EVENT_CREDIT:
-	case FRAME_INTEREST: break;
+	case FRAME_INTEREST:
+	case FRAME_WATCH:
+	case FRAME_UNWATCH:
+	case FRAME_CHANGES:
+	case FRAME_CALL:
+	case FRAME_ANSWER:
+	case FRAME_INVOKE:
+	case FRAME_CALL_CANCEL:
+	case FRAME_BIND:
+	case FRAME_BINDING:
+	case FRAME_UNBIND: break;
 	}
 }
 

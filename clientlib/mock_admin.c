@@ -153,7 +153,7 @@ static enum err task_verb(struct mock *m, struct answer *a, const struct msg_req
 
 static enum err answer(struct mock *m, struct answer *a, const struct msg_request *r)
 {
-	switch ((enum verb)r->verb) {
+	switch (r->verb) {
 	case VERB_TASK_SHOW:
 	case VERB_TASK_PEEK:
 	case VERB_TASK_CANCEL:
@@ -177,12 +177,7 @@ static enum err answer(struct mock *m, struct answer *a, const struct msg_reques
 	case VERB_STATS:
 	case VERB_WORKER_LIST:
 	case VERB_CHECKPOINT: return ERR_OK;
-	case VERB_TASK_INTERRUPT:
-	case VERB_TASK_PAUSE:
-	case VERB_TASK_RESUME:
-	case VERB_TASK_STEP:
-	case VERB_TASK_TREE:
-	case VERB_NONE: break;
+	default: break;
 	}
 	return refuse(a, ERR_UNSUPPORTED, "not in the mock");
 }

@@ -109,7 +109,17 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_SUBSCRIBE:
 	case FRAME_UNSUBSCRIBE:
 	case FRAME_PUBLISH:
-	case FRAME_EVENT_CREDIT: break;
+	case FRAME_EVENT_CREDIT:
+	case FRAME_WATCH:
+	case FRAME_UNWATCH:
+	case FRAME_CALL:
+	case FRAME_BIND:
+	case FRAME_UNBIND: break;
+	case FRAME_CHANGES:
+	case FRAME_INVOKE:
+	case FRAME_ANSWER:
+	case FRAME_CALL_CANCEL:
+	case FRAME_BINDING:
 	case FRAME_SUBSCRIBED:
 	case FRAME_PUBLISHED:
 	case FRAME_EVENTS:

@@ -61,6 +61,15 @@ static uint32_t payload_bytes(const struct msg *m)
 	else if (m->kind == FRAME_EVENTS)
 		for (uint32_t i = 0; i < m->events.sizes.count; i++)
 			bytes += m->events.sizes.at[i];
+	else if (m->kind == FRAME_CALL)
+		for (uint32_t i = 0; i < m->call.sizes.count; i++)
+			bytes += m->call.sizes.at[i];
+	else if (m->kind == FRAME_INVOKE)
+		for (uint32_t i = 0; i < m->invoke.count; i++)
+			bytes += m->invoke.items[i].size;
+	else if (m->kind == FRAME_ANSWER)
+		for (uint32_t i = 0; i < m->answer.count; i++)
+			bytes += m->answer.items[i].size;
 	return bytes;
 }
 
@@ -101,7 +110,7 @@ static size_t reply_items_read(struct msg_reply *m, struct reply_items *to)
 	for (uint32_t i = 0; i < m->worker_count; i++) {
 		struct worker_info *w = &to->workers[i];
 		msg_reply_worker(m, i, w);
-		bytes += 256 + w->name.len + w->address.len;
+		bytes += 256 + w->name.len + w->address.len + w->vnet.len;
 		for (uint32_t j = 0; j < w->entry_count; j++)
 			bytes += 16 + w->entries[j].len;
 	}

@@ -66,7 +66,8 @@ static inline bool worker_info_equal(const struct worker_info *a, const struct w
 {
 	bool same = span_eq(a->name, b->name) && span_eq(a->address, b->address) &&
 		    a->entry_count == b->entry_count && a->credit == b->credit && a->leased == b->leased &&
-		    a->connected_ms == b->connected_ms;
+		    a->connected_ms == b->connected_ms && a->session == b->session && span_eq(a->vnet, b->vnet) &&
+		    a->calls == b->calls && a->away == b->away && a->draining == b->draining;
 	for (uint32_t i = 0; same && i < a->entry_count; i++)
 		same = span_eq(a->entries[i], b->entries[i]);
 	return same;
@@ -127,17 +128,67 @@ static inline bool names_equal(const struct span *a, uint32_t a_count, const str
 	return same;
 }
 
+static inline bool entry_equal(const struct wire_entry *a, const struct wire_entry *b)
+{
+	return a->id == b->id && a->by_queue == b->by_queue && a->credit == b->credit && a->capacity == b->capacity &&
+	       a->cost == b->cost && span_eq(a->service, b->service) && span_eq(a->params, b->params) &&
+	       names_equal(a->vnets, a->vnet_count, b->vnets, b->vnet_count) &&
+	       names_equal(a->hot, a->hot_count, b->hot, b->hot_count);
+}
+
 static inline bool serve_equal(const struct msg_serve *a, const struct msg_serve *b)
 {
 	bool same = a->count == b->count;
 	for (uint32_t i = 0; same && i < a->count; i++)
-		same = a->entries[i].id == b->entries[i].id && a->entries[i].by_queue == b->entries[i].by_queue &&
-		       a->entries[i].credit == b->entries[i].credit && a->entries[i].capacity == b->entries[i].capacity &&
-		       a->entries[i].cost == b->entries[i].cost && span_eq(a->entries[i].params, b->entries[i].params) &&
-		       names_equal(a->entries[i].vnets, a->entries[i].vnet_count, b->entries[i].vnets, b->entries[i].vnet_count) &&
-		       names_equal(a->entries[i].hot, a->entries[i].hot_count, b->entries[i].hot, b->entries[i].hot_count) &&
-		       span_eq(a->entries[i].service, b->entries[i].service);
+		same = entry_equal(&a->entries[i], &b->entries[i]);
 	return same;
+}
+
+static inline bool changes_equal(const struct msg_changes *a, const struct msg_changes *b)
+{
+	bool same = a->watch == b->watch && a->begin == b->begin && a->end == b->end && a->before == b->before &&
+		    a->revision == b->revision && a->count == b->count;
+	for (uint32_t i = 0; same && i < a->count; i++)
+		same = a->items[i].kind == b->items[i].kind && a->items[i].session == b->items[i].session &&
+		       a->items[i].away == b->items[i].away && a->items[i].busy == b->items[i].busy &&
+		       span_eq(a->items[i].client, b->items[i].client) && entry_equal(&a->items[i].entry, &b->items[i].entry);
+	return same;
+}
+
+static inline bool directory_message_equal(const struct msg *a, const struct msg *b)
+{
+	if (a->kind == FRAME_WATCH)
+		return a->watch.watch == b->watch.watch && a->watch.once == b->watch.once &&
+		       span_eq(a->watch.service, b->watch.service) && span_eq(a->watch.where, b->watch.where);
+	return a->kind == FRAME_CHANGES ? changes_equal(&a->changes, &b->changes) : a->unwatch.watch == b->unwatch.watch;
+}
+
+static inline bool call_message_equal(const struct msg *a, const struct msg *b)
+{
+	const struct msg_call *c = &a->call, *d = &b->call;
+	const struct msg_invoke *i = &a->invoke, *j = &b->invoke;
+	if (a->kind == FRAME_CALL)
+		return c->first == d->first && c->session == d->session && c->entry == d->entry && c->binding == d->binding &&
+		       c->deadline_ms == d->deadline_ms && c->all == d->all && c->stream == d->stream &&
+		       span_eq(c->service, d->service) && span_eq(c->where, d->where) && span_eq(c->head, d->head) &&
+		       bytes_equal(c->sizes.at, c->sizes.count, d->sizes.at, d->sizes.count, 4);
+	if (a->kind == FRAME_INVOKE)
+		return i->entry == j->entry && i->stream == j->stream && i->caller == j->caller && span_eq(i->client, j->client) &&
+		       span_eq(i->head, j->head) && bytes_equal(i->items, i->count, j->items, j->count, sizeof *i->items);
+	if (a->kind == FRAME_ANSWER)
+		return bytes_equal(a->answer.items, a->answer.count, b->answer.items, b->answer.count, sizeof *a->answer.items);
+	if (a->kind == FRAME_CALL_CANCEL)
+		return bytes_equal(a->call_cancel.calls.at, a->call_cancel.calls.count, b->call_cancel.calls.at,
+				   b->call_cancel.calls.count, 8);
+	if (a->kind == FRAME_BIND)
+		return a->bind.binding == b->bind.binding && a->bind.min == b->bind.min && a->bind.desired == b->bind.desired &&
+		       a->bind.waiting == b->bind.waiting && span_eq(a->bind.service, b->bind.service) &&
+		       span_eq(a->bind.where, b->bind.where);
+	if (a->kind == FRAME_UNBIND)
+		return a->unbind.binding == b->unbind.binding;
+	return a->binding.binding == b->binding.binding && a->binding.state == b->binding.state &&
+	       a->binding.code == b->binding.code && span_eq(a->binding.text, b->binding.text) &&
+	       bytes_equal(a->binding.legs, a->binding.leg_count, b->binding.legs, b->binding.leg_count, sizeof *a->binding.legs);
 }
 
 static inline bool request_equal(const struct msg_request *a, const struct msg_request *b)
@@ -282,6 +333,16 @@ static inline bool msg_equal(const struct msg *a, const struct msg *b)
 	case FRAME_EVENTS:
 	case FRAME_EVENT_CREDIT:
 	case FRAME_INTEREST: return event_message_equal(a, b);
+	case FRAME_WATCH:
+	case FRAME_UNWATCH:
+	case FRAME_CHANGES: return directory_message_equal(a, b);
+	case FRAME_CALL:
+	case FRAME_ANSWER:
+	case FRAME_INVOKE:
+	case FRAME_CALL_CANCEL:
+	case FRAME_BIND:
+	case FRAME_BINDING:
+	case FRAME_UNBIND: return call_message_equal(a, b);
 	}
 	return false;
 }

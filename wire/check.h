@@ -38,3 +38,11 @@ static inline enum err check_range(char text[128], const char *what, uint32_t in
 
 /* The payload part is the pieces (`bytes` in all), then fewer than eight zeros; it has been carried intact. */
 enum err check_payload(const char *name, struct span payload, uint64_t bytes, uint32_t crc, char text[128]) MUST_CHECK;
+
+static inline enum err check_no_payload(const struct msg *msg, struct span payload, char text[128])
+{
+	if (payload.len == 0)
+		return ERR_OK;
+	return msg_refuse(text, ERR_MALFORMED, "%s: %zu bytes of payload in a message without a payload part",
+			  frame_kind_name((uint16_t)msg->kind), payload.len);
+}

@@ -38,7 +38,9 @@ static const struct codec_area *area_of(uint16_t kind)
 	case 1:
 	case 2: return &codec_task;
 	case 3: return &codec_admin;
+	case 4: return &codec_directory;
 	case 5: return &codec_event;
+	case 6: return &codec_call;
 	default: return nullptr;
 	}
 }

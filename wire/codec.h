@@ -20,10 +20,17 @@ void codec_event_head_write(struct buf *out, const struct event_head *head);
 /* Those with a payload part: with this checksum instead of the message's. */
 void codec_publish_write(struct buf *out, const struct msg_publish *m, uint32_t crc);
 void codec_events_write(struct buf *out, const struct msg_events *m, uint32_t crc);
+void codec_call_write(struct buf *out, const struct msg_call *m, uint32_t crc);
+void codec_invoke_write(struct buf *out, const struct msg_invoke *m, uint32_t crc);
+void codec_answer_write(struct buf *out, const struct msg_answer *m, uint32_t crc);
 
 /* Judges the values of a message that codec_read has filled, against `payload`, the frame's payload part. */
 enum err msg_check(const struct msg *msg, struct span payload, char text[128]) MUST_CHECK;
 enum err msg_check_event(const struct msg *msg, struct span payload, char text[128]) MUST_CHECK; /* its area of kinds */
+/* One entry of the directory; texts begin with WHAT[INDEX]. */
+enum err msg_check_entry(const char *what, uint32_t index, const struct wire_entry *e, char text[128]) MUST_CHECK;
+enum err msg_check_directory(const struct msg *msg, struct span payload, char text[128]) MUST_CHECK;
+enum err msg_check_call(const struct msg *msg, struct span payload, char text[128]) MUST_CHECK;
 enum err task_head_check(const struct task_head *head, char text[128]) MUST_CHECK;
 
 /* Writes the text and gives back the code, so that a check is one line. */

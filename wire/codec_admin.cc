@@ -3,6 +3,7 @@
 #include "codec_impl.hh"
 
 static_assert(int(hw::Verb_MAX) == int(VERB_LAST), "the same values");
+static_assert(int(hw::Verb_EntryRemove) == int(VERB_ENTRY_REMOVE), "the same values");
 
 static struct queue_settings settings_of(const hw::QueueSettings *s)
 {
@@ -140,6 +141,11 @@ extern "C" void msg_reply_worker(const struct msg_reply *reply, uint32_t index, 
 	out->credit = w->credit();
 	out->leased = w->leased();
 	out->connected_ms = w->connected_ms();
+	out->session = w->session();
+	out->vnet = text_of(w->vnet());
+	out->calls = w->calls();
+	out->away = w->away();
+	out->draining = w->draining();
 }
 
 extern "C" void msg_reply_stat(const struct msg_reply *reply, uint32_t index, struct stat_item *out)
@@ -227,7 +233,9 @@ static fb::Offset<hw::WorkerInfo> put(builder &b, const struct worker_info *w)
 	auto name = put_text(b, w->name);
 	auto address = put_text(b, w->address);
 	auto entries = b.CreateVector(services, w->entry_count);
-	return hw::CreateWorkerInfo(b, name, address, entries, w->credit, w->leased, w->connected_ms);
+	auto vnet = put_text(b, w->vnet);
+	return hw::CreateWorkerInfo(b, name, address, entries, w->credit, w->leased, w->connected_ms, w->session, vnet,
+				    w->calls, w->away, w->draining);
 }
 
 static fb::Offset<hw::Stat> put(builder &b, const struct stat_item *s)

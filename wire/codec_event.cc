@@ -136,15 +136,6 @@ extern "C" enum err codec_event_head_read(struct span head, struct event_head *o
 
 // ---------------------------------------------------------------- writing
 
-// A nested FlatBuffer is read in place, so it has to start 8-aligned.
-static fb::Offset<fb::Vector<uint8_t>> put_head(builder &b, struct span head)
-{
-	if (head.len == 0)
-		return fb::Offset<fb::Vector<uint8_t>>();
-	b.ForceVectorAlignment(head.len, 1, 8);
-	return b.CreateVector(head.data, head.len);
-}
-
 static void write(builder &b, const struct msg_subscribe *m)
 {
 	auto pattern = put_name(b, m->pattern);

@@ -165,6 +165,19 @@ static fb::Offset<fb::Vector<fb::Offset<T>>> put_all(builder &b, const C *items,
 	return b.CreateVector(made.at, count);
 }
 
+// A nested FlatBuffer is read in place, so it has to start 8-aligned.
+static inline fb::Offset<fb::Vector<uint8_t>> put_head(builder &b, struct span head)
+{
+	if (head.len == 0)
+		return fb::Offset<fb::Vector<uint8_t>>();
+	b.ForceVectorAlignment(head.len, 1, 8);
+	return b.CreateVector(head.data, head.len);
+}
+
+// An entry of the directory, in codec_directory.cc. Names go into `texts`, of which *used are taken; false where they have no room.
+bool codec_entry_read(const hw::Entry *from, struct wire_entry *to, struct span *texts, uint32_t *used);
+fb::Offset<hw::Entry> codec_entry_put(builder &b, const struct wire_entry *e);
+
 // ---------------------------------------------------------------- areas
 
 // Kinds of one area of the protocol: the upper bits of a kind say which (kind / 16).
@@ -172,4 +185,4 @@ struct codec_area {
 	enum err (*read)(uint16_t kind, struct span meta, struct msg *out, char text[128]);
 	void (*write)(builder &b, const struct msg *m);
 };
-extern const struct codec_area codec_session, codec_task, codec_admin, codec_event;
+extern const struct codec_area codec_session, codec_task, codec_admin, codec_directory, codec_call, codec_event;

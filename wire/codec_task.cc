@@ -101,20 +101,6 @@ static enum err read(const hw::Results *m, struct msg_results *out, char text[12
 	return borrow(m->items(), &out->items, &out->count) ? ERR_OK : misaligned("RESULTS.items", text);
 }
 
-typedef fb::Vector<fb::Offset<fb::String>> names;
-
-// The names of one list into what is left of m->texts. False where they have no room.
-static bool read_names(const names *from, struct msg_serve *m, uint32_t *used, const struct span **at, uint32_t *count)
-{
-	*at = m->texts + *used;
-	*count = from ? from->size() : 0;
-	if (*count > COUNT_OF(m->texts) - *used)
-		return false;
-	for (uint32_t i = 0; i < *count; i++)
-		m->texts[(*used)++] = text_of(from->Get(i));
-	return true;
-}
-
 static enum err read(const hw::Updates *m, struct msg_updates *out, char text[128])
 {
 	out->crc = m->crc();
@@ -131,15 +117,7 @@ static enum err read(const hw::Serve *m, struct msg_serve *out, char text[128])
 	for (uint32_t i = 0; i < out->count; i++) {
 		const hw::Entry *from = m->entries()->Get(i);
 		struct wire_entry *to = &out->entries[i];
-		to->id = from->id();
-		to->service = text_of(from->service());
-		to->by_queue = from->by_queue();
-		to->credit = from->credit();
-		to->params = text_of(from->params());
-		to->capacity = from->capacity();
-		to->cost = from->cost();
-		if (!read_names(from->vnets(), out, &used, &to->vnets, &to->vnet_count) ||
-		    !read_names(from->hot(), out, &used, &to->hot, &to->hot_count))
+		if (!codec_entry_read(from, to, out->texts, &used))
 			return msg_refuse(text, ERR_TOO_BIG, "SERVE.entries[%u]: more than %u vnets and hot names in all", i,
 					  (unsigned)LIMIT_SERVE_TEXTS);
 	}
@@ -239,17 +217,6 @@ extern "C" enum err codec_head_read(struct span head, struct task_head *out, cha
 
 // ---------------------------------------------------------------- writing
 
-static fb::Offset<names> put_names(builder &b, const struct span *at, uint32_t count)
-{
-	if (count == 0)
-		return fb::Offset<names>();
-	ENSURE(count <= LIMIT_ENTRY_TEXTS);
-	text_at made[LIMIT_ENTRY_TEXTS];
-	for (uint32_t i = 0; i < count; i++)
-		made[i] = put_name(b, at[i]);
-	return b.CreateVector(made, count);
-}
-
 static void write(builder &b, const struct msg_tasks *m)
 {
 	auto tasks = put_u64s(b, m->tasks);
@@ -264,12 +231,7 @@ static void write(builder &b, const struct msg_serve *m)
 	ENSURE(m->count <= COUNT_OF(m->entries));
 	fb::Offset<hw::Entry> entries[LIMIT_SESSION_ENTRIES];
 	for (uint32_t i = 0; i < m->count; i++) {
-		const struct wire_entry *e = &m->entries[i];
-		auto service = put_name(b, e->service);
-		auto params = put_text(b, e->params);
-		auto vnets = put_names(b, e->vnets, e->vnet_count);
-		auto hot = put_names(b, e->hot, e->hot_count);
-		entries[i] = hw::CreateEntry(b, e->id, service, e->by_queue, e->credit, params, vnets, e->capacity, e->cost, hot);
+		entries[i] = codec_entry_put(b, &m->entries[i]);
 	}
 	auto vector = b.CreateVector(entries, m->count);
 	ENSURE(m->held_count <= LIMIT_SERVE_HELD);

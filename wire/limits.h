@@ -35,6 +35,9 @@ enum {
 	LIMIT_ENTRY_CREDIT = 65536,
 	LIMIT_SERVE_TEXTS = 1024,         /* vnets and hot names of all entries of a session; of one entry each */
 	LIMIT_ENTRY_TEXTS = 64,
+	LIMIT_CALL_MS = 24 * 3600 * 1000, /* deadline of a call */
+	LIMIT_CHANGES = 128,              /* items of one CHANGES; legs of one binding */
+	LIMIT_BINDING_LEGS = 64,
 	LIMIT_SERVE_HELD = 32768,         /* leases a resuming session can name: bounded by the meta part of a frame */
 	LIMIT_PRODUCER_WINDOW = 65536,    /* unresolved submissions of one producer */
 

@@ -81,6 +81,18 @@ void msg_encode_events(struct buf *out, const struct msg_events *m, const struct
 	finish_with_payload(out, begin, payload, payload_count);
 }
 
+#define DEFINE_ENCODE(name, kind)                                                                                                \
+	void msg_encode_##name(struct buf *out, const struct msg_##name *m, const struct span *payload, uint32_t payload_count) \
+	{                                                                                                                        \
+		size_t begin = frame_begin(out, kind, 0);                                                                        \
+		codec_##name##_write(out, m, crc_of(payload, payload_count));                                                    \
+		finish_with_payload(out, begin, payload, payload_count);                                                         \
+	}
+DEFINE_ENCODE(call, FRAME_CALL)
+DEFINE_ENCODE(invoke, FRAME_INVOKE)
+DEFINE_ENCODE(answer, FRAME_ANSWER)
+#undef DEFINE_ENCODE
+
 static void encode_cold(struct buf *out, const struct msg *msg)
 {
 	size_t begin = frame_begin(out, msg->kind, 0);
@@ -124,6 +136,22 @@ void msg_encode(struct buf *out, const struct msg *msg, uint32_t correlation, co
 	case FRAME_EVENTS:
 		msg_encode_events(out, &msg->events, payload, payload_count);
 		break;
+	case FRAME_CALL:
+		msg_encode_call(out, &msg->call, payload, payload_count);
+		break;
+	case FRAME_INVOKE:
+		msg_encode_invoke(out, &msg->invoke, payload, payload_count);
+		break;
+	case FRAME_ANSWER:
+		msg_encode_answer(out, &msg->answer, payload, payload_count);
+		break;
+	case FRAME_WATCH:
+	case FRAME_UNWATCH:
+	case FRAME_CHANGES:
+	case FRAME_CALL_CANCEL:
+	case FRAME_BIND:
+	case FRAME_BINDING:
+	case FRAME_UNBIND:
 	case FRAME_SUBSCRIBE:
 	case FRAME_SUBSCRIBED:
 	case FRAME_UNSUBSCRIBE:

@@ -36,6 +36,7 @@ enum verb {
 	VERB_QUEUE_LIST, VERB_QUEUE_SHOW, VERB_QUEUE_CREATE, VERB_QUEUE_SET, VERB_QUEUE_PURGE, VERB_QUEUE_PAUSE,
 	VERB_QUEUE_RESUME, VERB_QUEUE_PEEK, VERB_QUEUE_REMOVE, VERB_DLQ_LIST, VERB_DLQ_REDRIVE, VERB_DLQ_PURGE,
 	VERB_STATS, VERB_WORKER_LIST, VERB_CHECKPOINT,
+	VERB_WORKER_DRAIN = 30, VERB_WORKER_KICK, VERB_WORKER_BLOCK, VERB_WORKER_UNBLOCK, VERB_WORKER_BLOCKED, VERB_ENTRY_REMOVE,
 	VERB_TASK_INTERRUPT = 45, VERB_TASK_PAUSE = 46, VERB_TASK_RESUME = 47, VERB_TASK_STEP = 48, VERB_TASK_TREE = 49,
 	VERB_LAST = VERB_TASK_TREE
 };
@@ -135,7 +136,10 @@ struct queue_info {
 	uint64_t submitted_total, done_total, failed_total, expired_total, cancelled_total, dead_total;
 	uint32_t workers;
 };
-struct worker_info { struct span name, address; struct span entries[16]; uint32_t entry_count; uint64_t credit, leased, connected_ms; };
+struct worker_info {
+	struct span name, address; struct span entries[16]; uint32_t entry_count; uint64_t credit, leased, connected_ms;
+	uint64_t session; struct span vnet; uint32_t calls; bool away, draining;
+};
 struct stat_item { struct span name; double value; };
 struct msg_reply {
 	uint16_t code; struct span text; uint64_t count, next;
@@ -148,6 +152,8 @@ struct msg_reply {
 };
 
 #include "msg_event.h"
+#include "msg_directory.h"
+#include "msg_call.h"
 
 struct msg {
 	enum frame_kind kind;
@@ -160,6 +166,9 @@ struct msg {
 		struct msg_subscribe subscribe; struct msg_subscribed subscribed; struct msg_unsubscribe unsubscribe;
 		struct msg_publish publish; struct msg_published published; struct msg_events events;
 		struct msg_credit event_credit; struct msg_interest interest;
+		struct msg_watch watch; struct msg_unwatch unwatch; struct msg_changes changes;
+		struct msg_call call; struct msg_invoke invoke; struct msg_answer answer; struct msg_call_cancel call_cancel;
+		struct msg_bind bind; struct msg_binding binding; struct msg_unbind unbind;
 	};
 };
 
@@ -201,6 +210,10 @@ void msg_encode_deliver(struct buf *out, const struct msg_deliver *m, const stru
 void msg_encode_report(struct buf *out, const struct msg_report *m, const struct span *payload, uint32_t payload_count);
 void msg_encode_reported(struct buf *out, const struct msg_reported *m);
 void msg_encode_results(struct buf *out, const struct msg_results *m, const struct span *payload, uint32_t payload_count);
+/* A CALL, an INVOKE or an ANSWER. */
+void msg_encode_call(struct buf *out, const struct msg_call *m, const struct span *payload, uint32_t payload_count);
+void msg_encode_invoke(struct buf *out, const struct msg_invoke *m, const struct span *payload, uint32_t payload_count);
+void msg_encode_answer(struct buf *out, const struct msg_answer *m, const struct span *payload, uint32_t payload_count);
 void msg_encode_publish(struct buf *out, const struct msg_publish *m, const struct span *payload, uint32_t payload_count);
 void msg_encode_events(struct buf *out, const struct msg_events *m, const struct span *payload, uint32_t payload_count);
 void msg_encode_updates(struct buf *out, const struct msg_updates *m, const struct span *payload, uint32_t payload_count);

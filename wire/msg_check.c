@@ -41,14 +41,6 @@ enum err check_payload(const char *name, struct span payload, uint64_t bytes, ui
 	return ERR_OK;
 }
 
-static enum err no_payload_check(const struct msg *msg, struct span payload, char text[128])
-{
-	if (payload.len == 0)
-		return ERR_OK;
-	return msg_refuse(text, ERR_MALFORMED, "%s: %zu bytes of payload in a message without a payload part",
-			  frame_kind_name((uint16_t)msg->kind), payload.len);
-}
-
 #define CHECK(expression)                \
 	do {                             \
 		enum err e_ = (expression); \
@@ -136,15 +128,6 @@ static enum err results_check(const struct msg_results *m, struct span payload, 
 	return check_payload("RESULTS", payload, bytes, m->crc, text);
 }
 
-static enum err names_check(const char *what, const struct span *names, uint32_t count, char text[128])
-{
-	if (count > LIMIT_ENTRY_TEXTS)
-		return msg_refuse(text, ERR_TOO_BIG, "%s: %u are over the limit of %u", what, count, (unsigned)LIMIT_ENTRY_TEXTS);
-	for (uint32_t i = 0; i < count; i++)
-		CHECK(check_name(what, names[i], text));
-	return ERR_OK;
-}
-
 static enum err updates_check(const struct msg_updates *m, struct span payload, char text[128])
 {
 	CHECK(check_count("UPDATES.items", m->count, text));
@@ -176,13 +159,7 @@ static enum err serve_check(const struct msg_serve *m, char text[128])
 				  (unsigned)LIMIT_SERVE_HELD);
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct wire_entry *e = &m->entries[i];
-		CHECK(check_name("SERVE.entries.service", e->service, text));
-		if (e->credit > LIMIT_ENTRY_CREDIT)
-			return msg_refuse(text, ERR_TOO_BIG, "SERVE.entries[%u].credit: %u is over the limit of %u", i,
-					  e->credit, (unsigned)LIMIT_ENTRY_CREDIT);
-		CHECK(check_length("SERVE.entries.params", e->params, LIMIT_PARAMS_BYTES, text));
-		CHECK(names_check("SERVE.entries.vnets", e->vnets, e->vnet_count, text));
-		CHECK(names_check("SERVE.entries.hot", e->hot, e->hot_count, text));
+		CHECK(msg_check_entry("SERVE.entries", i, e, text));
 		for (uint32_t j = 0; j < i; j++)
 			if (m->entries[j].id == e->id)
 				return msg_refuse(text, ERR_INVALID_INPUT,
@@ -336,7 +313,17 @@ static enum err plain_check(const struct msg *msg, char text[128])
 	case FRAME_PUBLISHED:
 	case FRAME_EVENTS:
 	case FRAME_EVENT_CREDIT:
-	case FRAME_INTEREST: break;
+	case FRAME_INTEREST:
+	case FRAME_WATCH:
+	case FRAME_UNWATCH:
+	case FRAME_CHANGES:
+	case FRAME_CALL:
+	case FRAME_ANSWER:
+	case FRAME_INVOKE:
+	case FRAME_CALL_CANCEL:
+	case FRAME_BIND:
+	case FRAME_BINDING:
+	case FRAME_UNBIND: break;
 	}
 	ENSURE(false); /* codec_read knows no other kinds */
 	return ERR_UNKNOWN_KIND;
@@ -346,6 +333,10 @@ enum err msg_check(const struct msg *msg, struct span payload, char text[128])
 {
 	if (msg->kind >= FRAME_SUBSCRIBE && msg->kind <= FRAME_INTEREST)
 		return msg_check_event(msg, payload, text);
+	if (msg->kind >= FRAME_WATCH && msg->kind <= FRAME_CHANGES)
+		return msg_check_directory(msg, payload, text);
+	if (msg->kind >= FRAME_CALL && msg->kind <= FRAME_UNBIND)
+		return msg_check_call(msg, payload, text);
 	if (msg->kind == FRAME_SUBMIT)
 		return submit_check(&msg->submit, payload, text);
 	if (msg->kind == FRAME_DELIVER)
@@ -356,6 +347,6 @@ enum err msg_check(const struct msg *msg, struct span payload, char text[128])
 		return updates_check(&msg->updates, payload, text);
 	if (msg->kind == FRAME_RESULTS)
 		return results_check(&msg->results, payload, text);
-	CHECK(no_payload_check(msg, payload, text));
+	CHECK(check_no_payload(msg, payload, text));
 	return plain_check(msg, text);
 }

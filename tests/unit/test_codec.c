@@ -281,7 +281,7 @@ static void test_an_unknown_kind_is_refused_by_its_number(void **state)
 	(void)state;
 	struct wired *w = wired_new(FRAME_PING);
 	wire_up(w, 0);
-	static const uint16_t kinds[] = { 0, 7, 15, 50, 99, UINT16_MAX };
+	static const uint16_t kinds[] = { 0, 7, 15, 50, 63, 111, UINT16_MAX };
 	for (size_t i = 0; i < COUNT_OF(kinds); i++) {
 		char wanted[64];
 		w->frame.kind = kinds[i];
@@ -432,7 +432,7 @@ static void test_bad_entries_are_refused_by_index(void **state)
 	refused(w, ERR_TOO_BIG, "SERVE.entries[1].credit: 65537 is over the limit of 65536");
 	w->in.serve.entries[1].credit = 0;
 	w->in.serve.entries[1].service = span_str("");
-	refused(w, ERR_INVALID_INPUT, "SERVE.entries.service: empty");
+	refused(w, ERR_INVALID_INPUT, "SERVE.entries[1].service: empty");
 	w->in.serve.count = 0; /* serving nothing is allowed */
 	wire_up(w, 0);
 	assert_int_equal(decode(w), ERR_OK);
@@ -441,6 +441,29 @@ static void test_bad_entries_are_refused_by_index(void **state)
 	w->in.serve.count = LIMIT_SESSION_ENTRIES;
 	wire_up(w, 0);
 	assert_int_equal(decode(w), ERR_OK);
+	wired_free(w);
+}
+
+static void test_bad_calls_and_bindings_are_refused_by_field(void **state)
+{
+	(void)state;
+	struct wired *w = wired_new(FRAME_CALL);
+	w->in.call.session = 7;
+	refused(w, ERR_INVALID_INPUT, "CALL: needs one of service, session (an address) and binding");
+	w->in.call.session = 0;
+	w->in.call.deadline_ms = 0;
+	refused(w, ERR_INVALID_INPUT, "CALL.deadline_ms: 0 is not within 1 and 86400000");
+	w->in.call.deadline_ms = 1;
+	w->in.call.first = 0;
+	refused(w, ERR_INVALID_INPUT, "CALL.first: 0, or too near to the end of numbers");
+	wired_free(w);
+	w = wired_new(FRAME_BIND);
+	w->in.bind.min = 3;
+	refused(w, ERR_INVALID_INPUT, "BIND: desired must be within 1 and 64, and min not above it");
+	wired_free(w);
+	w = wired_new(FRAME_CHANGES);
+	w->in.changes.items[1].kind = CHANGE_KINDS;
+	refused(w, ERR_INVALID_INPUT, "CHANGES.items.kind (item 1): 4 is not one of its values");
 	wired_free(w);
 }
 
@@ -662,6 +685,7 @@ int main(void)
 		cmocka_unit_test(test_bad_heads_are_refused_by_field),
 		cmocka_unit_test(test_a_head_over_its_limit_is_too_big),
 		cmocka_unit_test(test_bad_entries_are_refused_by_index),
+		cmocka_unit_test(test_bad_calls_and_bindings_are_refused_by_field),
 		cmocka_unit_test(test_bad_items_of_workers_are_refused_by_index),
 		cmocka_unit_test(test_bad_items_from_a_broker_are_refused_by_index),
 		cmocka_unit_test(test_bad_requests_are_refused_by_field),

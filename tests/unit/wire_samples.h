@@ -7,7 +7,8 @@
 #define SAMPLE_KINDS(X)                                                                                   \
 	X(HELLO) X(WELCOME) X(ERROR) X(PING) X(PONG) X(GOODBYE) X(SUBMIT) X(CONFIRMS) X(AWAIT) X(FORGET) \
 	X(RESULTS) X(UPDATES) X(SERVE) X(CREDIT) X(DELIVER) X(REPORT) X(REPORTED) X(SIGNALS) X(REQUEST) X(REPLY) \
-	X(SUBSCRIBE) X(SUBSCRIBED) X(UNSUBSCRIBE) X(PUBLISH) X(PUBLISHED) X(EVENTS) X(EVENT_CREDIT) X(INTEREST)
+	X(SUBSCRIBE) X(SUBSCRIBED) X(UNSUBSCRIBE) X(PUBLISH) X(PUBLISHED) X(EVENTS) X(EVENT_CREDIT) X(INTEREST) \
+	X(WATCH) X(UNWATCH) X(CHANGES) X(CALL) X(ANSWER) X(INVOKE) X(CALL_CANCEL) X(BIND) X(BINDING) X(UNBIND)
 
 static const uint16_t sample_kinds[] = {
 #define X(name) FRAME_##name,
@@ -110,7 +111,7 @@ static inline struct worker_info sample_worker_info(void)
 	return (struct worker_info){
 		.name = span_str("w"), .address = span_str("127.0.0.1:5"),
 		.entries = { span_str("a.v1.A"), span_str("b.v1.B") }, .entry_count = 2, .credit = 1,
-		.leased = 2, .connected_ms = 3,
+		.leased = 2, .connected_ms = 3, .session = 9, .vnet = span_str("lab"), .calls = 4, .away = true, .draining = true,
 	};
 }
 
@@ -126,13 +127,14 @@ struct sample_space {
 static inline bool sample_has_payload(uint16_t kind)
 {
 	return kind == FRAME_SUBMIT || kind == FRAME_RESULTS || kind == FRAME_DELIVER || kind == FRAME_REPORT ||
-	       kind == FRAME_UPDATES || kind == FRAME_PUBLISH || kind == FRAME_EVENTS;
+	       kind == FRAME_UPDATES || kind == FRAME_PUBLISH || kind == FRAME_EVENTS || kind == FRAME_CALL ||
+	       kind == FRAME_INVOKE || kind == FRAME_ANSWER;
 }
 
 /* The kinds that codec_hot.c builds, so that the official library is a second encoder for them. */
 static inline bool sample_is_hot(uint16_t kind)
 {
-	bool event = kind == FRAME_PUBLISH || kind == FRAME_EVENTS;
+	bool event = kind == FRAME_PUBLISH || kind == FRAME_EVENTS || kind >= FRAME_CALL;
 	return (sample_has_payload(kind) && !event) || kind == FRAME_CONFIRMS || kind == FRAME_CREDIT || kind == FRAME_REPORTED;
 }
 
@@ -238,6 +240,58 @@ static inline void sample_event_message(uint16_t kind, struct msg *m, struct spa
 		m->interest = (struct msg_interest){ span_str("media.v1.Done"), true, true, 2000, 77 };
 }
 
+static const struct invoke_item sample_invokes[] = { { 70, 5, 1000 }, { 71, 0, 1000 }, { 72, 3, 999 } };
+static const struct answer_item sample_answers[] = {
+	{ .call = 70, .session = 9, .entry = 2, .size = 5, .app_code = 4, .more = 1 },
+	{ .call = 71, .code = ERR_NOT_DELIVERED },
+	{ .call = 72, .session = 9, .entry = 2, .size = 3, .code = ERR_DOES_NOT_UNDERSTAND },
+};
+static const struct leg sample_legs[] = { { 9, 2, 0 }, { 10, 1, 0 } };
+
+static inline void sample_directory_message(uint16_t kind, struct msg *m)
+{
+	if (kind == FRAME_WATCH) {
+		m->watch = (struct msg_watch){ 3, span_str("math.v1.AddOne"), span_str("gpu == A100"), true };
+	} else if (kind == FRAME_UNWATCH) {
+		m->unwatch = (struct msg_unwatch){ 3 };
+	} else {
+		memset(&m->changes, 0, sizeof m->changes);
+		m->changes.watch = 3;
+		m->changes.begin = m->changes.end = true;
+		m->changes.before = 7;
+		m->changes.revision = 9;
+		m->changes.count = 2;
+		m->changes.items[0] = (struct wire_change){
+			.session = 9, .kind = CHANGE_JOINED, .away = true, .busy = 1, .client = span_str("adder"),
+			.entry = { .id = 2, .service = span_str("math.v1.AddOne"), .credit = 10, .params = span_str("gpu=A100"),
+				   .vnets = sample_names, .vnet_count = 2, .capacity = 3, .cost = 5, .hot = sample_names, .hot_count = 1 },
+		};
+		m->changes.items[1] = (struct wire_change){ .session = 8, .kind = CHANGE_LEFT,
+							    .entry = { .id = 1, .service = span_str("x"), .by_queue = true } };
+	}
+}
+
+static inline void sample_call_message(uint16_t kind, struct msg *m, struct span head)
+{
+	if (kind == FRAME_CALL)
+		m->call = (struct msg_call){ .first = 70, .binding = 0, .deadline_ms = 1000, .all = true, .stream = true,
+					     .service = span_str("math.v1.AddOne"), .where = span_str("has(x)"), .head = head,
+					     .entry = 4, .sizes = { sample_sizes, 3 } };
+	else if (kind == FRAME_INVOKE)
+		m->invoke = (struct msg_invoke){ .entry = 2, .stream = true, .caller = 11, .client = span_str("me"), .head = head,
+						 .items = sample_invokes, .count = 3 };
+	else if (kind == FRAME_ANSWER)
+		m->answer = (struct msg_answer){ .items = sample_answers, .count = 3 };
+	else if (kind == FRAME_CALL_CANCEL)
+		m->call_cancel = (struct msg_call_cancel){ { sample_tasks, 3 } };
+	else if (kind == FRAME_BIND)
+		m->bind = (struct msg_bind){ 5, 1, 2, 100, span_str("math.v1.AddOne"), span_str("has(x)") };
+	else if (kind == FRAME_BINDING)
+		m->binding = (struct msg_binding){ 5, BINDING_DEGRADED, ERR_OK, span_str("one is missing"), sample_legs, 2 };
+	else
+		m->unbind = (struct msg_unbind){ 5 };
+}
+
 static inline void sample_message(uint16_t kind, struct msg *m, struct sample_space *space)
 {
 	struct task_head head;
@@ -245,12 +299,15 @@ static inline void sample_message(uint16_t kind, struct msg *m, struct sample_sp
 	space->head.len = 0;
 	task_head_encode(&space->head, &head);
 	m->kind = (enum frame_kind)kind;
-	if (kind >= FRAME_SUBSCRIBE && kind <= FRAME_INTEREST) {
+	bool event_headed = (kind >= FRAME_SUBSCRIBE && kind <= FRAME_INTEREST) || kind >= FRAME_CALL;
+	if (event_headed) {
 		struct event_head event;
 		sample_event_head(&event);
 		space->head.len = 0;
 		event_head_encode(&space->head, &event);
-		sample_event_message(kind, m, buf_span(&space->head));
+		(kind >= FRAME_CALL ? sample_call_message : sample_event_message)(kind, m, buf_span(&space->head));
+	} else if (kind >= FRAME_WATCH) {
+		sample_directory_message(kind, m);
 	} else if (kind < FRAME_SUBMIT) {
 		sample_session_message(kind, m);
 	} else if (kind == FRAME_REQUEST) {
