@@ -7,7 +7,7 @@
  *    it is given back when empty.
  * 3. At most one send is in flight, of `sending`; new frames go to `out`. What is queued above out_buffer_max ends it.
  * 4. Every wait has an end: the handshake, a partial frame, silence and a close each have a deadline. */
-#include "shard_impl.h"
+#include "event.h"
 
 enum { CLOSE_MS = 3000, KEEP_BYTES = 1024 };
 
@@ -405,6 +405,12 @@ void conn_flush_dirty(struct shard *s)
 	}
 }
 
+static void conn_unblock(struct conn *c)
+{
+	deliver_unblock(c);
+	event_conn_room(c);
+}
+
 static void on_sent(void *owner, void *ctx, int res)
 {
 	struct shard *s = owner;
@@ -416,7 +422,7 @@ static void on_sent(void *owner, void *ctx, int res)
 		if (c->sending.cap <= KEEP_BYTES)
 			buf_free(&c->sending);
 		if (c->starved && conn_queued(c) <= s->config.out_buffer_soft)
-			deliver_unblock(c);
+			conn_unblock(c);
 		if (c->session && c->session->results_count > 0)
 			results_list(s, c->session);
 		if (c->out.len > 0 || c->closing)

@@ -5,7 +5,7 @@
  * 1. Before WELCOME only HELLO is heard, after it HELLO is refused.
  * 2. A handler that needs room in the log says ERR_AGAIN before it has changed anything; the frame is kept and comes again.
  * 3. Refusals name the field; items that are refused alone are answered alone, the rest of the frame goes on. */
-#include "shard_impl.h"
+#include "event.h"
 
 struct call {
 	struct conn *c;
@@ -235,6 +235,36 @@ static enum err on_request(const struct call *call)
 	return admin_request(call->c, &call->msg->request, call->frame->correlation);
 }
 
+/* ---- events ---- */
+
+static enum err on_subscribe(const struct call *call)
+{
+	return event_subscribe(call->c, &call->msg->subscribe, call->frame->correlation, call->text);
+}
+
+static enum err on_unsubscribe(const struct call *call)
+{
+	event_unsubscribe(call->c, call->msg->unsubscribe.subscription, call->frame->correlation);
+	return ERR_OK;
+}
+
+static enum err on_publish(const struct call *call)
+{
+	return event_publish(call->c, &call->msg->publish, call->frame->payload, call->text);
+}
+
+static enum err on_event_credit(const struct call *call)
+{
+	event_credit(call->c, &call->msg->event_credit);
+	return ERR_OK;
+}
+
+static enum err on_interest(const struct call *call)
+{
+	event_interest(call->c, &call->msg->interest, call->frame->correlation);
+	return ERR_OK;
+}
+
 /* ---- the table ---- */
 
 typedef enum err handler(const struct call *call);
@@ -243,6 +273,8 @@ static handler *const handlers[] = {
 	[FRAME_SUBMIT] = on_submit, [FRAME_AWAIT] = on_await, [FRAME_FORGET] = on_forget,
 	[FRAME_SERVE] = on_serve, [FRAME_CREDIT] = on_credit, [FRAME_REPORT] = on_report,
 	[FRAME_REQUEST] = on_request,
+	[FRAME_SUBSCRIBE] = on_subscribe, [FRAME_UNSUBSCRIBE] = on_unsubscribe, [FRAME_PUBLISH] = on_publish,
+	[FRAME_EVENT_CREDIT] = on_event_credit, [FRAME_INTEREST] = on_interest,
 };
 
 enum err route_frame(struct conn *c, const struct frame *frame, char text[128])

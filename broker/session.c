@@ -5,7 +5,7 @@
  * 1. A session has at most one connection. Without one it is in grace, and ends when that runs out.
  * 2. Its id is a secret: it is compared in constant time, never logged, never sent.
  * 3. Leases belong to the session's holder, so a broken connection alone costs none. */
-#include "shard_impl.h"
+#include "event.h"
 
 static bool id_eq(const uint8_t a[16], const uint8_t b[16])
 {
@@ -74,6 +74,7 @@ void session_end(struct shard *s, struct session *session)
 		session->conn = NULL;
 	}
 	deliver_withdraw(s, session);
+	event_session_ended(s, session);
 	timer_clear(s, &session->grace);
 	struct session **at = hash_slot(s, session->id);
 	while (*at != session)
@@ -120,6 +121,7 @@ void session_detach(struct conn *c)
 	struct shard *s = c->s;
 	ENSURE(session->conn == c);
 	deliver_withdraw(s, session);
+	event_session_detached(session);
 	session->conn = NULL;
 	c->session = NULL;
 	session->grace_at_ms = s->now_ms + s->config.grace_ms;
@@ -217,6 +219,7 @@ enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t corre
 	timer_set(s, &c->timer, s->now_ms + s->config.heartbeat_ms);
 	if (session->results_count > 0)
 		results_list(s, session);
+	event_session_attached(session);
 	return ERR_OK;
 }
 

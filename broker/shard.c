@@ -6,7 +6,7 @@
  * 3. State changes only in on_apply and in what the task machine calls volatile; there is nothing to undo after a crash. */
 #include <stdarg.h>
 
-#include "shard_impl.h"
+#include "event.h"
 
 enum { COMPACT_MS = 1000 };
 
@@ -197,6 +197,7 @@ static void shard_free(struct shard *s)
 	s->live = false;
 	conns_free(s);
 	sessions_free(s);
+	events_free(s);
 	deliver_free(s);
 	if (s->log)
 		log_close(s->log);
@@ -245,6 +246,7 @@ enum err shard_open(const struct shard_config *config, struct shard **out, char 
 	shard_time(s);
 	conn_init(s);
 	sessions_init(s);
+	s->events = events_new(s);
 	open_tasks(s);
 	enum err e = open_log(s, text);
 	if (e != ERR_OK) {
@@ -344,6 +346,7 @@ static uint64_t wait_until_ns(struct shard *s, bool more, uint64_t until_ns)
 	uint64_t ms = wheel_next_ms(s);
 	if (s->stop != STOP_NOT)
 		ms = MIN_OF(ms, s->now_ms + 20);
+	ms = MIN_OF(ms, events_next_ms(s));
 	if (s->outlets_broken > 0)
 		ms = MIN_OF(ms, s->broken_retry_ms);
 	uint64_t due = tasks_next_ms(s->tasks); /* wall clock */
@@ -385,6 +388,7 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	deliver_retry(s);
 	s->more = deliver_run(s);
 	s->more = results_run(s) || s->more;
+	s->more = events_run(s) || s->more;
 	if (s->paused)
 		conn_retry_paused(s);
 	if (s->compact_again && s->stop == STOP_NOT) {

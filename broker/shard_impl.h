@@ -112,6 +112,7 @@ struct session {
 	uint32_t results_head, results_count, results_cap;
 	struct session *results_next;
 	bool results_listed;
+	struct event_peer *events; /* event.h; NULL until it publishes or subscribes */
 	char *client;
 };
 
@@ -256,6 +257,8 @@ struct shard {
 	struct timer compact;
 	uint64_t compact_batches;
 	bool compact_again, more; /* more: the next turn has work without waiting */
+
+	struct events *events;    /* event.h */
 
 	struct shard_counters counters;
 	struct applied applied;

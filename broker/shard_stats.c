@@ -1,5 +1,5 @@
 /* broker/shard_stats.c: every figure of a shard by name, for VERB_STATS and for metrics: one list, so that they agree. */
-#include "shard_impl.h"
+#include "event.h"
 
 struct out {
 	struct shard_stat *at;
@@ -46,6 +46,23 @@ static void put_shard(struct shard *s, struct out *o)
 	PUT("", c, consumers);
 	PUT("", c, turns_total);
 	put(o, "epoch", s->epoch);
+}
+
+static void put_events(struct shard *s, struct out *o)
+{
+	const struct events *e = s->events;
+	put(o, "event_subscriptions", e->subscription_count);
+	put(o, "event_bytes", (double)e->batch_bytes);
+	put(o, "event_published_total", (double)e->stats.published);
+	put(o, "event_nobody_total", (double)e->stats.nobody);
+	put(o, "event_duplicates_total", (double)e->stats.duplicates);
+	put(o, "event_refused_total", (double)e->stats.refused);
+	put(o, "event_blocked_total", (double)e->stats.blocked);
+	put(o, "event_matched_total", (double)e->stats.matched);
+	put(o, "event_delivered_total", (double)e->stats.delivered);
+	put(o, "event_dropped_total", (double)e->stats.dropped);
+	put(o, "event_frames_encoded_total", (double)e->stats.frames_encoded);
+	put(o, "event_frames_sent_total", (double)e->stats.frames_sent);
 }
 
 static void put_tasks(struct shard *s, struct out *o)
@@ -100,6 +117,7 @@ uint32_t shard_stats(struct shard *s, struct shard_stat *out, uint32_t max)
 {
 	struct out o = { .at = out, .max = max };
 	put_shard(s, &o);
+	put_events(s, &o);
 	put_tasks(s, &o);
 	put_log(s, &o);
 	if (s->config.process_stats) {

@@ -84,6 +84,7 @@ static void set_options(struct hlk *c, const struct hlk_options *o)
 	c->session.payload_max = LIMIT_PAYLOAD_BYTES;
 	c->session.frame_payload_max = LIMIT_FRAME_PAYLOAD;
 	c->results.next_deadline_ms = INT64_MAX;
+	c->events.last = &c->events.first;
 	if (o->session) {
 		memcpy(c->session.id, o->session, sizeof c->session.id);
 		c->session.known = true;
@@ -189,7 +190,7 @@ int hlk_ready_wait(struct hlk *c, int timeout_ms)
 
 static bool closing_waits(const struct hlk *c)
 {
-	return c->producer.unresolved > 0 || c->worker.undone > 0 || c->worker.item_count > 0;
+	return c->producer.unresolved > 0 || c->events.unanswered > 0 || c->worker.undone > 0 || c->worker.item_count > 0;
 }
 
 void hlk_close(struct hlk *c, int timeout_ms)
@@ -214,6 +215,8 @@ void hlk_close(struct hlk *c, int timeout_ms)
 	worker_close(c);
 	producer_close(c, false); /* what the last callbacks added */
 	results_close(c, false);
+	subscribe_close(c);
+	publish_close(c);
 	free_client(c);
 }
 
@@ -255,7 +258,7 @@ static void arm(struct hlk *c)
 	if (c->worker.again_ms)
 		due = MIN_OF(due, c->worker.again_ms);
 	bool written = c->producer.none_frames > 0 && net_ready(c) && c->link.out.len == 0;
-	if (c->due || written || c->worker.dropped_count > 0 || c->producer.head || c->worker.item_count > 0)
+	if (c->due || written || c->worker.dropped_count > 0 || c->producer.head || c->worker.item_count > 0 || c->events.topic)
 		due = 0;
 	if (due == c->armed_ms)
 		return;
@@ -275,6 +278,8 @@ void client_flush(struct hlk *c)
 	producer_flush(c);
 	worker_flush(c);
 	results_flush(c);
+	subscribe_flush(c);
+	publish_flush(c);
 	net_write(c);
 }
 

@@ -207,6 +207,54 @@ struct worker {
 	_Atomic bool stop;
 };
 
+struct hlk_topic {
+	struct hlk *client;
+	struct hlk_topic *next;          /* of the client */
+	uint32_t refs;                   /* the caller's, and that of the batch that is being collected */
+	int64_t unwanted_until_ms;       /* nobody wants it, as far as that holds */
+	bool wanted, retain, always;     /* wanted: the broker said so */
+	struct buf bytes;
+	struct hlk_event event;          /* what equal events share, for subscriptions of this client; borrows bytes */
+	struct hlk_header headers[];
+};
+struct published_slot { hlk_publish_fn *fn; void *ctx; uint32_t local; };
+/* Events that travel together; kept until they are written, or answered where that was asked for. */
+struct publish_frame {
+	struct publish_frame *next;
+	uint64_t number;
+	uint32_t count, correlation;
+	bool confirm, sent;
+	struct buf bytes;
+	struct published_slot slots[];
+};
+struct subscription {
+	struct subscription *next;
+	uint32_t id, correlation, window, consumed; /* consumed: received and not given back as credit */
+	bool dirty, stands, gone;
+	int code;
+	struct hlk_subscribe_options options;
+	struct hlk_subscription_counts counts;
+	char pattern[LIMIT_NAME_BYTES + 1];
+};
+struct events {
+	struct hlk_topic *topics;
+	struct hlk_topic *topic;         /* of the batch that is being collected; NULL = none */
+	struct published_slot *slots;
+	uint32_t *sizes;
+	uint32_t count;
+	bool confirm;
+	struct buf payload;
+	struct publish_frame *first, **last;
+	uint32_t unanswered;             /* events that somebody waits for, or that are not sent */
+	size_t unanswered_bytes;
+	uint64_t next_id, numbers, encoded, held_back;
+	struct subscription *subscriptions;
+	uint32_t next_subscription, depth; /* depth: of handlers that publish to each other */
+	bool subscribe_dirty, credit_dirty;
+	struct buf object;
+	char text[MAP_ERROR_TEXT];
+};
+
 typedef void reply_fn(struct hlk *c, const struct msg_reply *reply, void *arg);
 struct admin {
 	uint32_t correlation;            /* of the request under way; 0 = none */
@@ -237,6 +285,7 @@ struct hlk {
 	struct producer producer;
 	struct results results;
 	struct worker worker;
+	struct events events;
 	struct admin admin;
 	struct msg msg;                  /* the frame being read: large, so not on the stack */
 	struct mock *mock;
@@ -317,6 +366,25 @@ bool report_pending(const struct worker *w, const struct task_ref *ref); /* is a
 void report_drop(struct hlk *c, uint64_t task, uint32_t attempt);
 void report_timers(struct hlk *c);
 void report_close(struct hlk *c);
+
+/* ---- publish.c ---- */
+void publish_flush(struct hlk *c);
+void publish_up(struct hlk *c);
+void publish_down(struct hlk *c);
+void publish_published(struct hlk *c, const struct msg_published *m);
+void publish_interest(struct hlk *c, const struct msg_interest *m);
+bool publish_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
+void publish_close(struct hlk *c);
+
+/* ---- subscribe.c ---- */
+void subscribe_flush(struct hlk *c);
+void subscribe_up(struct hlk *c);
+void subscribe_subscribed(struct hlk *c, const struct msg_subscribed *m);
+void subscribe_events(struct hlk *c, uint32_t id, const struct msg_events *m, struct span payload);
+bool subscribe_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
+uint32_t subscribe_local_count(const struct hlk *c, const struct hlk_event *event); /* how many of our own want it */
+void subscribe_local(struct hlk *c, const struct hlk_event *event);                 /* hands it to them */
+void subscribe_close(struct hlk *c);
 
 /* ---- admin.c ---- */
 void admin_down(struct hlk *c);

@@ -217,6 +217,101 @@ HLK_API void hlk_on_settled(struct hlk *c, hlk_settled_fn *fn, void *ctx);
 HLK_API int hlk_worker_run(struct hlk *c, const struct hlk_serve_options *options, uint64_t count);
 HLK_API void hlk_stop(struct hlk *c); /* makes hlk_worker_run finish; from a callback, or any thread */
 
+/* ---------------------------------------------------------------- events */
+
+/* An event goes to everybody who subscribes to its type at that moment. A pattern is a type ("media.v1.Done"), a namespace with
+ * everything below it ("media.*"), or "*". */
+
+struct hlk_topic;         /* what equal events share, encoded once; of one client */
+
+struct hlk_topic_options {
+	const char *type;
+	const char *key;          /* of what it tells; the last value is kept for each (type, key) */
+	bool retain;              /* keep the last one for those who subscribe later; an empty payload ends it */
+	bool always;              /* send even what the broker has said nobody wants */
+	const char *trace, *correlation;
+	const struct hlk_header *headers; size_t header_count;
+	uint64_t fingerprint;     /* of the encoding: subscribers may ask for one */
+};
+/* NULL and *error (may be NULL) when something is out of range. Free it before the client; events under way keep what they need. */
+HLK_API struct hlk_topic *hlk_topic_new(struct hlk *c, const struct hlk_topic_options *options, struct hlk_error *error);
+HLK_API void hlk_topic_free(struct hlk_topic *topic);
+/* Does anybody else want it? 1: send; 0: nobody, so nothing is sent until somebody subscribes; -1: not known, so it is sent. */
+HLK_API int hlk_topic_wanted(const struct hlk_topic *topic);
+/* Asks the broker, without publishing anything; the answer shows in hlk_topic_wanted. */
+HLK_API int hlk_topic_ask(struct hlk_topic *topic);
+
+/* What became of an event: taken by `receivers` subscriptions elsewhere and `local` ones of this client. Nobody at all is no error:
+ * code HLK_OK with status "no-subscriber". */
+struct hlk_published {
+	int code;
+	const char *status;       /* "accepted", "no-subscriber", "duplicate" (it had been taken before a cut), "refused" */
+	uint32_t receivers, local;
+	uint32_t rejected;        /* full subscriptions that said they would rather not have it */
+	const char *text;
+};
+typedef void hlk_publish_fn(struct hlk *c, const struct hlk_published *published, void *ctx);
+
+/* Publishes one event; the payload is copied. Subscriptions of this very client get it now, inside this call, with the same pointer, and
+ * not again from the broker. `fn` is called once, when the broker has handed it out (a full subscription with HLK_BLOCK delays
+ * that); without fn nobody is told. HLK_AGAIN when too much is unanswered: process and try again. Works while disconnected. */
+HLK_API int hlk_publish(struct hlk *c, struct hlk_topic *topic, const void *payload, size_t size, hlk_publish_fn *fn, void *ctx);
+/* Writes the object's payload into out, at most `room` bytes, and returns its size; called again with more room where it did not fit. */
+typedef size_t hlk_encode_fn(const void *object, void *out, size_t room);
+/* The same for an object of the program's own: subscriptions of this client get the object itself, and it is encoded only where somebody
+ * else may want it. */
+HLK_API int hlk_publish_object(struct hlk *c, struct hlk_topic *topic, const void *object, hlk_encode_fn *encode,
+			       hlk_publish_fn *fn, void *ctx);
+/* Publishes and waits for the answer, which stays valid until the next call. After HLK_TIMEOUT the event may or may not have gone out. */
+HLK_API int hlk_publish_wait(struct hlk *c, struct hlk_topic *topic, const void *payload, size_t size, int timeout_ms,
+			     struct hlk_published *published);
+/* How many objects have been encoded, and how many events were held back because nobody wants them. */
+HLK_API uint64_t hlk_events_encoded(const struct hlk *c);
+HLK_API uint64_t hlk_events_held_back(const struct hlk *c);
+
+struct hlk_event {
+	const char *type, *key, *trace, *correlation; /* "" when absent */
+	uint64_t fingerprint, id_hi, id_lo, origin;
+	const void *payload; size_t size;
+	const void *object;       /* of hlk_publish_object in this client: then there is no payload */
+	const struct hlk_header *headers; size_t header_count;
+	bool retained;            /* it is the last value as of the subscription */
+	uint32_t subscription;
+};
+typedef void hlk_event_fn(struct hlk *c, const struct hlk_event *event, void *ctx); /* everything is borrowed until return */
+
+/* What happens at the broker to events for a subscription whose queue is full. */
+enum hlk_overflow {
+	HLK_DROP_OLDEST, HLK_DROP_NEWEST,
+	HLK_BLOCK,                /* the publisher's confirm waits, and what it publishes behind it */
+	HLK_REJECT,               /* it is dropped, and the publisher is told */
+};
+struct hlk_subscription_counts {
+	uint64_t received;        /* by this client */
+	uint64_t matched, delivered, dropped; /* as of the broker's last word; told when something was dropped, and at the end */
+};
+struct hlk_subscribe_options {
+	const char *pattern;
+	bool descendants;         /* the pattern is a type: also those that descend from it */
+	bool retained;            /* first the last values */
+	enum hlk_overflow overflow;
+	uint32_t credit;          /* events on their way to this client; default 4096 */
+	bool manual_credit;       /* only hlk_subscription_credit gives more */
+	uint32_t queue_max, queue_bytes; /* what waits at the broker; 0 = its default */
+	uint64_t fingerprint;     /* only events of this encoding; 0 = any */
+	hlk_event_fn *event;
+	/* Told when the subscription stands (HLK_OK; again after each reconnect), is refused, or has lost events. May be NULL. */
+	void (*state)(struct hlk *c, uint32_t subscription, int code, const struct hlk_subscription_counts *counts, void *ctx);
+	void *ctx;
+};
+/* Subscribes; kept over reconnects. Nothing published after the state callback said HLK_OK is missed. *id_out may be NULL. */
+HLK_API int hlk_subscribe(struct hlk *c, const struct hlk_subscribe_options *options, uint32_t *id_out);
+/* Subscribes and waits until it stands. */
+HLK_API int hlk_subscribe_wait(struct hlk *c, const struct hlk_subscribe_options *options, int timeout_ms, uint32_t *id_out);
+HLK_API int hlk_unsubscribe(struct hlk *c, uint32_t subscription);
+HLK_API int hlk_subscription_credit(struct hlk *c, uint32_t subscription, uint32_t more);
+HLK_API int hlk_subscription_counts(const struct hlk *c, uint32_t subscription, struct hlk_subscription_counts *out);
+
 /* ---------------------------------------------------------------- administration (blocking; deadline = 10 s or hlk_set_timeout) */
 
 /* How long the calls below wait for the broker's answer (HLK_FOREVER = for ever). */

@@ -44,6 +44,8 @@ static void welcome(struct hlk *c, const struct msg_welcome *m)
 	worker_up(c, resumed);
 	producer_up(c);
 	results_up(c);
+	subscribe_up(c);
+	publish_up(c);
 	if (c->state)
 		c->state(c, true, resumed ? "resumed" : "new session", c->state_ctx);
 }
@@ -65,7 +67,8 @@ static void refused(struct hlk *c, uint32_t correlation, const struct msg_error 
 	}
 	int code = m->code ? m->code : HLK_INVALID_INPUT;
 	if (correlation == 0 || admin_refused(c, correlation, code, text) || producer_refused(c, correlation, code, text) ||
-	    report_refused(c, correlation, code) || results_refused(c, correlation, code, text))
+	    report_refused(c, correlation, code) || results_refused(c, correlation, code, text) ||
+	    publish_refused(c, correlation, code, text) || subscribe_refused(c, correlation, code, text))
 		return;
 	(void)worker_refused(c, correlation, code, text);
 }
@@ -115,15 +118,15 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_CALL:
 	case FRAME_BIND:
 	case FRAME_UNBIND: break;
+	case FRAME_SUBSCRIBED: subscribe_subscribed(c, &m->subscribed); return;
+	case FRAME_PUBLISHED: publish_published(c, &m->published); return;
+	case FRAME_EVENTS: subscribe_events(c, frame->correlation, &m->events, frame->payload); return;
+	case FRAME_INTEREST: publish_interest(c, &m->interest); return;
 	case FRAME_CHANGES:
 	case FRAME_INVOKE:
 	case FRAME_ANSWER:
 	case FRAME_CALL_CANCEL:
-	case FRAME_BINDING:
-	case FRAME_SUBSCRIBED:
-	case FRAME_PUBLISHED:
-	case FRAME_EVENTS:
-	case FRAME_INTEREST: return;
+	case FRAME_BINDING: return;
 	}
 	net_fail(c, HLK_MALFORMED, "the broker sent a %s, which is not its to send", frame_kind_name(frame->kind));
 }
@@ -157,6 +160,7 @@ void session_frame(struct hlk *c, const struct frame *frame)
 void session_down(struct hlk *c)
 {
 	producer_down(c);
+	publish_down(c);
 	admin_down(c);
 	c->worker.serve_correlation = 0;
 }

@@ -16,3 +16,5 @@ extern const struct command worker_ls_command, stats_command, checkpoint_command
 extern const struct command bench_task_command, bench_submit_command, bench_drain_command; /* bench_task.c */
 extern const struct command bench_disk_command;                                          /* bench_disk.c */
 extern const struct command fsck_command;                                                /* fsck.c */
+extern const struct command publish_command, subscribe_command, events_command;         /* publish.c */
+extern const struct command bench_publish_command;                                       /* bench_publish.c */

@@ -27,7 +27,8 @@ const struct command *const cli_commands[] = {
 	&queue_set_command,  &queue_peek_command,  &queue_purge_command, &queue_pause_command, &queue_resume_command,
 	&queue_rm_command,   &dlq_ls_command,	   &dlq_show_command,	 &dlq_redrive_command, &dlq_purge_command,
 	&worker_ls_command,  &stats_command,	   &checkpoint_command,	 &bench_task_command,  &bench_submit_command,
-	&bench_drain_command, &bench_disk_command, &fsck_command,	 NULL,
+	&bench_drain_command, &bench_disk_command, &fsck_command,	 &publish_command,     &subscribe_command,
+	&events_command,     &bench_publish_command, NULL,
 };
 
 bool help_has_noun(const char *noun)

@@ -17,10 +17,10 @@ _hillock()
 		esac
 	done
 	case $noun in
-	submit|work|stats|checkpoint|fsck) verb='' ;;
+	submit|work|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
 	esac
 	case "$noun $verb" in
-	' ') words="submit work task queue dlq worker stats checkpoint bench fsck $globals --version" ;;
+	' ') words="submit work task queue dlq worker stats checkpoint bench fsck publish subscribe events bench $globals --version" ;;
 	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --max-attempts --retention --header --wait --dry-run" ;;
 	'work ') words="$globals --queue --exec --concurrency --prefetch --count --limit --quiet" ;;
 	'task ') words="ls show wait cancel retry" ;;
@@ -54,6 +54,11 @@ _hillock()
 	'bench drain') words="$globals --workers --count --prefetch --queue --threads --stall" ;;
 	'bench disk') words="$globals --dir --count --size" ;;
 	'fsck ') words="$globals" ;;
+	'publish ') words="$globals --payload --file --lines --key --retain --header --fingerprint" ;;
+	'subscribe ') words="$globals --retained --descendants --fingerprint --count --policy --queue --credit --slow --quiet" ;;
+	'events ') words="$globals --count --policy --queue --credit --slow --quiet" ;;
+	'bench ') words="publish" ;;
+	'bench publish') words="$globals --subscribers --count --size --threads --flight" ;;
 	*) words="$globals" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
