@@ -363,6 +363,11 @@ static enum err ask_checkpoint(struct ask *a)
 	return ERR_OK;
 }
 
+static enum err ask_type(struct ask *a)
+{
+	return admin_type(a->c, a->m, a->correlation);
+}
+
 static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_TASK_SHOW] = ask_task_show, [VERB_TASK_LIST] = ask_task_list, [VERB_TASK_CANCEL] = ask_task_cancel,
 	[VERB_TASK_RETRY] = ask_task_retry, [VERB_TASK_PEEK] = ask_task_peek,
@@ -373,6 +378,8 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_QUEUE_REMOVE] = ask_queue_remove,
 	[VERB_DLQ_LIST] = ask_dlq_list, [VERB_DLQ_REDRIVE] = ask_dlq_redrive, [VERB_DLQ_PURGE] = ask_dlq_purge,
 	[VERB_STATS] = ask_stats, [VERB_WORKER_LIST] = ask_worker_list, [VERB_CHECKPOINT] = ask_checkpoint,
+	[VERB_TYPE_REGISTER] = ask_type, [VERB_TYPE_LIST] = ask_type, [VERB_TYPE_SHOW] = ask_type,
+	[VERB_TYPE_CHECK] = ask_type, [VERB_TYPE_DIFF] = ask_type, [VERB_TYPE_REMOVE] = ask_type,
 };
 
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation)

@@ -144,7 +144,8 @@ static void submit_applied(struct shard *s, struct pending *p, const struct appl
 
 void confirm_applied(struct shard *s, const struct log_record *record, const struct applied *applied)
 {
-	if (record->kind == REC_QUEUE)
+	s->queues_removed = s->queues_removed || record->kind == REC_TYPE; /* an alias leads to another queue */
+	if (record->kind == REC_QUEUE || record->kind == REC_TYPE)
 		s->queues_changed = true;
 	if (applied->origin == APPLIED_INTERNAL)
 		return;
@@ -162,6 +163,7 @@ void confirm_applied(struct shard *s, const struct log_record *record, const str
 	case PENDING_ADMIN:
 		ENSURE(applied->origin == APPLIED_ADMIN);
 		p->affected += applied->affected;
+		p->code = p->code ? p->code : applied->code;
 		if (p->records == 1)
 			admin_reply(p->conn, p->correlation, (enum err)p->code,
 				    p->code ? err_text(p->code) : "", p->affected);

@@ -109,11 +109,17 @@ static void unbind_consumer(struct shard *s, struct consumer *x)
 	x->queue = 0;
 }
 
+/* Who serves an alias serves the queue of its type. 0 = there is none yet. */
+static uint32_t queue_of(struct shard *s, const struct consumer *x)
+{
+	return tasks_queue_find(s->tasks, types_resolve(s->types, span_of(x->name, x->name_len)));
+}
+
 /* An entry finds its queue, or waits with the others until it is created. */
 static void bind_consumer(struct shard *s, struct consumer *x)
 {
 	unbind_consumer(s, x);
-	x->queue = tasks_queue_find(s->tasks, span_of(x->name, x->name_len));
+	x->queue = queue_of(s, x);
 	if (x->queue > 0) {
 		struct outlet *o = outlet_get(s, x->queue);
 		o->consumers++;
@@ -239,7 +245,7 @@ void deliver_rebind(struct shard *s)
 	struct consumer *x = s->unbound;
 	while (x) {
 		struct consumer *next = x->next;
-		if (tasks_queue_find(s->tasks, span_of(x->name, x->name_len)) > 0)
+		if (queue_of(s, x) > 0)
 			bind_consumer(s, x);
 		x = next;
 	}
@@ -249,7 +255,7 @@ void deliver_rebind(struct shard *s)
 	for (uint32_t i = 0; i < s->slot_count; i++) {
 		struct session *session = s->slots[i];
 		for (x = session ? session->consumers : NULL; x; x = x->session_next)
-			if (x->queue > 0 && tasks_queue_find(s->tasks, span_of(x->name, x->name_len)) != x->queue)
+			if (x->queue > 0 && queue_of(s, x) != x->queue)
 				bind_consumer(s, x);
 	}
 }

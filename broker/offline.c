@@ -47,6 +47,7 @@ static const char *kind_name(uint16_t kind)
 	case REC_REDRIVE: return "redrive";
 	case REC_PURGE: return "purge";
 	case REC_MOVE: return "move";
+	case REC_TYPE: return "type";
 	}
 	return "unknown";
 }

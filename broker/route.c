@@ -66,18 +66,30 @@ static enum err on_goodbye(const struct call *call)
 
 /* ---- producers ---- */
 
+/* The tasks of an alias are in the queue of its type. */
+static void see_type(struct shard *s, struct head_cache *cache)
+{
+	struct task_head *head = &cache->head;
+	cache->types_generation = types_generation(s->types);
+	cache->type = types_find(s->types, head->type);
+	if (cache->type && head->queue.len == 0)
+		head->queue = type_name(cache->type);
+}
+
 static const struct task_head *head_of(struct conn *c, struct span bytes)
 {
 	if (!c->cache)
 		c->cache = zalloc(sizeof *c->cache);
 	struct head_cache *cache = c->cache;
-	if (cache->bytes.len > 0 && span_eq(buf_span(&cache->bytes), bytes))
+	if (cache->bytes.len > 0 && cache->types_generation == types_generation(c->s->types) &&
+	    span_eq(buf_span(&cache->bytes), bytes))
 		return &cache->head;
 	char text[128];
 	cache->bytes.len = 0;
 	buf_append(&cache->bytes, bytes.data, bytes.len);
 	enum err e = task_head_decode(buf_span(&cache->bytes), &cache->head, text);
 	ENSURE(e == ERR_OK); /* msg_decode has verified these bytes */
+	see_type(c->s, cache);
 	return &cache->head;
 }
 
@@ -145,6 +157,37 @@ static void answer_submit(struct conn *c, const struct msg_submit *m, bool want_
 	}
 }
 
+/* What the registry says about the payloads: NULL where it takes all of them. */
+static const struct submit_check *check_payloads(struct shard *s, const struct head_cache *cache, const struct msg_submit *m,
+						 struct span payload, struct submit_check *check, char text[256])
+{
+	uint32_t count = m->sizes.count;
+	if (!cache->type)
+		return NULL;
+	check->code = type_admits(cache->type, cache->head.fingerprint, text);
+	if (check->code == ERR_OK && !type_verifies(cache->type))
+		return NULL;
+	memset(s->refused_bits, check->code == ERR_OK ? 0 : 0xff, (count + 63) / 64 * sizeof s->refused_bits[0]);
+	check->refused = s->refused_bits;
+	check->text = text;
+	if (check->code != ERR_OK)
+		return check;
+	size_t at = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		char why[256];
+		enum err e = type_verify(cache->type, span_sub(payload, at, m->sizes.at[i]), why);
+		at += m->sizes.at[i];
+		if (e == ERR_OK)
+			continue;
+		s->refused_bits[i / 64] |= (uint64_t)1 << i % 64;
+		if (check->code == ERR_OK) { /* one code and text for all: the first one's */
+			check->code = e;
+			memcpy(text, why, sizeof why);
+		}
+	}
+	return check->code == ERR_OK ? NULL : check;
+}
+
 static enum err on_submit(const struct call *call)
 {
 	struct conn *c = call->c;
@@ -165,7 +208,10 @@ static enum err on_submit(const struct call *call)
 	const struct task_head *head = head_of(c, m->head);
 	s->answer.run_count = s->answer.records = 0;
 	s->answer.text[0] = '\0';
-	tasks_propose_submit(s->tasks, s->log, m, head, call->frame->payload, s->wall_ms, &s->answer);
+	char why[256];
+	struct submit_check check;
+	tasks_propose_checked(s->tasks, s->log, m, head, call->frame->payload, s->wall_ms,
+			      check_payloads(s, c->cache, m, call->frame->payload, &check, why), &s->answer);
 	s->counters.submits_total += m->sizes.count;
 	hold_submitted(s);
 	answer_submit(c, m, head->want_result);

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 
 #include "event.h"
+#include "part.h"
 
 enum { COMPACT_MS = 1000 };
 
@@ -39,7 +40,7 @@ void shard_time(struct shard *s)
 
 static enum err on_restore(void *ctx, struct span checkpoint, char text[256])
 {
-	return tasks_restore(((struct shard *)ctx)->tasks, checkpoint, text);
+	return parts_restore(ctx, checkpoint, text);
 }
 
 static enum err on_load_segment(void *ctx, uint32_t segment, struct span index, char text[256])
@@ -55,7 +56,7 @@ static void on_reindex(void *ctx, uint32_t segment, const struct log_record *rec
 static void on_apply(void *ctx, const struct log_entry *entry, const struct log_record *record, bool live)
 {
 	struct shard *s = ctx;
-	tasks_apply(s->tasks, entry, record, live, &s->applied);
+	parts_apply(s, entry, record, live, &s->applied);
 	if (live && s->live)
 		confirm_applied(s, record, &s->applied);
 }
@@ -67,7 +68,7 @@ static void on_seal(void *ctx, uint32_t segment, struct buf *out)
 
 static void on_checkpoint(void *ctx, struct buf *out)
 {
-	tasks_checkpoint(((struct shard *)ctx)->tasks, out);
+	parts_checkpoint(ctx, out);
 }
 
 static bool on_segment_live(void *ctx, uint32_t segment)
@@ -190,6 +191,7 @@ static void open_tasks(struct shard *s)
 	s->io->v->random(s->io, &config.seed, sizeof config.seed);
 	config.hooks = (struct tasks_hooks){ .ctx = s, .ready = on_ready, .signal = on_signal, .settled = on_settled };
 	s->tasks = tasks_new(&config);
+	s->types = types_new();
 }
 
 static void shard_free(struct shard *s)
@@ -203,6 +205,8 @@ static void shard_free(struct shard *s)
 		log_close(s->log);
 	if (s->tasks)
 		tasks_free(s->tasks);
+	if (s->types)
+		types_free(s->types);
 	free(s->pending);
 	free(s->watches);
 	free(s);

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "shard.h"
+#include "types.h"
 
 /* ---- coarse timers ---- */
 
@@ -37,8 +38,10 @@ uint64_t wheel_next_ms(const struct shard *s); /* UINT64_MAX = none */
 /* ---- connections ---- */
 
 struct head_cache {
-	struct task_head head; /* borrows bytes */
+	struct task_head head; /* borrows bytes, and names of types */
 	struct buf bytes;
+	const struct type *type;   /* NULL = a plain name */
+	uint64_t types_generation; /* what is here is as of */
 };
 
 struct conn {
@@ -192,6 +195,7 @@ void confirm_reported(struct conn *c, const struct reported_item *items, uint32_
 void confirm_applied(struct shard *s, const struct log_record *record, const struct applied *applied);
 void confirm_encode(struct conn *c); /* answer queues -> frames */
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation);
+enum err admin_type(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_TYPE_... */
 void admin_reply(struct conn *c, uint32_t correlation, enum err code, const char *text, uint64_t count);
 
 /* ---- when to flush ---- */
@@ -217,6 +221,7 @@ struct shard {
 	struct io *io;
 	struct log *log;
 	struct tasks *tasks;
+	struct types *types;
 	uint32_t epoch;
 	uint64_t now_ns, now_ms, wall_ms; /* monotonic and since 1970, as of this turn; none goes back */
 	bool time_stale, live;    /* live: recovery is over */
@@ -263,6 +268,7 @@ struct shard {
 	struct shard_counters counters;
 	struct applied applied;
 	struct submit_answer answer;
+	uint64_t refused_bits[LIMIT_FRAME_ITEMS / 64]; /* of one SUBMIT's items */
 	struct msg msg;
 	struct deliver_item items[DELIVER_TASKS_MAX];
 	struct reported_item refused[LIMIT_FRAME_ITEMS];

@@ -66,6 +66,7 @@ void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct lo
 	out->run_count = out->reported_count = 0;
 	out->reported = NULL;
 	out->affected = 0;
+	out->code = 0;
 	t->peeked.count = 0;
 	apply_time(t, entry->time_ms);
 	switch ((enum record_kind)record->kind) {
@@ -75,6 +76,7 @@ void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct lo
 	case REC_REDRIVE: apply_redrive(t, entry, record, out); return;
 	case REC_PURGE: apply_purge(t, entry, record, live, out); return;
 	case REC_MOVE: apply_move(t, record, live); return;
+	case REC_TYPE: break;
 	}
 	ensure_failed("a record of tasks has a known kind", __FILE__, __LINE__);
 }

@@ -22,7 +22,7 @@
 struct tasks;
 struct holder; /* who may hold leases: one per session */
 
-enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6 };
+enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6, REC_TYPE = 7 };
 
 /* What the owner is told while state changes. Called from apply, tick and holder_lost; may not change tasks. */
 struct tasks_hooks {
@@ -70,6 +70,7 @@ struct applied {
 	/* REC_SETTLE of a worker's report: one per item of the record. Borrowed until the next apply. */
 	const struct reported_item *reported;
 	uint32_t reported_count;
+	uint16_t code;     /* ADMIN: why it changed nothing, where propose could not know */
 	uint64_t affected; /* REC_REDRIVE, REC_PURGE, admin settles: how many tasks changed; REC_QUEUE: 1 if it took effect */
 };
 /* Applies one committed record. `live` as in log_config. Damaged records do not come here: a body that does not parse aborts. */
@@ -101,6 +102,10 @@ struct submit_answer {
  * frame's payload part. `head` is m->head decoded. */
 void tasks_propose_submit(struct tasks *t, struct log *log, const struct msg_submit *m, const struct task_head *head,
 			  struct span payload, uint64_t now_ms, struct submit_answer *out);
+/* The same, but items with a set bit in `refused` are answered with `code` and `text`, unless they had been accepted before. */
+struct submit_check { const uint64_t *refused; enum err code; const char *text; };
+void tasks_propose_checked(struct tasks *t, struct log *log, const struct msg_submit *m, const struct task_head *head,
+			   struct span payload, uint64_t now_ms, const struct submit_check *check, struct submit_answer *out);
 
 /* A worker's report. START, EXTEND and RELEASE without delay change the volatile half at once. The rest become one
  * REC_SETTLE. Items that are refused (stale, late, foreign, unknown) are answered in `refused`, room for m->count. Returns

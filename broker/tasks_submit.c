@@ -198,6 +198,32 @@ static void submit_new(struct tasks *t, struct log *log, struct submission *s, u
 void tasks_propose_submit(struct tasks *t, struct log *log, const struct msg_submit *m, const struct task_head *head,
 			  struct span payload, uint64_t now_ms, struct submit_answer *out)
 {
+	tasks_propose_checked(t, log, m, head, payload, now_ms, NULL, out);
+}
+
+/* New items, split where the check refuses some. */
+static void submit_some(struct tasks *t, struct log *log, struct submission *s, uint32_t count, const struct submit_check *check,
+			struct submit_answer *out)
+{
+	if (!check) {
+		submit_new(t, log, s, count, out);
+		return;
+	}
+	for (uint32_t end = s->done + count; s->done < end;) {
+		uint32_t first = s->done, next = first;
+		bool refused = check->refused[first / 64] >> (first % 64) & 1;
+		while (next < end && (check->refused[next / 64] >> (next % 64) & 1) == refused)
+			next++;
+		if (refused)
+			refuse(out, s, next - first, check->code, "%s", check->text);
+		else
+			submit_new(t, log, s, next - first, out);
+	}
+}
+
+void tasks_propose_checked(struct tasks *t, struct log *log, const struct msg_submit *m, const struct task_head *head,
+			   struct span payload, uint64_t now_ms, const struct submit_check *check, struct submit_answer *out)
+{
 	out->run_count = out->records = 0;
 	out->text[0] = 0;
 	struct submission s = { .m = m, .payload = payload, .now_ms = now_ms };
@@ -235,7 +261,7 @@ void tasks_propose_submit(struct tasks *t, struct log *log, const struct msg_sub
 		if (known)
 			answer(out, &s, stretch, ERR_OK, original);
 		else
-			submit_new(t, log, &s, stretch, out);
+			submit_some(t, log, &s, stretch, check, out);
 	}
 }
 

@@ -79,6 +79,7 @@ struct reply_items {
 	struct queue_info *queues;
 	struct worker_info *workers;
 	struct stat_item *stats;
+	struct span *specs;
 };
 
 static void *items_new(uint32_t count, size_t size)
@@ -119,6 +120,11 @@ static size_t reply_items_read(struct msg_reply *m, struct reply_items *to)
 		msg_reply_stat(m, i, &to->stats[i]);
 		bytes += 64 + to->stats[i].name.len;
 	}
+	to->specs = items_new(m->spec_count, sizeof *to->specs);
+	for (uint32_t i = 0; i < m->spec_count; i++) {
+		to->specs[i] = msg_reply_spec(m, i);
+		bytes += 64 + to->specs[i].len + (to->specs[i].len == 0 ? LIMIT_META_BYTES : 0); /* nobody sends empty ones */
+	}
 	return bytes;
 }
 
@@ -128,6 +134,7 @@ static void reply_items_free(struct reply_items *items)
 	free(items->queues);
 	free(items->workers);
 	free(items->stats);
+	free(items->specs);
 }
 
 static void check_again(const struct msg *first, const struct msg *to_encode, struct span payload)
@@ -158,8 +165,9 @@ static void check_reply(const struct msg *m)
 	copy.reply.queues = items.queues;
 	copy.reply.workers = items.workers;
 	copy.reply.stats = items.stats;
+	copy.reply.specs = items.specs;
 	uint64_t tables = (uint64_t)copy.reply.task_count + 2 * (uint64_t)copy.reply.queue_count +
-			  copy.reply.worker_count + copy.reply.stat_count + 1;
+			  copy.reply.worker_count + copy.reply.stat_count + copy.reply.spec_count + 1;
 	for (uint32_t i = 0; i < copy.reply.task_count; i++)
 		tables += items.tasks[i].attempt_count;
 	if (bytes < LIMIT_META_BYTES / 2 && tables <= LIMIT_FB_TABLES)

@@ -100,6 +100,8 @@ static inline bool reply_items_equal(const struct msg_reply *a, const struct msg
 		msg_reply_stat(b, i, &y);
 		same = span_eq(x.name, y.name) && memcmp(&x.value, &y.value, sizeof x.value) == 0;
 	}
+	for (uint32_t i = 0; same && i < a->spec_count; i++)
+		same = span_eq(msg_reply_spec(a, i), msg_reply_spec(b, i));
 	return same;
 }
 
@@ -107,7 +109,7 @@ static inline bool reply_equal(const struct msg_reply *a, const struct msg_reply
 {
 	return a->code == b->code && span_eq(a->text, b->text) && a->count == b->count && a->next == b->next &&
 	       a->task_count == b->task_count && a->queue_count == b->queue_count &&
-	       a->worker_count == b->worker_count && a->stat_count == b->stat_count &&
+	       a->worker_count == b->worker_count && a->stat_count == b->stat_count && a->spec_count == b->spec_count &&
 	       (!a->meta.data || !b->meta.data || reply_items_equal(a, b));
 }
 
@@ -197,7 +199,7 @@ static inline bool request_equal(const struct msg_request *a, const struct msg_r
 	       bytes_equal(a->tasks.at, a->tasks.count, b->tasks.at, b->tasks.count, 8) && a->state == b->state &&
 	       a->cursor == b->cursor && a->limit == b->limit && a->rate == b->rate &&
 	       memcmp(&a->settings, &b->settings, sizeof a->settings) == 0 && span_eq(a->text, b->text) &&
-	       span_eq(a->type, b->type) && a->code == b->code && a->tree == b->tree;
+	       span_eq(a->type, b->type) && a->code == b->code && a->tree == b->tree && span_eq(a->spec, b->spec);
 }
 
 /* The crc of a message is computed by the encoder, so it is left out. */

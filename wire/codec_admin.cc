@@ -29,6 +29,7 @@ static enum err read(const hw::Request *m, struct msg_request *out, char text[12
 	out->type = text_of(m->type());
 	out->code = m->code();
 	out->tree = m->tree();
+	out->spec = bytes_of(m->spec());
 	return borrow(m->tasks(), &out->tasks.at, &out->tasks.count) ? ERR_OK : misaligned("REQUEST.tasks", text);
 }
 
@@ -44,6 +45,8 @@ static enum err read(const hw::Reply *m, struct msg_reply *out, char *)
 	out->queue_count = m->queues() ? m->queues()->size() : 0;
 	out->workers = nullptr;
 	out->worker_count = m->workers() ? m->workers()->size() : 0;
+	out->specs = nullptr;
+	out->spec_count = m->specs() ? m->specs()->size() : 0;
 	out->stats = nullptr;
 	out->stat_count = m->stats() ? m->stats()->size() : 0;
 	return ERR_OK;
@@ -156,7 +159,29 @@ extern "C" void msg_reply_stat(const struct msg_reply *reply, uint32_t index, st
 	out->value = s->value();
 }
 
+extern "C" struct span msg_reply_spec(const struct msg_reply *reply, uint32_t index)
+{
+	ENSURE(index < reply->spec_count);
+	return bytes_of(reply_of(reply)->specs()->Get(index)->bytes());
+}
+
 // ---------------------------------------------------------------- writing
+
+// A FlatBuffer inside: its own words keep their alignment.
+static fb::Offset<fb::Vector<uint8_t>> put_nested(builder &b, struct span s)
+{
+	if (s.len > 0)
+		b.ForceVectorAlignment(s.len, 1, 8);
+	return put_bytes(b, s);
+}
+
+static fb::Offset<hw::Spec> put(builder &b, const struct span *spec)
+{
+	ENSURE(spec->len > 0);
+	auto bytes = put_nested(b, *spec);
+	return hw::CreateSpec(b, bytes);
+}
+
 
 /* A setting as the integer type that the schema has for it. */
 struct setting {
@@ -184,9 +209,10 @@ static void write(builder &b, const struct msg_request *m)
 	auto settings = put_settings(b, &m->settings);
 	auto text = put_text(b, m->text);
 	auto type = put_text(b, m->type);
+	auto spec = put_nested(b, m->spec);
 	b.Finish(hw::CreateRequest(b, static_cast<hw::Verb>(m->verb), name, tasks,
 				   static_cast<hw::TaskState>(m->state), m->cursor, m->limit, m->rate, settings,
-				   text, type, m->code, m->tree));
+				   text, type, m->code, m->tree, spec));
 }
 
 static fb::Offset<hw::AttemptInfo> put(builder &b, const struct attempt_info *a)
@@ -250,14 +276,16 @@ static void write(builder &b, const struct msg_reply *m)
 	uint64_t attempts = 0;
 	for (uint32_t i = 0; i < m->task_count; i++)
 		attempts += m->tasks[i].attempt_count;
-	ENSURE(1 + attempts + m->task_count + 2 * (uint64_t)m->queue_count + m->worker_count + m->stat_count <=
+	ENSURE(1 + attempts + m->task_count + 2 * (uint64_t)m->queue_count + m->worker_count + m->stat_count +
+			m->spec_count <=
 	       LIMIT_FB_TABLES);
 	auto text = put_text(b, m->text);
 	auto tasks = put_all<hw::TaskInfo>(b, m->tasks, m->task_count, put);
 	auto queues = put_all<hw::QueueInfo>(b, m->queues, m->queue_count, put);
 	auto workers = put_all<hw::WorkerInfo>(b, m->workers, m->worker_count, put);
 	auto stats = put_all<hw::Stat>(b, m->stats, m->stat_count, put);
-	b.Finish(hw::CreateReply(b, m->code, text, m->count, m->next, tasks, queues, workers, stats));
+	auto specs = put_all<hw::Spec>(b, m->specs, m->spec_count, put);
+	b.Finish(hw::CreateReply(b, m->code, text, m->count, m->next, tasks, queues, workers, stats, specs));
 }
 
 static void write_kind(builder &b, const struct msg *m)

@@ -101,6 +101,12 @@ static void encode_cold(struct buf *out, const struct msg *msg)
 	frame_end(out, begin);
 }
 
+const char *type_policy_name(uint32_t policy)
+{
+	static const char *const names[] = { "open", "fingerprint", "verify" };
+	return policy < COUNT_OF(names) ? names[policy] : "unknown";
+}
+
 void msg_encode(struct buf *out, const struct msg *msg, uint32_t correlation, const struct span *payload,
 		uint32_t payload_count)
 {

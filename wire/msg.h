@@ -13,6 +13,7 @@
 #pragma once
 
 #include "frame.h"
+#include "msg_type.h"
 #include "queue_settings.h"
 
 enum task_state {
@@ -38,7 +39,8 @@ enum verb {
 	VERB_STATS, VERB_WORKER_LIST, VERB_CHECKPOINT,
 	VERB_WORKER_DRAIN = 30, VERB_WORKER_KICK, VERB_WORKER_BLOCK, VERB_WORKER_UNBLOCK, VERB_WORKER_BLOCKED, VERB_ENTRY_REMOVE,
 	VERB_TASK_INTERRUPT = 45, VERB_TASK_PAUSE = 46, VERB_TASK_RESUME = 47, VERB_TASK_STEP = 48, VERB_TASK_TREE = 49,
-	VERB_LAST = VERB_TASK_TREE
+	VERB_TYPE_REGISTER = 55, VERB_TYPE_LIST, VERB_TYPE_SHOW, VERB_TYPE_CHECK, VERB_TYPE_DIFF, VERB_TYPE_REMOVE,
+	VERB_LAST = VERB_TYPE_REMOVE
 };
 
 struct u32s { const uint32_t *at; uint32_t count; };
@@ -120,7 +122,7 @@ struct msg_signals { const struct signal_item *items; uint32_t count; struct spa
 struct msg_request {
 	uint16_t verb; struct span name; struct u64s tasks; uint8_t state; uint64_t cursor; uint32_t limit, rate;
 	struct queue_settings settings; struct span text;
-	struct span type; uint16_t code; bool tree;
+	struct span type; uint16_t code; bool tree; struct span spec;
 };
 struct attempt_info { uint64_t time_ms; uint32_t attempt, app_code; uint16_t code; struct span worker, text; };
 struct task_info {
@@ -148,6 +150,7 @@ struct msg_reply {
 	const struct queue_info *queues; uint32_t queue_count;
 	const struct worker_info *workers; uint32_t worker_count;
 	const struct stat_item *stats; uint32_t stat_count;
+	const struct span *specs; uint32_t spec_count;
 	struct span meta; /* decoding: where the items are */
 };
 
@@ -194,6 +197,7 @@ void msg_reply_task(const struct msg_reply *reply, uint32_t index, struct task_i
 void msg_reply_queue(const struct msg_reply *reply, uint32_t index, struct queue_info *out);
 void msg_reply_worker(const struct msg_reply *reply, uint32_t index, struct worker_info *out);
 void msg_reply_stat(const struct msg_reply *reply, uint32_t index, struct stat_item *out);
+struct span msg_reply_spec(const struct msg_reply *reply, uint32_t index);
 
 /* Appends one whole frame. For kinds with a payload part `payload` pieces are appended in order, and the crc
  * field is computed here. HELLO, WELCOME, ERROR, PING, PONG, GOODBYE, AWAIT, FORGET, SERVE, SIGNALS, REQUEST, REPLY

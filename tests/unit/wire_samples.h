@@ -64,6 +64,7 @@ static const struct signal_item sample_signals[] = {
 	{ .ref = { 0, 0, 0 }, .signal = SIGNAL_DRAIN },
 	{ .ref = { 102, 1, 4 }, .signal = SIGNAL_DEADLINE_SOON, .left_ms = 900 },
 };
+static const struct span sample_specs[] = { { (const uint8_t *)"one", 3 }, { (const uint8_t *)"two!", 4 } };
 static const struct stat_item sample_stats[] = {
 	{ .name = { (const uint8_t *)"tasks_ready", 11 }, .value = 12.5 },
 	{ .name = { (const uint8_t *)"turns", 5 }, .value = 1e9 },
@@ -315,7 +316,7 @@ static inline void sample_message(uint16_t kind, struct msg *m, struct sample_sp
 			.verb = VERB_TASK_LIST, .name = span_str("q"), .tasks = { sample_tasks, 3 },
 			.state = TASK_READY, .cursor = 8, .limit = 50, .rate = 10,
 			.settings = { -1, 3, 0, 1, 2, 3, 4 }, .text = span_str("why"),
-			.type = span_str("t"), .code = ERR_TRANSIENT, .tree = true,
+			.type = span_str("t"), .code = ERR_TRANSIENT, .tree = true, .spec = span_str("spec"),
 		};
 	} else if (kind == FRAME_REPLY) {
 		space->tasks[0] = sample_task_info();
@@ -328,6 +329,7 @@ static inline void sample_message(uint16_t kind, struct msg *m, struct sample_sp
 			.code = ERR_NOT_FOUND, .text = span_str("no such queue"), .count = 2, .next = 99,
 			.tasks = space->tasks, .task_count = 2, .queues = space->queues, .queue_count = 2,
 			.workers = space->workers, .worker_count = 2, .stats = sample_stats, .stat_count = 2,
+			.specs = sample_specs, .spec_count = 2,
 		};
 	} else {
 		sample_task_message(kind, m, buf_span(&space->head));

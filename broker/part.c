@@ -1,0 +1,100 @@
+/* broker/part.c: which part of the shard a record and a section of the checkpoint belong to.
+ *
+ * 1. A record kind has one owner; kinds that nobody owns never reach the log.
+ * 2. Sections are read in any order; a part without one starts empty; a section of an unknown part is a refusal, because leaving it
+ *    out would lose what was confirmed. */
+#include "part.h"
+
+enum { PARTS_MAGIC = 0x504b4c48, PARTS_VERSION = 1 }; /* "HLKP" */
+
+struct parts_head { uint32_t magic, version, count, pad; };
+struct parts_entry { uint32_t id, pad; uint64_t bytes; };
+_Static_assert(sizeof(struct parts_head) == 16 && sizeof(struct parts_entry) == 16, "on disk");
+
+struct part {
+	uint32_t id; /* on disk */
+	const char *name;
+	void (*checkpoint)(struct shard *s, struct buf *out);
+	enum err (*restore)(struct shard *s, struct span section, char text[256]);
+};
+
+static void tasks_put(struct shard *s, struct buf *out) { tasks_checkpoint(s->tasks, out); }
+static enum err tasks_get(struct shard *s, struct span section, char text[256]) { return tasks_restore(s->tasks, section, text); }
+static void types_put(struct shard *s, struct buf *out) { types_checkpoint(s->types, out); }
+static enum err types_get(struct shard *s, struct span section, char text[256]) { return types_restore(s->types, section, text); }
+
+static const struct part parts[] = {
+	{ 1, "tasks", tasks_put, tasks_get },
+	{ 2, "types", types_put, types_get },
+};
+
+void parts_apply(struct shard *s, const struct log_entry *entry, const struct log_record *record, bool live, struct applied *out)
+{
+	if (record->kind != REC_TYPE) {
+		tasks_apply(s->tasks, entry, record, live, out);
+		return;
+	}
+	*out = (struct applied){ .origin = APPLIED_ADMIN };
+	types_apply(s->types, entry, record, out);
+}
+
+void parts_checkpoint(struct shard *s, struct buf *out)
+{
+	const struct parts_head head = { PARTS_MAGIC, PARTS_VERSION, COUNT_OF(parts), 0 };
+	struct parts_entry entries[COUNT_OF(parts)];
+	size_t start = out->len;
+	buf_append(out, &head, sizeof head);
+	(void)memset(buf_extend(out, sizeof entries), 0, sizeof entries);
+	for (uint32_t i = 0; i < COUNT_OF(parts); i++) {
+		size_t from = out->len;
+		parts[i].checkpoint(s, out);
+		entries[i] = (struct parts_entry){ parts[i].id, 0, out->len - from };
+		size_t pad = align_up(out->len - start, 8) - (out->len - start);
+		(void)memset(buf_extend(out, pad), 0, pad);
+	}
+	memcpy(out->data + start + sizeof head, entries, sizeof entries);
+}
+
+static enum err damaged(char text[256], const char *what)
+{
+	(void)snprintf(text, 256, "the checkpoint's list of parts: %s", what);
+	return ERR_DAMAGED;
+}
+
+static const struct part *part_of(uint32_t id)
+{
+	for (uint32_t i = 0; i < COUNT_OF(parts); i++)
+		if (parts[i].id == id)
+			return &parts[i];
+	return NULL;
+}
+
+enum err parts_restore(struct shard *s, struct span checkpoint, char text[256])
+{
+	struct reader r = { .rest = checkpoint };
+	struct parts_head head;
+	uint32_t seen = 0;
+	read_into(&r, &head, sizeof head);
+	if (r.failed || head.magic != PARTS_MAGIC)
+		return tasks_restore(s->tasks, checkpoint, text);
+	if (head.version != PARTS_VERSION)
+		return damaged(text, "its version is not known here");
+	struct reader entries = r;
+	(void)read_bytes(&r, (size_t)head.count * sizeof(struct parts_entry));
+	for (uint32_t i = 0; i < head.count; i++) {
+		struct parts_entry entry;
+		read_into(&entries, &entry, sizeof entry);
+		const struct part *part = part_of(entry.id);
+		struct span section = r.failed || entry.bytes > r.rest.len ? span_of(NULL, 0) : read_bytes(&r, entry.bytes);
+		(void)read_bytes(&r, (8 - entry.bytes % 8) % 8);
+		if (r.failed || section.len != entry.bytes)
+			return damaged(text, "a section runs past the end");
+		if (!part || (seen >> entry.id & 1) != 0)
+			return damaged(text, part ? "a part is there twice" : "a part is not known here");
+		seen |= 1u << entry.id;
+		enum err e = part->restore(s, section, text);
+		if (e != ERR_OK)
+			return e;
+	}
+	return r.rest.len == 0 ? ERR_OK : damaged(text, "there are more bytes");
+}
