@@ -243,13 +243,23 @@ static bool is_of(uint32_t own, uint32_t queue)
 	return queue == 0 || own == queue;
 }
 
+/* Would list_insert take it? Asked before anything else is looked at: nearly always the answer is no, and a million objects lie
+ * all over the memory. */
+static bool list_wants(const uint64_t *out, uint32_t count, uint32_t limit, uint64_t cursor, uint64_t task)
+{
+	return task >= cursor && (count < limit || task < out[limit - 1]);
+}
+
 /* Everything that is not simply waiting has an object, or is only remembered. Adds to what is in `out`. */
 static uint32_t list_special(const struct tasks *t, uint32_t queue, enum task_state state, uint64_t cursor, uint32_t limit,
 			     uint64_t *out, uint32_t count)
 {
 	for (uint32_t i = 0; i < t->hots.cap; i++) {
-		const struct hot *h = (const struct hot *)(uintptr_t)t->hots.slots[i].value;
-		if (t->hots.slots[i].key == 0 || h->task < cursor || !is_of(class_queue(h->class), queue))
+		const struct map64_slot *slot = &t->hots.slots[i];
+		if (slot->key == 0 || !list_wants(out, count, limit, cursor, slot->key))
+			continue;
+		const struct hot *h = (const struct hot *)(uintptr_t)slot->value;
+		if (!is_of(class_queue(h->class), queue))
 			continue;
 		if (state == TASK_UNKNOWN || (h->final != TASK_UNKNOWN ? h->final : h->state) == state)
 			list_insert(out, &count, limit, h->task);
@@ -257,7 +267,8 @@ static uint32_t list_special(const struct tasks *t, uint32_t queue, enum task_st
 	bool terminal = state >= TASK_DONE && state < TASK_DEAD;
 	for (uint32_t i = 0; terminal && i <= t->recent_mask; i++) {
 		const struct recent *r = &t->recent[i];
-		if (r->task != 0 && r->task >= cursor && is_of(r->queue, queue) && r->state == state && !hot_find(t, r->task))
+		if (r->task != 0 && is_of(r->queue, queue) && r->state == state && list_wants(out, count, limit, cursor, r->task) &&
+		    !hot_find(t, r->task))
 			list_insert(out, &count, limit, r->task);
 	}
 	return count;
