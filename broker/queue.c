@@ -53,28 +53,6 @@ void queue_names_set(struct tasks *t, uint32_t id, struct span name)
 		map64_add(&t->queue_names, name_key(t, name), id, &t->memory);
 }
 
-bool queue_name_ok(struct span name, char text[256])
-{
-	if (name.len == 0 || name.len > LIMIT_NAME_BYTES) {
-		(void)snprintf(text, 256, "a queue name has 1 to %d bytes, this has %zu", LIMIT_NAME_BYTES, name.len);
-		return false;
-	}
-	for (size_t i = 0; i < name.len; i++) {
-		uint8_t c = name.data[i];
-		bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-		if (word || c == '_' || c == '-' || (c == '.' && i > 0))
-			continue;
-		if (c == '.')
-			(void)snprintf(text, 256, "a queue name does not start with a dot");
-		else if (c > ' ' && c < 127)
-			(void)snprintf(text, 256, "the character '%c' at byte %zu is not allowed in a queue name", c, i);
-		else
-			(void)snprintf(text, 256, "the byte 0x%02x at byte %zu is not allowed in a queue name", c, i);
-		return false;
-	}
-	return true;
-}
-
 bool queue_settings_ok(const struct queue_settings *s, char text[256])
 {
 	if (s->max_attempts > UINT16_MAX)

@@ -10,6 +10,7 @@
  * The words used here: a task is *open* until it has a terminal state; its *place* is the volatile list it is in. */
 #pragma once
 
+#include "../wire/name.h"
 #include "../wire/map64.h"
 #include "tasks.h"
 #include "tasks_record.h"
@@ -257,7 +258,6 @@ struct queue *queue_at(const struct tasks *t, uint32_t id); /* NULL = none */
 uint32_t queue_lookup(const struct tasks *t, struct span name); /* proposed ones too */
 uint32_t queue_slot_new(struct tasks *t, uint32_t id, struct span name); /* id 0 = choose; 0 = none left */
 void queue_names_set(struct tasks *t, uint32_t id, struct span name);
-bool queue_name_ok(struct span name, char text[256]);
 bool queue_settings_ok(const struct queue_settings *s, char text[256]);
 void apply_queue(struct tasks *t, const struct log_record *record, bool live, struct applied *out);
 bool queue_propose(struct tasks *t, struct log *log, struct span name, uint32_t id, enum rec_queue_op op,

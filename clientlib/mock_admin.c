@@ -2,7 +2,7 @@
 #include "mock_impl.h"
 
 /* What a reply is built in; rows point into the mock. */
-struct answer { struct msg msg; struct task_info *tasks; struct queue_info *queues; };
+struct answer { struct msg msg; struct task_info *tasks; struct queue_info *queues; char why[256]; };
 
 static enum err refuse(struct answer *a, enum err code, const char *text)
 {
@@ -63,8 +63,8 @@ static void list_tasks(struct mock *m, struct answer *a, const struct msg_reques
 static enum err create(struct mock *m, struct answer *a, const struct msg_request *r)
 {
 	struct mock_queue *q = mock_queue_find(m, r->name);
-	if (r->name.len == 0)
-		return refuse(a, ERR_INVALID_INPUT, "a queue needs a name");
+	if (!queue_name_ok(r->name, a->why))
+		return refuse(a, ERR_INVALID_INPUT, a->why);
 	if (q) {
 		struct queue_settings wanted = queue_settings_over(q->settings, r->settings);
 		return memcmp(&wanted, &q->settings, sizeof wanted) == 0 ? ERR_OK : ERR_EXISTS;

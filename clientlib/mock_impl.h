@@ -6,6 +6,7 @@
  * 3. Tasks are never forgotten: a test may look at all of them afterwards. */
 #pragma once
 
+#include "../wire/name.h"
 #include "client_impl.h"
 
 struct mock_list { struct mock_task *first, *last; };

@@ -66,10 +66,10 @@ struct mock_task *mock_task_find(struct mock *m, uint64_t id)
 	return id >= 1 && id <= m->task_count ? m->tasks[id - 1] : NULL;
 }
 
-static struct mock_task *find_key(struct mock *m, const struct mock_queue *q, struct span key)
+static struct mock_task *find_key(struct mock *m, struct span key)
 {
 	for (uint64_t i = 0; key.len > 0 && i < m->task_count; i++)
-		if (m->tasks[i]->queue == q && span_eq(span_str(m->tasks[i]->key), key))
+		if (span_eq(span_str(m->tasks[i]->key), key))
 			return m->tasks[i];
 	return NULL;
 }
@@ -88,7 +88,7 @@ static void task_fill(struct mock *m, struct mock_task *t, const struct task_hea
 	t->execution_ms = h->execution_ms;
 	t->priority = h->priority;
 	t->want_result = h->want_result;
-	t->max_attempts = h->max_attempts ? h->max_attempts : (uint32_t)MAX_OF(s->max_attempts, 1);
+	t->max_attempts = h->max_attempts ? h->max_attempts : (uint32_t)MAX_OF(s->max_attempts, 0); /* 0: no limit */
 	t->queue->submitted_total++;
 	t->queue->count[TASK_UNKNOWN]++;
 	mock_task_state(m, t, h->delay_ms ? TASK_SCHEDULED : TASK_READY);
@@ -104,13 +104,17 @@ struct mock_task *mock_task_submit(struct mock *m, struct span head, struct span
 		return NULL;
 	struct span name = h.queue.len ? h.queue : h.type;
 	struct mock_queue *q = mock_queue_find(m, name);
+	char why[256];
+	*code = q || queue_name_ok(name, why) ? ERR_OK : ERR_INVALID_INPUT;
+	if (*code != ERR_OK)
+		return NULL;
 	q = q ? q : mock_queue_new(m, name);
-	struct mock_task *t = find_key(m, q, h.key);
+	struct mock_task *t = find_key(m, h.key);
 	if (t) {
 		*duplicate = true;
 		return t;
 	}
-	uint64_t waiting = q->count[TASK_READY] + q->count[TASK_SCHEDULED];
+	uint64_t waiting = q->count[TASK_READY] + q->count[TASK_SCHEDULED] + q->count[TASK_LEASED] + q->count[TASK_STARTED];
 	if (q->settings.length_max > 0 && waiting >= (uint64_t)q->settings.length_max) {
 		*code = ERR_QUEUE_FULL;
 		return NULL;
@@ -177,7 +181,7 @@ void mock_task_failed(struct mock *m, struct mock_task *t, enum err code, int64_
 	t->code = (uint16_t)code;
 	if (code == ERR_INVALID_INPUT || code == ERR_INTEGRITY_MISMATCH) {
 		mock_task_settle(m, t, TASK_FAILED, code, text);
-	} else if (!class_retries(code) || t->failed >= t->max_attempts) {
+	} else if (!class_retries(code) || (t->max_attempts > 0 && t->failed >= t->max_attempts)) {
 		mock_task_settle(m, t, TASK_DEAD, code, text);
 	} else {
 		set_reason(t, text.len ? text : span_str(err_name(code)));

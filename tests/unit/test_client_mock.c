@@ -207,6 +207,47 @@ static void test_the_same_key_gives_the_same_task(void **state)
 	assert_int_equal(hlk_submit_wait(c, &o, "x", 1, 1000, &second, &duplicate), HLK_OK);
 	assert_true(duplicate);
 	assert_int_equal(first, second);
+	const struct hlk_submit_options elsewhere = { .type = "a.K", .queue = "other", .key = "order-1" };
+	assert_int_equal(hlk_submit_wait(c, &elsewhere, "x", 1, 1000, &second, &duplicate), HLK_OK);
+	assert_true(duplicate); /* as with a broker a key is one for all queues */
+	assert_int_equal(first, second);
+	hlk_close(c, 0);
+}
+
+static void test_a_name_that_a_broker_would_refuse_is_refused(void **state)
+{
+	(void)state;
+	struct hlk *c = connect_mock();
+	const struct hlk_queue_settings settings = HLK_QUEUE_UNCHANGED;
+	const char *const bad[] = { "a b", "a/b", ".a", "a*", "" };
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		const struct hlk_submit_options o = { .type = bad[i] };
+		assert_int_equal(hlk_submit_wait(c, &o, "x", 1, 1000, NULL, NULL), HLK_INVALID_INPUT);
+		assert_int_equal(hlk_queue_create(c, bad[i], &settings), HLK_INVALID_INPUT);
+	}
+	assert_int_equal(hlk_queue_create(c, "a.b-c_D9", &settings), HLK_OK);
+	hlk_close(c, 0);
+}
+
+static void test_a_queue_without_a_limit_of_attempts_tries_for_ever(void **state)
+{
+	struct log log = { .tasks = 0 };
+	struct hlk *c = connect_mock();
+	struct hlk_queue_settings settings = HLK_QUEUE_UNCHANGED;
+	char text[32];
+	(void)state;
+	settings.max_attempts = 0;
+	settings.backoff_min_ms = settings.backoff_max_ms = 1;
+	assert_int_equal(hlk_queue_create(c, "a.Bad", &settings), HLK_OK);
+	serve(c, "a.Bad", 1, transient, &log);
+	const struct hlk_submit_options o = { .type = "a.Bad" };
+	uint64_t task = submit(c, &o, "x");
+	for (int i = 0; i < 20; i++) {
+		settle_all(c);
+		assert_int_equal(hlk_mock_advance(c, 1), HLK_OK);
+	}
+	assert_true(log.tasks >= 20);
+	assert_string_not_equal(state_of(c, task, text), "dead");
 	hlk_close(c, 0);
 }
 
@@ -344,6 +385,8 @@ int main(void)
 		cmocka_unit_test(test_higher_priority_is_served_first_and_age_decides_within),
 		cmocka_unit_test(test_a_delayed_task_waits_for_its_time_and_expires_at_its_own),
 		cmocka_unit_test(test_the_same_key_gives_the_same_task),
+		cmocka_unit_test(test_a_name_that_a_broker_would_refuse_is_refused),
+		cmocka_unit_test(test_a_queue_without_a_limit_of_attempts_tries_for_ever),
 		cmocka_unit_test(test_a_cut_loses_leases_and_the_task_comes_again),
 		cmocka_unit_test(test_cancel_reaches_the_worker_that_holds_the_task),
 		cmocka_unit_test(test_many_submissions_are_confirmed_in_order_and_all_worked_on),
