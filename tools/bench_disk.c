@@ -64,12 +64,16 @@ static int appends(int fd, uint32_t rounds, bool sync, struct hist *out)
 {
 	uint8_t *block = block_make(BLOCK);
 	bool good = true;
+	struct progress bar;
+	progress_begin(&bar, "appending", rounds);
 	for (uint32_t i = 0; i < rounds && good; i++) {
 		uint64_t start = clock_ns();
 		good = write_all(fd, block, BLOCK, (uint64_t)i * BLOCK) && (!sync || fdatasync(fd) == 0);
 		hist_record(out, clock_ns() - start);
+		progress_step(&bar, i + 1);
 	}
 	int error = good ? 0 : errno;
+	progress_end(&bar);
 	free(block);
 	return error;
 }

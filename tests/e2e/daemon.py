@@ -131,6 +131,17 @@ def a_stop_does_not_wait_for_a_silent_connection(scratch):
         equal(broker.stop(), OK, "exit code")
 
 
+def a_second_signal_ends_it_at_once_and_loses_nothing(scratch):
+    broker = Broker(scratch / "data")
+    with socket.create_connection(("127.0.0.1", broker.port()), WAIT_S):  # its end is waited for
+        broker.process.send_signal(signal.SIGTERM)
+        broker.wait_for("main stopping")
+        equal(broker.stop(signal.SIGINT), -signal.SIGINT, "ended by the second one")
+    again = Broker(scratch / "data")
+    again.port()
+    equal(again.stop(), OK, "the next life")
+
+
 def sighup_changes_nothing_and_is_noted(scratch):
     broker = Broker(scratch / "data")
     broker.port()
