@@ -2,15 +2,15 @@
  *
  * In the flow: commit -> apply -> DELIVER -> socket.
  *
- * An outlet is a queue as delivery sees it. Entries with credit are kept in buckets by the size of their credit (powers of
- * two); the first of the fullest bucket gets the next run and goes to the end of its new one: most free credit, and round robin
- * among equals, without looking at the others.
+ * An outlet (outlet.h) is a queue as delivery sees it: it knows what can be handed out to whom.
  *
- * 1. An entry is in a bucket of its outlet exactly when it is bound, has credit, and its connection has room for output.
+ * 1. An entry is in a bucket of its group exactly when it is bound, has credit, and its connection has room for output.
  * 2. A queue is on the runnable list, or parked until a record is read, or has no tasks or no entry that could take one.
  * 3. A task is leased in the same step in which its DELIVER is put into the buffer of a live connection.
  * 4. The work of a turn is bounded; what is left goes on in the next. */
-#include "shard_impl.h"
+#include "outlet.h"
+
+#include "../wire/params.h"
 
 enum { FRAMES_PER_TURN = 2048, BYTES_PER_TURN = 32 << 20, BROKEN_RETRY_MS = 1000 };
 
@@ -20,23 +20,14 @@ static void unlink_consumer(struct shard *s, struct consumer *x)
 {
 	if (!x->link)
 		return;
+	if (x->queue > 0) {
+		outlet_unlink(s->outlets[x->queue], x);
+		return;
+	}
 	*x->link = x->next;
 	if (x->next)
 		x->next->link = x->link;
-	if (x->queue > 0) {
-		struct outlet *o = s->outlets[x->queue];
-		if (!x->next)
-			o->tails[x->bucket] = x->link;
-		if (!o->buckets[x->bucket])
-			o->filled &= ~(1u << x->bucket);
-	}
 	x->link = NULL;
-}
-
-static uint8_t bucket_of(uint32_t credit)
-{
-	uint32_t bits = 32 - (uint32_t)__builtin_clz(credit);
-	return (uint8_t)MIN_OF(bits, (uint32_t)CREDIT_BUCKETS - 1);
 }
 
 static void make_runnable(struct shard *s, struct outlet *o)
@@ -61,14 +52,8 @@ static void link_consumer(struct shard *s, struct consumer *x)
 		c->starved = true;
 		return;
 	}
-	struct outlet *o = s->outlets[x->queue];
-	x->bucket = bucket_of(x->credit);
-	x->next = NULL;
-	x->link = o->tails[x->bucket];
-	*x->link = x;
-	o->tails[x->bucket] = &x->next;
-	o->filled |= 1u << x->bucket;
-	make_runnable(s, o);
+	outlet_link(s->outlets[x->queue], x);
+	make_runnable(s, s->outlets[x->queue]);
 }
 
 static struct outlet *outlet_get(struct shard *s, uint32_t queue)
@@ -80,14 +65,9 @@ static struct outlet *outlet_get(struct shard *s, uint32_t queue)
 		memset(s->outlets + s->outlet_cap, 0, (cap - s->outlet_cap) * sizeof *s->outlets);
 		s->outlet_cap = cap;
 	}
-	struct outlet *o = s->outlets[queue];
-	if (!o) {
-		o = s->outlets[queue] = zalloc(sizeof *o);
-		o->queue = queue;
-		for (int i = 0; i < CREDIT_BUCKETS; i++)
-			o->tails[i] = &o->buckets[i];
-	}
-	return o;
+	if (!s->outlets[queue])
+		s->outlets[queue] = outlet_new(s, queue);
+	return s->outlets[queue];
 }
 
 static void outlet_name(struct shard *s, struct outlet *o)
@@ -104,8 +84,8 @@ static void outlet_name(struct shard *s, struct outlet *o)
 static void unbind_consumer(struct shard *s, struct consumer *x)
 {
 	unlink_consumer(s, x);
-	if (x->queue > 0)
-		s->outlets[x->queue]->consumers--;
+	if (x->group)
+		outlet_leave(s, s->outlets[x->queue], x);
 	x->queue = 0;
 }
 
@@ -122,9 +102,9 @@ static void bind_consumer(struct shard *s, struct consumer *x)
 	x->queue = queue_of(s, x);
 	if (x->queue > 0) {
 		struct outlet *o = outlet_get(s, x->queue);
-		o->consumers++;
 		if (!o->name || o->name_len != x->name_len || memcmp(o->name, x->name, x->name_len) != 0)
 			outlet_name(s, o);
+		outlet_join(s, o, x);
 		link_consumer(s, x);
 		return;
 	}
@@ -137,6 +117,37 @@ static void bind_consumer(struct shard *s, struct consumer *x)
 
 /* ---- what sessions ask for ---- */
 
+static int by_value(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* What the choice between entries looks at. */
+static void describe(struct shard *s, struct consumer *x, const struct wire_entry *e)
+{
+	struct buf params = { NULL, 0, 0 };
+	char text[128];
+	if (params_parse(e->params, &params, text) == ERR_OK) /* checked where the frame was read */
+		x->params = buf_span(&params);
+	x->cost = e->cost;
+	x->hot_count = e->hot_count;
+	if (e->hot_count > 0)
+		x->hot = zalloc(e->hot_count * sizeof *x->hot);
+	for (uint32_t i = 0; i < e->hot_count; i++)
+		x->hot[i] = bytes_hash(e->hot[i], s->hash_seed) | 1;
+	if (e->hot_count > 0)
+		qsort(x->hot, e->hot_count, sizeof *x->hot, by_value);
+	x->identity = bytes_hash(span_of(x->session->id, sizeof x->session->id), e->id);
+}
+
+static void consumer_free(struct consumer *x)
+{
+	free((void *)(uintptr_t)x->params.data);
+	free(x->hot);
+	free(x);
+}
+
 void deliver_withdraw(struct shard *s, struct session *session)
 {
 	while (session->consumers) {
@@ -145,7 +156,7 @@ void deliver_withdraw(struct shard *s, struct session *session)
 		unbind_consumer(s, x);
 		ENSURE(s->counters.consumers > 0);
 		s->counters.consumers--;
-		free(x);
+		consumer_free(x);
 	}
 	session->consumer_count = 0;
 }
@@ -164,6 +175,7 @@ void deliver_serve(struct session *session, const struct msg_serve *m)
 		x->session = session;
 		x->entry = e->id;
 		x->credit = e->credit;
+		describe(s, x, e);
 		*tail = x;
 		tail = &x->session_next;
 		session->consumer_count++;
@@ -199,11 +211,21 @@ void deliver_unblock(struct conn *c)
 
 /* ---- what the task machine and the log say ---- */
 
-void deliver_ready(struct shard *s, uint32_t queue)
+void deliver_ready(struct shard *s, uint32_t queue, uint32_t slot)
 {
 	struct outlet *o = queue < s->outlet_cap ? s->outlets[queue] : NULL;
-	if (o && o->filled)
+	if (!o)
+		return;
+	outlet_fresh(o, slot);
+	if (o->filled)
 		make_runnable(s, o);
+}
+
+void deliver_slot(struct shard *s, uint32_t queue, uint32_t slot)
+{
+	struct outlet *o = queue < s->outlet_cap ? s->outlets[queue] : NULL;
+	if (o)
+		outlet_slot(s, o, slot);
 }
 
 void deliver_settled(struct shard *s, uint64_t task)
@@ -262,7 +284,7 @@ void deliver_rebind(struct shard *s)
 
 /* ---- the work ---- */
 
-static void see_record(struct outlet *o, const struct submit_record *r, const struct ready_run *run)
+static void see_record(struct shard *s, struct outlet *o, const struct submit_record *r, const struct ready_run *run)
 {
 	if (o->last_addr == run->addr && o->last_item <= run->item) {
 		for (uint32_t i = o->last_item; i < run->item; i++)
@@ -275,7 +297,12 @@ static void see_record(struct outlet *o, const struct submit_record *r, const st
 	o->last_addr = run->addr;
 	o->last_item = run->item;
 	o->last_offset = submit_record_offset(r, run->item);
-	o->execution_ms = task_head_decode(r->head, &head, text) == ERR_OK ? head.execution_ms : 0;
+	o->execution_ms = o->hot = o->sticky = 0;
+	if (task_head_decode(r->head, &head, text) != ERR_OK)
+		return;
+	o->execution_ms = head.execution_ms;
+	o->hot = head.hot.len ? bytes_hash(head.hot, s->hash_seed) | 1 : 0;
+	o->sticky = head.sticky.len ? bytes_hash(head.sticky, 1) | 1 : 0;
 }
 
 /* How many of the run fit into one frame; *bytes is their payload. At least one. */
@@ -343,7 +370,7 @@ static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 	struct ready_run run;
 	struct log_record record;
 	struct submit_record r;
-	if (!o->filled || !tasks_peek(s->tasks, o->queue, &run))
+	if (!o->filled || !outlet_peek(s, o, &run))
 		return false;
 	enum err e = log_fetch(s->log, run.addr, &record);
 	if (e == ERR_OK)
@@ -352,8 +379,8 @@ static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 		e = ERR_DAMAGED;
 	if (e != ERR_OK)
 		return park(s, o, &run, e);
-	see_record(o, &r, &run);
-	struct consumer *x = o->buckets[31 - __builtin_clz(o->filled)];
+	see_record(s, o, &r, &run);
+	struct consumer *x = outlet_choose(s, o, run.slot);
 	struct conn *c = x->session->conn;
 	ENSURE(c != NULL && x->credit > 0);
 	if (conn_queued(c) > s->config.out_buffer_soft) {
@@ -405,10 +432,8 @@ bool deliver_run(struct shard *s)
 
 void deliver_free(struct shard *s)
 {
-	for (uint32_t i = 0; i < s->outlet_cap; i++) {
+	for (uint32_t i = 0; i < s->outlet_cap; i++)
 		if (s->outlets[i])
-			free(s->outlets[i]->name);
-		free(s->outlets[i]);
-	}
+			outlet_free(s, s->outlets[i]);
 	free(s->outlets);
 }

@@ -57,6 +57,13 @@ struct hot *hot_make(struct tasks *t, uint64_t task, uint32_t class)
 		h->retention_ms = t->options[options].retention_ms;
 		h->max_attempts = t->options[options].max_attempts;
 	}
+	uint32_t index;
+	struct segment *s = class_extra(class) ? segment_of(t, task, &index) : NULL;
+	if (s && s->extra_count > 0) {
+		const struct segment_extra *extra = segment_extra(s, index);
+		h->lane = lane_class_by_hash(t, extra->lane);
+		h->order = extra->order;
+	}
 	map64_add(&t->hots, task, (uint64_t)(uintptr_t)h, &t->memory);
 	return h;
 }
@@ -106,6 +113,21 @@ void hot_push_front(struct hot_list *list, struct hot *h)
 	else
 		list->last = h;
 	list->first = h;
+}
+
+void hot_insert_after(struct hot_list *list, struct hot *before, struct hot *h)
+{
+	if (!before) {
+		hot_push_front(list, h);
+		return;
+	}
+	h->prev = before;
+	h->next = before->next;
+	before->next = h;
+	if (h->next)
+		h->next->prev = h;
+	else
+		list->last = h;
 }
 
 void hot_unlink(struct hot_list *list, struct hot *h)

@@ -1,130 +1,23 @@
-/* broker/lane.c: the order in which waiting tasks are handed out, and the places of tasks with an object.
+/* broker/lane.c: which waiting task is next, and the places of tasks with an object.
  *
- *   apply, begin -> LANE -> peek -> lease -> deliver
+ *   apply, begin -> lane_slot.c push -> LANE peek -> lease -> deliver
  *
- * A queue has a lane per priority. Fresh tasks wait as ranges of numbers; tasks that come back (released, retried, delayed)
- * are objects in a list that is served first. All of it is volatile: tasks_begin builds it from what is durable.
+ * A queue has a lane for each priority and lane class. Fresh tasks wait as ranges of numbers; tasks that come back (released,
+ * retried, delayed) are objects in a list that is served first. Higher priorities come first; lanes of one priority take turns.
+ * All of it is volatile: tasks_begin builds it from what is durable.
  *
  * Invariants
  *  1. Every open task of a begun machine is counted in exactly one of ready, scheduled, leased of its queue.
  *  2. A fresh range may name tasks that are gone or have another place; peek skips them. A returned list never does.
- *  3. Ranges of a lane ascend, so fresh tasks of equal priority start in the order of their numbers.
+ *  3. Fresh tasks of a lane start in the order of their numbers; of an ordering key only one task is in a lane (order.c).
  *  4. Only tasks without a settling record under way have a timer, and at most one: the next thing that can happen. */
 #include "tasks_impl.h"
 
-struct lane_range {
-	uint32_t delta, count; /* numbers base + delta ... */
-};
-struct lane_chunk {
-	struct lane_chunk *next;
-	uint64_t base;
-	uint32_t head, tail, cap;
-	struct lane_range ranges[];
-};
-enum { CHUNK_FIRST = 6, CHUNK_MAX = 510 };
-
-static size_t chunk_size(uint32_t cap)
-{
-	return sizeof(struct lane_chunk) + cap * sizeof(struct lane_range);
-}
-
-static struct lane *lane_at(struct tasks *t, struct queue *q, uint8_t priority)
-{
-	ENSURE(priority <= LIMIT_PRIORITY);
-	if (!q->lanes[priority]) {
-		q->lanes[priority] = mem_resize(t, NULL, 0, sizeof(struct lane));
-		*q->lanes[priority] = (struct lane){ 0 };
-	}
-	q->lane_mask |= 1u << priority;
-	return q->lanes[priority];
-}
-
-static struct lane_chunk *chunk_add(struct tasks *t, struct lane *lane, uint64_t base)
-{
-	uint32_t cap = lane->last ? MIN_OF(lane->last->cap * 2, CHUNK_MAX) : CHUNK_FIRST;
-	struct lane_chunk *chunk = mem_resize(t, NULL, 0, chunk_size(cap));
-	*chunk = (struct lane_chunk){ .base = base, .cap = cap };
-	if (lane->last)
-		lane->last->next = chunk;
-	else
-		lane->first = chunk;
-	return lane->last = chunk;
-}
-
-void lane_push(struct tasks *t, struct queue *q, uint8_t priority, uint64_t first, uint32_t count)
-{
-	struct lane *lane = lane_at(t, q, priority);
-	struct lane_chunk *chunk = lane->last;
-	if (chunk && chunk->tail > chunk->head) {
-		struct lane_range *last = &chunk->ranges[chunk->tail - 1];
-		ENSURE(first >= chunk->base + last->delta + last->count);
-		if (first == chunk->base + last->delta + last->count && last->count <= UINT32_MAX - count) {
-			last->count += count;
-			return;
-		}
-	}
-	if (!chunk || chunk->tail == chunk->cap || first - chunk->base > UINT32_MAX)
-		chunk = chunk_add(t, lane, first);
-	chunk->ranges[chunk->tail++] = (struct lane_range){ (uint32_t)(first - chunk->base), count };
-}
-
-/* The first fresh range, if there is one. */
-static bool lane_front(struct tasks *t, struct lane *lane, uint64_t *first, uint32_t *count)
-{
-	while (lane->first && lane->first->head == lane->first->tail) {
-		struct lane_chunk *empty = lane->first;
-		lane->first = empty->next;
-		if (!lane->first)
-			lane->last = NULL;
-		(void)mem_resize(t, empty, chunk_size(empty->cap), 0);
-	}
-	if (!lane->first)
-		return false;
-	struct lane_range *range = &lane->first->ranges[lane->first->head];
-	*first = lane->first->base + range->delta;
-	*count = range->count;
-	return true;
-}
-
-/* Takes numbers off the front of the first range, which has at least so many. */
-static void lane_consume(struct lane *lane, uint64_t count)
-{
-	struct lane_chunk *chunk = lane->first;
-	struct lane_range *range = &chunk->ranges[chunk->head];
-	ENSURE(count <= range->count);
-	range->count -= (uint32_t)count;
-	if (range->count == 0) {
-		chunk->head++;
-		return;
-	}
-	uint64_t delta = range->delta + count;
-	if (delta > UINT32_MAX) { /* then nothing can follow in this chunk: it would lie further off still */
-		ENSURE(chunk->tail == chunk->head + 1);
-		chunk->base += delta;
-		delta = 0;
-	}
-	range->delta = (uint32_t)delta;
-}
-
-void lane_forget(struct tasks *t, struct queue *q)
-{
-	for (uint32_t p = 0; p <= LIMIT_PRIORITY; p++) {
-		struct lane *lane = q->lanes[p];
-		while (lane && lane->first) {
-			struct lane_chunk *next = lane->first->next;
-			(void)mem_resize(t, lane->first, chunk_size(lane->first->cap), 0);
-			lane->first = next;
-		}
-		if (lane)
-			lane->last = NULL;
-	}
-}
-
-void view_ready_hook(struct tasks *t, uint32_t queue)
+void view_ready_hook(struct tasks *t, uint32_t queue, uint32_t slot)
 {
 	const struct queue *q = queue_at(t, queue);
 	if (t->begun && q && !q->paused && t->config.hooks.ready)
-		t->config.hooks.ready(t->config.hooks.ctx, queue);
+		t->config.hooks.ready(t->config.hooks.ctx, queue, slot);
 }
 
 /* ---- places of objects ---- */
@@ -162,7 +55,10 @@ void view_take(struct tasks *t, struct hot *h)
 {
 	struct queue *q = queue_at(t, class_queue(h->class));
 	switch ((enum place)h->place) {
-	case PLACE_RETURNED: hot_unlink(&q->lanes[class_priority(h->class)]->returned, h); break;
+	case PLACE_RETURNED:
+		hot_unlink(&q->slots[lane_class_slot(t, h->lane)].lanes[class_priority(h->class)]->returned, h);
+		break;
+	case PLACE_REJOINED: order_unlink(t, h); break;
 	case PLACE_ORPHAN: hot_unlink(&t->orphans, h); break;
 	case PLACE_DEAD: hot_unlink(&q->dead_letters, h); break;
 	case PLACE_HELD:
@@ -205,12 +101,8 @@ void view_enter(struct tasks *t, struct hot *h, uint64_t now_ms, bool front)
 	ENSURE(h->final == TASK_UNKNOWN);
 	h->state = h->ready_ms > now_ms ? TASK_SCHEDULED : TASK_READY;
 	++*view_counter(q, h);
-	if (h->state == TASK_READY && !h->cancelling) {
-		struct lane *lane = lane_at(t, q, class_priority(h->class));
-		h->place = PLACE_RETURNED;
-		(front ? hot_push_front : hot_push_back)(&lane->returned, h);
-		view_ready_hook(t, class_queue(h->class));
-	}
+	if ((h->order == 0 || order_claim(t, h)) && h->state == TASK_READY && !h->cancelling)
+		lane_return(t, q, h, front);
 	view_timer(t, h);
 }
 
@@ -228,8 +120,7 @@ static bool fresh_ok(const struct tasks *t, const struct segment *s, uint32_t in
 	return h->place == PLACE_FRESH;
 }
 
-/* How many of `count` numbers from `first` on are not to be handed out; whole dead words at a time. */
-static uint32_t fresh_skip(const struct tasks *t, uint64_t first, uint32_t count)
+uint32_t fresh_skip(const struct tasks *t, uint64_t first, uint32_t count)
 {
 	uint32_t index, position = segment_position(t, first);
 	if (position == t->segment_count)
@@ -301,10 +192,10 @@ static bool peek_lane(struct tasks *t, struct lane *lane, struct ready_run *out)
 	}
 	uint64_t first;
 	uint32_t count;
-	while (lane_front(t, lane, &first, &count)) {
+	while (fifo_front(t, &lane->fresh, &first, &count)) {
 		uint32_t skip = fresh_skip(t, first, count);
 		if (skip > 0) {
-			lane_consume(lane, skip);
+			fifo_consume(&lane->fresh, skip);
 			continue;
 		}
 		out->first_task = first;
@@ -316,25 +207,68 @@ static bool peek_lane(struct tasks *t, struct lane *lane, struct ready_run *out)
 	return false;
 }
 
-bool tasks_peek(struct tasks *t, uint32_t queue, struct ready_run *out)
+/* The first slot at or behind `from` whose bit is in both; then those before it. False: none. */
+static bool row_next(const uint64_t *row, const uint64_t *mask, uint32_t words, uint32_t from, uint32_t *slot)
+{
+	uint32_t w = from / 64 < words ? from / 64 : 0;
+	uint64_t not_before = from / 64 < words ? ~0ull << (from % 64) : ~0ull;
+	for (uint32_t i = 0; i <= words; i++, not_before = ~0ull) {
+		uint64_t bits = row[w] & (mask ? mask[w] : ~0ull) & not_before;
+		if (bits) {
+			*slot = w * 64 + (uint32_t)__builtin_ctzll(bits);
+			return true;
+		}
+		w = w + 1 < words ? w + 1 : 0;
+	}
+	return false;
+}
+
+static bool row_empty(const struct queue *q, const uint64_t *row)
+{
+	for (uint32_t i = 0; i < q->slot_words; i++)
+		if (row[i])
+			return false;
+	return true;
+}
+
+static bool peek_priority(struct tasks *t, struct queue *q, uint32_t priority, const uint64_t *slots, uint32_t words,
+			  struct ready_run *out)
+{
+	uint64_t *row = lane_row(q, priority);
+	uint32_t slot;
+	words = slots ? MIN_OF(words, q->slot_words) : q->slot_words;
+	while (words > 0 && row_next(row, slots, words, q->turn[priority], &slot)) {
+		if (peek_lane(t, q->slots[slot].lanes[priority], out)) {
+			out->slot = slot;
+			return true;
+		}
+		row[slot / 64] &= ~(1ull << (slot % 64));
+	}
+	if (row_empty(q, row))
+		q->lane_mask &= ~(1u << priority);
+	return false;
+}
+
+bool tasks_peek(struct tasks *t, uint32_t queue, const uint64_t *slots, uint32_t words, struct ready_run *out)
 {
 	struct queue *q = queue_at(t, queue);
 	ENSURE(t->begun);
 	t->peeked.count = 0;
 	if (!q || q->paused)
 		return false;
-	while (q->lane_mask) {
-		uint32_t priority = 31 - (uint32_t)__builtin_clz(q->lane_mask);
-		if (peek_lane(t, q->lanes[priority], out)) {
+	for (uint32_t mask = q->lane_mask; mask != 0;) {
+		uint32_t priority = 31 - (uint32_t)__builtin_clz(mask);
+		if (peek_priority(t, q, priority, slots, words, out)) {
 			t->peeked.queue = queue;
 			t->peeked.count = out->count;
-			t->peeked.lane = priority;
+			t->peeked.slot = out->slot;
+			t->peeked.priority = priority;
 			t->peeked.first = out->first_task;
 			return true;
 		}
-		q->lane_mask &= ~(1u << priority);
+		mask &= ~(1u << priority);
 	}
-	ENSURE(q->ready == 0 || t->timers.count > 0 || t->hots.count > 0);
+	ENSURE(slots || q->ready == 0 || t->timers.count > 0 || t->hots.count > 0);
 	return false;
 }
 
@@ -358,7 +292,7 @@ void tasks_lease(struct tasks *t, uint32_t queue, uint32_t count, struct holder 
 	(void)now_ms;
 	ENSURE(queue == t->peeked.queue && count > 0 && count <= t->peeked.count);
 	struct queue *q = queue_at(t, queue);
-	struct lane *lane = q->lanes[t->peeked.lane];
+	struct lane *lane = q->slots[t->peeked.slot].lanes[t->peeked.priority];
 	uint64_t first = t->peeked.first;
 	ENSURE(q->ready >= count);
 	uint32_t index = 0;
@@ -379,7 +313,8 @@ void tasks_lease(struct tasks *t, uint32_t queue, uint32_t count, struct holder 
 		lease_one(t, h, holder, execution_ms);
 	}
 	if (!t->peeked.returned)
-		lane_consume(lane, count);
+		fifo_consume(&lane->fresh, count);
+	q->turn[t->peeked.priority] = t->peeked.slot + 1;
 	q->ready -= count;
 	q->leased += count;
 	t->peeked.count = 0;

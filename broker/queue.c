@@ -57,6 +57,8 @@ bool queue_settings_ok(const struct queue_settings *s, char text[256])
 {
 	if (s->max_attempts > UINT16_MAX)
 		(void)snprintf(text, 256, "max_attempts %" PRId64 " is above %d", s->max_attempts, UINT16_MAX);
+	else if (s->selection >= SELECTIONS)
+		(void)snprintf(text, 256, "selection %" PRId64 " is not one of its values (0 to %d)", s->selection, SELECTIONS - 1);
 	else if (s->backoff_min_ms > s->backoff_max_ms)
 		(void)snprintf(text, 256, "backoff_min_ms %" PRId64 " is above backoff_max_ms %" PRId64, s->backoff_min_ms,
 			       s->backoff_max_ms);
@@ -159,13 +161,13 @@ void apply_queue(struct tasks *t, const struct log_record *record, bool live, st
 			q->paused = rec.op == QUEUE_OP_PAUSE;
 		out->affected = q != NULL;
 		if (q && q->ready > 0)
-			view_ready_hook(t, rec.queue);
+			view_ready_hook(t, rec.queue, TASKS_ANY_SLOT);
 		return;
 	case QUEUE_OP_REMOVE:
 		out->affected = q && q->alive == 0;
 		if (out->affected) {
 			ENSURE(q->ready + q->leased + q->scheduled + q->dead == 0);
-			lane_forget(t, q);
+			lanes_forget(t, q);
 			queue_names_set(t, rec.queue, (struct span){ NULL, 0 });
 		}
 		return;
@@ -177,14 +179,17 @@ void queues_free(struct tasks *t)
 {
 	for (uint32_t i = 0; i < t->queue_count; i++) {
 		struct queue *q = t->queues[i];
-		lane_forget(t, q);
-		for (uint32_t p = 0; p <= LIMIT_PRIORITY; p++)
-			if (q->lanes[p])
-				(void)mem_resize(t, q->lanes[p], sizeof *q->lanes[p], 0);
+		lanes_free(t, q);
 		(void)mem_resize(t, q, sizeof *q, 0);
 	}
 	(void)mem_resize(t, t->queues, t->queue_cap * sizeof *t->queues, 0);
 	map64_free(&t->queue_names, &t->memory);
+}
+
+enum queue_selection tasks_queue_selection(const struct tasks *t, uint32_t queue)
+{
+	const struct queue *q = queue_at(t, queue);
+	return q && q->settings.selection < SELECTIONS ? (enum queue_selection)q->settings.selection : SELECT_CREDIT;
 }
 
 uint32_t tasks_queue_count(const struct tasks *t)

@@ -99,9 +99,14 @@ static void on_log_note(void *ctx, const char *line)
 
 /* ---- callbacks of the task machine ---- */
 
-static void on_ready(void *ctx, uint32_t queue)
+static void on_ready(void *ctx, uint32_t queue, uint32_t slot)
 {
-	deliver_ready(ctx, queue);
+	deliver_ready(ctx, queue, slot);
+}
+
+static void on_slot(void *ctx, uint32_t queue, uint32_t slot)
+{
+	deliver_slot(ctx, queue, slot);
 }
 
 static void on_signal(void *ctx, struct holder *holder, const struct signal_item *item)
@@ -189,7 +194,7 @@ static void open_tasks(struct shard *s)
 {
 	struct tasks_config config = s->config.tasks;
 	s->io->v->random(s->io, &config.seed, sizeof config.seed);
-	config.hooks = (struct tasks_hooks){ .ctx = s, .ready = on_ready, .signal = on_signal, .settled = on_settled };
+	config.hooks = (struct tasks_hooks){ .ctx = s, .ready = on_ready, .slot = on_slot, .signal = on_signal, .settled = on_settled };
 	s->tasks = tasks_new(&config);
 	s->types = types_new();
 }

@@ -9,6 +9,8 @@
  * 3. Proposals are answered in the order in which their records were appended: the log applies in that order. */
 #pragma once
 
+#include "../wire/map64.h"
+#include "hash.h"
 #include "shard.h"
 #include "types.h"
 
@@ -94,8 +96,14 @@ struct session_ref { uint32_t slot, generation; };
 struct consumer {
 	struct session *session;
 	struct consumer *session_next;
-	struct consumer *next, **link; /* a credit bucket of its queue, or the unbound ones; NULL = in none */
+	struct consumer *next, **link; /* a credit bucket of its group, or the unbound ones; NULL = in none */
 	uint32_t entry, queue, credit;
+	struct group *group; /* those like it in its outlet; NULL while unbound */
+	uint64_t stamp;      /* when it got into its bucket */
+	uint64_t identity;   /* the same as long as the session lives */
+	struct span params;  /* packed; owned */
+	uint64_t *hot;       /* hashes of names, sorted */
+	uint32_t hot_count, cost;
 	uint8_t bucket;
 	uint8_t name_len;
 	char name[];
@@ -130,26 +138,13 @@ void sessions_free(struct shard *s);
 
 /* ---- delivery ---- */
 
-enum { CREDIT_BUCKETS = 18 };
-struct outlet { /* one queue as delivery sees it */
-	struct consumer *buckets[CREDIT_BUCKETS];
-	struct consumer **tails[CREDIT_BUCKETS];
-	uint32_t filled; /* bit per bucket */
-	uint32_t queue, consumers; /* bound ones, with credit or without */
-	struct outlet *next;       /* in runnable or in parked: it is in one of them at most */
-	bool listed, parked;
-	uint64_t broken_task; /* cannot be read: the queue is held until it can, or it is settled by hand; 0 = none */
-	uint64_t parked_addr;
-	uint64_t last_addr, last_offset; /* where the walk through a record has come to */
-	uint32_t last_item;
-	uint64_t execution_ms;
-	char *name;
-	uint8_t name_len;
-};
+struct outlet; /* outlet.h */
+struct group;
 void deliver_serve(struct session *session, const struct msg_serve *m);
 void deliver_credit(struct session *session, const struct msg_credit *m);
 void deliver_withdraw(struct shard *s, struct session *session); /* all its entries */
-void deliver_ready(struct shard *s, uint32_t queue);
+void deliver_ready(struct shard *s, uint32_t queue, uint32_t slot);
+void deliver_slot(struct shard *s, uint32_t queue, uint32_t slot);
 void deliver_settled(struct shard *s, uint64_t task);
 void deliver_fetched(struct shard *s, uint64_t addr);
 uint32_t deliver_workers(const struct shard *s, uint32_t queue); /* entries that serve it */

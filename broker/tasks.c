@@ -35,7 +35,9 @@ void tasks_free(struct tasks *t)
 {
 	ENSURE(t->holders == 0);
 	hots_free(t);
+	orders_free(t);
 	task_segments_free(t);
+	lane_classes_free(t);
 	queues_free(t);
 	producers_free(t);
 	keys_free(t);
@@ -99,6 +101,30 @@ static bool begin_hot(struct tasks *t, struct hot *h, uint64_t now_ms)
 	return true;
 }
 
+/* The same for tasks of which the segment knows more: each finds its lane, or waits for its turn. */
+static void begin_extra(struct tasks *t, struct segment *s, uint32_t first, uint32_t end, uint32_t class, uint64_t now_ms)
+{
+	struct queue *q = queue_at(t, class_queue(class));
+	for (uint32_t i = first; i < end; i++) {
+		bool fresh = segment_is_live(s, i);
+		const struct segment_extra *extra = segment_extra(s, i);
+		struct hot *h = fresh && s->special[i / 64] >> (i % 64) & 1 ? hot_find(t, s->base + i) : NULL;
+		if (h) {
+			h->lane = lane_class_by_hash(t, extra->lane);
+			h->order = extra->order;
+			fresh = begin_hot(t, h, now_ms);
+		}
+		if (!fresh)
+			continue;
+		uint32_t slot = lane_class_slot(t, lane_class_by_hash(t, extra->lane));
+		q->ready++;
+		if (extra->order)
+			order_arrive(t, extra->order, class, slot, s->base + i, 1);
+		else
+			lane_push(t, q, slot, class_priority(class), s->base + i, 1);
+	}
+}
+
 static void begin_run(struct tasks *t, const struct segment *s, uint32_t first, uint32_t end, uint32_t class, uint64_t now_ms)
 {
 	struct queue *q = queue_at(t, class_queue(class));
@@ -111,7 +137,7 @@ static void begin_run(struct tasks *t, const struct segment *s, uint32_t first, 
 			continue;
 		if (i > start) {
 			ENSURE(q != NULL);
-			lane_push(t, q, class_priority(class), s->base + start, i - start);
+			lane_push(t, q, 0, class_priority(class), s->base + start, i - start);
 			q->ready += i - start;
 		}
 		start = i + 1;
@@ -143,11 +169,15 @@ void tasks_begin(struct tasks *t, uint64_t now_ms)
 	t->begun = true;
 	uint32_t count;
 	for (uint32_t i = 0; i < t->segment_count; i++) {
-		const struct segment *s = t->segments[i];
+		struct segment *s = t->segments[i];
 		ENSURE(s->run_count > 0 || s->count == 0); /* its index file was loaded */
-		for (uint32_t r = 0; r < s->run_count; r++)
-			begin_run(t, s, s->runs[r].first, r + 1 < s->run_count ? s->runs[r + 1].first : s->count,
-				  s->runs[r].class, now_ms);
+		for (uint32_t r = 0; r < s->run_count; r++) {
+			uint32_t end = r + 1 < s->run_count ? s->runs[r + 1].first : s->count, class = s->runs[r].class;
+			if (class_extra(class))
+				begin_extra(t, s, s->runs[r].first, end, class, now_ms);
+			else
+				begin_run(t, s, s->runs[r].first, end, class, now_ms);
+		}
 	}
 	struct hot **dead = hots_sorted(t, is_dead, &count);
 	qsort(dead, count, sizeof(struct hot *), by_death);
@@ -158,7 +188,7 @@ void tasks_begin(struct tasks *t, uint64_t now_ms)
 		const struct queue *q = t->queues[i];
 		ENSURE(q->ready + q->scheduled + q->dead == q->alive);
 		if (q->ready > 0)
-			view_ready_hook(t, i + 1);
+			view_ready_hook(t, i + 1, TASKS_ANY_SLOT);
 	}
 }
 

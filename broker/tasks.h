@@ -27,8 +27,10 @@ enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 
 /* What the owner is told while state changes. Called from apply, tick and holder_lost; may not change tasks. */
 struct tasks_hooks {
 	void *ctx;
-	/* The queue has tasks to hand out. Not called for paused queues. */
-	void (*ready)(void *ctx, uint32_t queue);
+	/* That lane slot of the queue (or TASKS_ANY_SLOT) has tasks to hand out. Not called for paused queues. */
+	void (*ready)(void *ctx, uint32_t queue, uint32_t slot);
+	/* A lane slot has come to be, or means other requirements now. May be NULL. */
+	void (*slot)(void *ctx, uint32_t queue, uint32_t slot);
 	/* A lease ended without its holder asking: tell it. */
 	void (*signal)(void *ctx, struct holder *holder, const struct signal_item *item);
 	/* A task reached a terminal state (live applies only); look at it with tasks_show. */
@@ -158,8 +160,17 @@ struct ready_run {
 	uint32_t item;       /* index of the first in its record */
 	uint64_t addr;       /* of the REC_SUBMIT or REC_MOVE record: submit_record_open reads it */
 	uint32_t attempt;    /* the attempt these will be (same for all) */
+	uint32_t slot;       /* of the lane they are in */
 };
-bool tasks_peek(struct tasks *t, uint32_t queue, struct ready_run *out);
+/* Tasks that differ in their requirements (or, in a fair queue, their principal) wait in different lanes; a slot is the number
+ * of such a lane within its queue, small and dense. Slot 0 has the plain tasks. Only slots whose bit is set in `slots` (`words`
+ * words) are looked at; NULL = all. */
+enum { TASKS_ANY_SLOT = UINT32_MAX };
+bool tasks_peek(struct tasks *t, uint32_t queue, const uint64_t *slots, uint32_t words, struct ready_run *out);
+uint32_t tasks_slot_count(const struct tasks *t, uint32_t queue);
+enum queue_selection tasks_queue_selection(const struct tasks *t, uint32_t queue);
+/* The packed requirements of the tasks in a slot (wire/predicate.h); empty = none, or the slot is not in use. */
+struct span tasks_slot_requires(const struct tasks *t, uint32_t queue, uint32_t slot);
 /* Leases the first `count` of what tasks_peek just showed. */
 void tasks_lease(struct tasks *t, uint32_t queue, uint32_t count, struct holder *holder, uint64_t execution_ms, uint64_t now_ms);
 

@@ -4,8 +4,8 @@
  *
  * Layout, version 2, little-endian, all parts 8-aligned: struct checkpoint_head; options {u64 retention, u64 attempts}; queues
  * (struct checkpoint_queue, name padded to 256, i64 settings[setting_count]; in version 1 there are seven, before the name);
- * segments (as index files, with live bits; those with an index file without the rest); moved {u64 task, u64 addr} by task;
- * objects (struct checkpoint_hot) by task; producers; keys; the recent.
+ * lane classes (lane_class.c; not in version 1); segments (as index files, with live bits; those with an index file without the
+ * rest); moved {u64 task, u64 addr} by task; objects (struct checkpoint_hot) by task; producers; keys; the recent.
  *
  * Invariants
  *  1. Equal durable states give equal bytes: nothing follows the order of a hash map, nothing volatile is written.
@@ -119,6 +119,7 @@ void tasks_checkpoint(struct tasks *t, struct buf *out)
 	}
 	for (uint32_t i = 0; i < head.queues; i++)
 		put_queue(out, t->queues[i]);
+	lane_classes_put(t, out);
 	for (uint32_t i = 0; i < t->segment_count; i++)
 		segment_put(out, t->segments[i], true);
 	put_moved(t, out);
@@ -196,7 +197,7 @@ static bool get_segments(struct tasks *t, struct reader *r, uint32_t count)
 		uint32_t last_id = t->segment_count ? t->segments[t->segment_count - 1]->id : 0;
 		bool ok = s->base >= end && s->base + s->count <= t->next_task && (i == 0 || s->id > last_id);
 		segment_restore(t, s); /* also frees it with the rest where it is not ok */
-		if (!ok)
+		if (!ok || !segment_count_lanes(t, s))
 			return false;
 		end = s->base + s->count;
 	}
@@ -292,6 +293,8 @@ static const char *restore_parts(struct tasks *t, struct reader *r)
 		return "the options";
 	if (!get_queues(t, r, head.version, head.queues))
 		return "the queues";
+	if (head.version > 1 && !lane_classes_get(t, r))
+		return "the lane classes";
 	if (!get_segments(t, r, head.segments))
 		return "the segments";
 	if (!get_moved(t, r, head.moved))

@@ -3,7 +3,9 @@
  * Which state is where:
  *   tasks_segment.c  a task exists: its number, record, queue, priority (waiting tasks have nothing else)
  *   hot.c            what only some tasks have: leases, failures, delays, deadlines, dead letters, results
- *   lane.c, queue.c  which waiting task is next, per queue and priority (volatile)
+ *   lane.c, queue.c  which waiting task is next, per queue, priority and lane class (volatile)
+ *   lane_class.c     what tasks of a lane have in common: queue, requirements, principal
+ *   order.c          whose turn it is among tasks of one ordering key (volatile)
  *   producer.c, keys.c  what was submitted before
  * Fields marked (v) are volatile: derived by tasks_begin, never in a checkpoint, never read by the durable half of apply.
  *
@@ -12,12 +14,16 @@
 
 #include "../wire/name.h"
 #include "../wire/map64.h"
+#include "hash.h"
 #include "tasks.h"
 #include "tasks_record.h"
 
 enum {
-	OPTIONS_BITS = 11,
+	OPTIONS_BITS = 10,
 	OPTIONS_MAX = (1 << OPTIONS_BITS) - 1, /* this id says: look in the hot object */
+	CLASS_EXTRA = 1 << OPTIONS_BITS,       /* of a class: the segment knows more, see struct segment_extra */
+	PRIORITY_SHIFT = OPTIONS_BITS + 1,
+	LANE_CLASSES_MAX = 16384,
 	QUEUES_EVER_MAX = 65535,               /* a queue id has 16 bits in a class */
 	PRODUCER_RUNS_MAX = 1024,
 	TICK_ITEMS_MAX = 1024,
@@ -33,13 +39,14 @@ static inline uint64_t ms_after(uint64_t now_ms, uint64_t more)
 
 /* ---- segments ---- */
 
-/* What equal tasks share, in one word: queue << 16 | priority << 11 | options. */
-static inline uint32_t class_make(uint32_t queue, uint32_t priority, uint32_t options)
+/* What equal tasks share, in one word: queue << 16 | priority << 11 | extra << 10 | options. */
+static inline uint32_t class_make(uint32_t queue, uint32_t priority, uint32_t options, bool extra)
 {
-	return queue << 16 | priority << OPTIONS_BITS | options;
+	return queue << 16 | priority << PRIORITY_SHIFT | (extra ? CLASS_EXTRA : 0) | options;
 }
 static inline uint32_t class_queue(uint32_t c) { return c >> 16; }
-static inline uint8_t class_priority(uint32_t c) { return c >> OPTIONS_BITS & LIMIT_PRIORITY; }
+static inline uint8_t class_priority(uint32_t c) { return c >> PRIORITY_SHIFT & LIMIT_PRIORITY; }
+static inline bool class_extra(uint32_t c) { return c & CLASS_EXTRA; }
 static inline uint32_t class_options(uint32_t c) { return c & OPTIONS_MAX; }
 
 struct options {
@@ -51,6 +58,13 @@ struct segment_run {
 	uint32_t first, class; /* from index `first` on until the next run */
 };
 
+/* What tasks with a requirement, an ordering key or a principal have besides: at 24 bytes for each stretch of equal ones. */
+struct segment_extra {
+	uint64_t order;       /* hash of the ordering key, 0 = none */
+	uint64_t lane;        /* hash of the lane class, 0 = the plain one */
+	uint32_t first, count;
+};
+
 struct segment {
 	uint64_t base;        /* number of the first task */
 	uint32_t id, count, cap;
@@ -59,6 +73,8 @@ struct segment {
 	uint64_t *special;    /* bit: has a hot object */
 	struct segment_run *runs;
 	uint32_t run_count, run_cap;
+	struct segment_extra *extras; /* ascending, disjoint */
+	uint32_t extra_count, extra_cap, extra_hint;
 	uint32_t live_count;
 	uint32_t moved;       /* how many of the live ones are elsewhere */
 	bool indexed;         /* an index file has offsets and runs */
@@ -68,7 +84,8 @@ struct segment {
 
 /* ---- hot objects ---- */
 
-enum place { PLACE_NONE, PLACE_FRESH, PLACE_RETURNED, PLACE_HELD, PLACE_ORPHAN, PLACE_DEAD };
+/* FRESH: a range names it, of its lane or of those that wait for their ordering key. REJOINED: in the list of its ordering key. */
+enum place { PLACE_NONE, PLACE_FRESH, PLACE_RETURNED, PLACE_HELD, PLACE_ORPHAN, PLACE_DEAD, PLACE_REJOINED };
 
 struct hot {
 	uint64_t task;
@@ -90,6 +107,8 @@ struct hot {
 	uint8_t state;                  /* SCHEDULED, READY, LEASED, STARTED; as counted in its queue */
 	uint8_t place;
 	uint32_t acquired;              /* times handed out; the current attempt where leased */
+	uint32_t lane;                  /* lane class, and `order`: from the segment */
+	uint64_t order;
 	uint32_t heap_index;            /* 1 + place in `timers` or `retained`, 0 = in none */
 	uint64_t execution_ms, overrun_ms, cancel_ms;
 	struct holder *holder;
@@ -109,10 +128,38 @@ struct hot_slab; /* hot.c */
 
 /* ---- queues and lanes ---- */
 
-struct lane_chunk;
+struct fifo_chunk;
+struct fifo { /* ranges of numbers */
+	struct fifo_chunk *first, *last;
+};
+
 struct lane {
-	struct lane_chunk *first, *last; /* ranges of fresh tasks */
+	struct fifo fresh;
 	struct hot_list returned;        /* served before fresh ones */
+};
+
+/* The lanes of one lane class in its queue. Slot 0 is that of plain tasks. */
+struct lane_slot {
+	uint32_t class, next_free;
+	struct lane *lanes[LIMIT_PRIORITY + 1];
+};
+
+struct lane_class {
+	uint8_t *bytes;                 /* requirements as text, then the principal */
+	uint8_t *packed;                /* (v) the requirements, compiled */
+	uint64_t hash;                  /* its name in segments */
+	uint64_t refs;                  /* tasks in memory; (v) after a restart counted again from the live bits */
+	uint32_t queue;                 /* 0 = free */
+	uint16_t text_size, packed_size;
+	uint8_t principal_size;
+	uint32_t slot;                  /* (v) in its queue */
+};
+
+/* Tasks of one ordering key of a queue that are not settled; gone with the last of them. */
+struct order {
+	uint64_t current;               /* the only one that is in a lane, or held, or scheduled */
+	struct fifo waiting;
+	struct hot_list rejoined;       /* waiting, too, by number: delayed ones, and the dead that were called back */
 };
 
 struct queue {
@@ -125,8 +172,11 @@ struct queue {
 	uint64_t submitted, done, failed, expired, cancelled, dead_total;
 	/* (v) */
 	uint64_t ready, leased, scheduled, dead, proposed;
-	uint32_t lane_mask;             /* bit: that lane may hold something */
-	struct lane *lanes[LIMIT_PRIORITY + 1];
+	struct lane_slot *slots;
+	uint32_t slot_count, slot_cap, slot_words, slot_free; /* slot_free: the first that is used again, 0 = none */
+	uint32_t lane_mask;             /* bit: lanes of that priority may hold something */
+	uint64_t *filled;               /* bit [priority][slot]: that lane may */
+	uint32_t turn[LIMIT_PRIORITY + 1]; /* the slot whose turn it is among lanes of a priority */
 	struct hot_list dead_letters;   /* oldest first */
 };
 
@@ -182,6 +232,11 @@ struct tasks {
 	uint32_t segment_hint;     /* (v) where the last search ended */
 	struct options *options;   /* id 0 is {0, 0} */
 	uint32_t options_count, options_last;
+	struct lane_class *lane_classes; /* by id; 0 is the plain one of every queue */
+	uint32_t lane_class_count, lane_class_cap, lane_class_free; /* free: none below this is free */
+	uint64_t lane_class_bytes;
+	struct map64 lane_class_names; /* (v) hash -> id */
+	struct map64 orders;       /* (v) hash -> struct order */
 	struct map64 moved;        /* task -> address of its REC_MOVE record */
 	struct map64 pins;         /* segment + 1 -> results and moved payloads in it */
 	struct map64 indexed;      /* (v) segment + 1: has an index file, but its tasks are still to be replayed */
@@ -203,7 +258,7 @@ struct tasks {
 	uint64_t retry_ms;         /* the log had no room: not before this */
 	uint32_t holder_numbers, holders;
 	uint64_t stale_total;
-	struct { uint32_t queue, count, lane; bool returned; uint64_t first; } peeked;
+	struct { uint32_t queue, count, slot, priority; bool returned; uint64_t first; } peeked;
 	struct reported_item *reported;
 	uint32_t reported_cap;
 	struct buf scratch_items, scratch_sources; /* of one proposal */
@@ -220,6 +275,7 @@ void hot_free(struct tasks *t, struct hot *h); /* in no list, heap or place; tas
 bool hot_is_plain(const struct hot *h);                              /* nothing durable: a bare number says the same */
 void hot_push_back(struct hot_list *list, struct hot *h);
 void hot_push_front(struct hot_list *list, struct hot *h);
+void hot_insert_after(struct hot_list *list, struct hot *before, struct hot *h); /* NULL = in front */
 void hot_unlink(struct hot_list *list, struct hot *h);
 void hots_free(struct tasks *t);
 void heap_set(struct tasks *t, struct heap *heap, struct hot *h, uint64_t due); /* NEVER removes */
@@ -230,6 +286,8 @@ struct hot **hots_sorted(const struct tasks *t, bool (*keep)(const struct hot *h
 struct segment *segment_for_append(struct tasks *t, uint32_t id, uint64_t base);
 void segment_append(struct tasks *t, struct segment *s, uint32_t count, uint64_t addr, uint32_t class);
 uint32_t submit_class(struct tasks *t, const struct submit_view *v); /* of the tasks in a record (tasks_submit.c) */
+void segment_append_extra(struct tasks *t, struct segment *s, uint32_t count, uint64_t lane, uint64_t order); /* the last ones */
+const struct segment_extra *segment_extra(struct segment *s, uint32_t index); /* of a task with class_extra */
 struct segment *segment_of(struct tasks *t, uint64_t task, uint32_t *index); /* NULL = freed or never there */
 uint32_t segment_position(const struct tasks *t, uint64_t task); /* index in t->segments of the first that ends behind task */
 bool segment_is_live(const struct segment *s, uint32_t index);
@@ -251,6 +309,7 @@ void task_segments_free(struct tasks *t);
 void segment_restore(struct tasks *t, struct segment *s); /* appends one that segment_get read */
 void segment_put(struct buf *out, const struct segment *s, bool with_live);
 struct segment *segment_get(struct tasks *t, struct reader *r);
+bool segment_count_lanes(struct tasks *t, const struct segment *s); /* of one just restored */
 void segment_set_moved(struct tasks *t, uint64_t task, uint64_t addr);
 
 /* queue.c */
@@ -264,14 +323,57 @@ bool queue_propose(struct tasks *t, struct log *log, struct span name, uint32_t 
 		   const struct queue_settings *settings, enum applied_origin origin);
 void queues_free(struct tasks *t);
 
-/* lane.c: views (v) */
-void lane_push(struct tasks *t, struct queue *q, uint8_t priority, uint64_t first, uint32_t count);
-void lane_forget(struct tasks *t, struct queue *q); /* all fresh ranges */
+/* fifo.c: ranges of numbers, first in, first out */
+void fifo_push(struct tasks *t, struct fifo *f, uint64_t first, uint32_t count);
+bool fifo_front(struct tasks *t, struct fifo *f, uint64_t *first, uint32_t *count);
+void fifo_consume(struct fifo *f, uint64_t count); /* off the front of the first range, which has so many */
+void fifo_free(struct tasks *t, struct fifo *f);
+
+/* lane_class.c */
+/* Class and hash are 0 where both parts are empty. LANE_CLASS_NONE: not there. */
+enum { LANE_CLASS_NONE = UINT32_MAX };
+uint64_t lane_class_hash(uint32_t queue, struct span text, struct span principal);
+uint32_t lane_class_by_hash(const struct tasks *t, uint64_t hash);
+uint32_t lane_class_find(const struct tasks *t, uint32_t queue, struct span text, struct span principal);
+/* Why a class cannot be made; ERR_OK. */
+enum err lane_class_check(const struct tasks *t, struct span text, struct span principal, char out[256]);
+/* Found or made; the caller adds references at once. LANE_CLASS_NONE: it cannot be. */
+uint32_t lane_class_intern(struct tasks *t, uint32_t queue, struct span text, struct span principal);
+void lane_class_ref(struct tasks *t, uint32_t class, uint64_t count);
+void lane_class_unref(struct tasks *t, uint32_t class, uint64_t count);
+static inline uint32_t lane_class_slot(const struct tasks *t, uint32_t class)
+{
+	return class ? t->lane_classes[class].slot : 0;
+}
+void lane_classes_put(const struct tasks *t, struct buf *out);
+bool lane_classes_get(struct tasks *t, struct reader *r);
+void lane_classes_free(struct tasks *t);
+
+/* order.c: views (v) of tasks with an ordering key */
+/* Fresh tasks, in order of their numbers: one may take its place in its lane at once. */
+void order_arrive(struct tasks *t, uint64_t order, uint32_t class, uint32_t slot, uint64_t first, uint32_t count);
+/* Is it this object's turn? Otherwise it waits in the list of its key (place REJOINED). */
+bool order_claim(struct tasks *t, struct hot *h);
+void order_unlink(struct tasks *t, struct hot *h); /* out of that list */
+void order_done(struct tasks *t, uint64_t order, uint64_t task); /* settled: the next one's turn */
+uint64_t order_current(const struct tasks *t, uint64_t order);
+void orders_free(struct tasks *t);
+
+/* lane_slot.c, lane.c: views (v) */
+uint32_t lane_slot_new(struct tasks *t, uint32_t queue, uint32_t class);
+void lane_slot_free(struct tasks *t, struct queue *q, uint32_t slot);
+uint64_t *lane_row(const struct queue *q, uint32_t priority);
+/* How many of `count` numbers from `first` on are not to be handed out; whole dead words at a time. */
+uint32_t fresh_skip(const struct tasks *t, uint64_t first, uint32_t count);
+void lane_push(struct tasks *t, struct queue *q, uint32_t slot, uint8_t priority, uint64_t first, uint32_t count);
+void lane_return(struct tasks *t, struct queue *q, struct hot *h, bool front); /* into its lane's list of returned ones */
+void lanes_forget(struct tasks *t, struct queue *q); /* all fresh ranges */
+void lanes_free(struct tasks *t, struct queue *q);
 void view_enter(struct tasks *t, struct hot *h, uint64_t now_ms, bool front); /* an open or dead task takes its place */
 void view_leave(struct tasks *t, struct hot *h); /* and leaves it, counters included */
 void view_take(struct tasks *t, struct hot *h);  /* out of its list only; still counted */
 void view_timer(struct tasks *t, struct hot *h);
-void view_ready_hook(struct tasks *t, uint32_t queue);
+void view_ready_hook(struct tasks *t, uint32_t queue, uint32_t slot); /* TASKS_ANY_SLOT: whatever there is */
 
 /* producer.c */
 struct producer *producer_find(const struct tasks *t, uint64_t id);
@@ -286,7 +388,6 @@ void producers_put(const struct tasks *t, struct buf *out);
 bool producers_get(struct tasks *t, struct reader *r);
 
 /* keys.c */
-uint64_t bytes_hash(struct span bytes, uint64_t seed);
 uint64_t key_find(const struct tasks *t, struct span key, uint64_t now_ms); /* the task, or 0 */
 bool keys_full(const struct tasks *t, uint64_t now_ms);
 void key_add(struct tasks *t, struct span key, uint64_t task, uint64_t time_ms);

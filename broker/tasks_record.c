@@ -30,12 +30,17 @@ enum err rec_submit_read(struct span body, struct submit_view *out)
 	out->options = (struct rec_options){ 0 };
 	if (out->fixed.flags & SUBMIT_OPTIONS)
 		read_into(&r, &out->options, sizeof out->options);
+	out->lane = (struct rec_lane){ 0 };
+	if (out->fixed.flags & SUBMIT_LANE)
+		read_into(&r, &out->lane, sizeof out->lane);
 	if (r.failed || out->fixed.version != REC_VERSION)
 		return ERR_DAMAGED;
 	if (out->fixed.count == 0 || out->fixed.count > LIMIT_FRAME_ITEMS || out->fixed.priority > LIMIT_PRIORITY)
 		return ERR_DAMAGED;
 	out->sizes = (const uint32_t *)(const void *)read_padded(&r, out->fixed.count * sizeof(uint32_t)).data;
 	out->key = read_padded(&r, out->options.key_size);
+	out->requires = read_padded(&r, out->lane.requires_size);
+	out->principal = read_padded(&r, out->lane.principal_size);
 	out->head = read_padded(&r, out->fixed.head_size);
 	out->payload = r.rest;
 	return r.failed ? ERR_DAMAGED : ERR_OK;
@@ -44,6 +49,8 @@ enum err rec_submit_read(struct span body, struct submit_view *out)
 size_t rec_submit_size(const struct submit_view *v)
 {
 	size_t size = sizeof v->fixed + (v->fixed.flags & SUBMIT_OPTIONS ? sizeof v->options : 0);
+	if (v->fixed.flags & SUBMIT_LANE)
+		size += sizeof v->lane + align_up(v->requires.len, 8) + align_up(v->principal.len, 8);
 	size += align_up(v->fixed.count * sizeof(uint32_t), 8) + align_up(v->key.len, 8);
 	return size + align_up(v->head.len, 8) + v->payload.len;
 }
@@ -52,11 +59,16 @@ void rec_submit_write(const struct submit_view *v, uint8_t *out)
 {
 	ENSURE(v->fixed.head_size == v->head.len);
 	ENSURE(v->options.key_size == v->key.len);
+	ENSURE(v->lane.requires_size == v->requires.len && v->lane.principal_size == v->principal.len);
 	out = write_padded(out, &v->fixed, sizeof v->fixed);
 	if (v->fixed.flags & SUBMIT_OPTIONS)
 		out = write_padded(out, &v->options, sizeof v->options);
+	if (v->fixed.flags & SUBMIT_LANE)
+		out = write_padded(out, &v->lane, sizeof v->lane);
 	out = write_padded(out, v->sizes, v->fixed.count * sizeof(uint32_t));
 	out = write_padded(out, v->key.data, v->key.len);
+	out = write_padded(out, v->requires.data, v->requires.len);
+	out = write_padded(out, v->principal.data, v->principal.len);
 	out = write_padded(out, v->head.data, v->head.len);
 	if (v->payload.len > 0)
 		memcpy(out, v->payload.data, v->payload.len);

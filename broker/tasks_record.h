@@ -5,7 +5,8 @@
  * All integers are little-endian, all parts start 8-aligned, pad bytes are zero. What a version means never changes: a
  * new layout takes a new version number, and readers keep the old ones.
  *
- *   REC_SUBMIT   rec_submit | rec_options (if SUBMIT_OPTIONS) | u32 sizes[count] | key | head | payloads
+ *   REC_SUBMIT   rec_submit | rec_options (if SUBMIT_OPTIONS) | rec_lane (if SUBMIT_LANE) | u32 sizes[count] | key |
+ *                requirements | principal | head | payloads
  *   REC_MOVE     rec_move | u64 tasks[count] | u32 sizes[count] | u32 text_sizes[count] | head | payloads | texts
  *                (count is 1 in version 1)
  *   REC_SETTLE   rec_settle | rec_settle_item[count] | results and error texts, one after the other
@@ -19,7 +20,7 @@
 
 enum { REC_VERSION = 1, REC_QUEUE_VERSION = 2, REC_QUEUE_SETTINGS_V1 = 7 };
 
-enum { SUBMIT_OPTIONS = 1 };
+enum { SUBMIT_OPTIONS = 1, SUBMIT_LANE = 2 };
 struct rec_submit {
 	uint8_t version, priority;
 	uint16_t flags;
@@ -34,6 +35,13 @@ struct rec_options {
 	uint64_t retention_ms;
 	uint32_t max_attempts; /* 0 = the queue's */
 	uint16_t key_size, pad;
+};
+
+/* Of tasks that are not plain: they have a lane of their own, or wait for each other. */
+struct rec_lane {
+	uint64_t order; /* hash of the ordering key and the queue, 0 = none */
+	uint16_t requires_size, principal_size;
+	uint32_t pad;
 };
 
 struct rec_move {
@@ -80,6 +88,7 @@ struct rec_purge {
 };
 
 _Static_assert(sizeof(struct rec_submit) == 40 && sizeof(struct rec_options) == 32, "on disk");
+_Static_assert(sizeof(struct rec_lane) == 16, "on disk");
 _Static_assert(sizeof(struct rec_move) == 16 && sizeof(struct rec_settle) == 8, "on disk");
 _Static_assert(sizeof(struct rec_settle_item) == 40 && sizeof(struct rec_queue) == 16, "on disk");
 _Static_assert(sizeof(struct rec_redrive) == 8 && sizeof(struct rec_purge) == 16, "on disk");
@@ -100,8 +109,9 @@ struct queue_settings settings_read(struct reader *r, uint32_t count);
 struct submit_view {
 	struct rec_submit fixed;
 	struct rec_options options;
+	struct rec_lane lane;
 	const uint32_t *sizes;
-	struct span key, head, payload;
+	struct span key, requires, principal, head, payload; /* requires: requirements as text */
 };
 /* ERR_DAMAGED where lengths do not fit the body. Payload sizes are not added up here: submit_record_open does that. */
 enum err rec_submit_read(struct span body, struct submit_view *out) MUST_CHECK;

@@ -3,7 +3,8 @@
  *   apply(REC_SUBMIT) -> SEGMENT append;  peek, show -> task_locate;  log seal -> index file;  checkpoint -> live bits
  *
  * A log segment that holds submissions has one struct segment: consecutive numbers from `base` on, one offset each,
- * and runs of equal class (queue, priority, options). Neighbours with the same offset are items of one record.
+ * and runs of equal class (queue, priority, options). Neighbours with the same offset are items of one record. Tasks whose class
+ * says so have a stretch of `extras` besides: their lane class and ordering key.
  *
  * Invariants
  *  1. Segments ascend by id and by base, and do not overlap; only the last one grows.
@@ -71,8 +72,16 @@ static void runs_resize(struct tasks *t, struct segment *s, uint32_t cap)
 	s->run_cap = cap;
 }
 
+static void extras_resize(struct tasks *t, struct segment *s, uint32_t cap)
+{
+	s->extras = mem_resize(t, s->extras, s->extra_cap * sizeof *s->extras, cap * sizeof *s->extras);
+	s->extra_cap = cap;
+}
+
 static void segment_free(struct tasks *t, struct segment *s)
 {
+	if (s->extra_cap)
+		extras_resize(t, s, 0);
 	offsets_free(t, s);
 	(void)mem_resize(t, s->live, words(s->cap) * sizeof *s->live, 0);
 	(void)mem_resize(t, s->special, words(s->cap) * sizeof *s->special, 0);
@@ -100,6 +109,8 @@ static void segment_shrink(struct tasks *t, struct segment *s)
 		segment_resize(t, s, s->count);
 	if (s->run_cap > s->run_count && s->run_count > 0)
 		runs_resize(t, s, s->run_count);
+	if (s->extra_cap > s->extra_count)
+		extras_resize(t, s, s->extra_count);
 }
 
 /* Frees what invariant 4 says. */
@@ -183,6 +194,31 @@ uint32_t segment_class(const struct segment *s, uint32_t index)
 	}
 	ENSURE(s->runs[low].first <= index);
 	return s->runs[low].class;
+}
+
+const struct segment_extra *segment_extra(struct segment *s, uint32_t index)
+{
+	const struct segment_extra *e = &s->extras[s->extra_hint];
+	if (s->extra_hint < s->extra_count && index - e->first < e->count)
+		return e;
+	uint32_t low = 0, high = s->extra_count;
+	while (high - low > 1) {
+		uint32_t middle = low + (high - low) / 2;
+		if (s->extras[middle].first <= index)
+			low = middle;
+		else
+			high = middle;
+	}
+	ENSURE(low < s->extra_count && index - s->extras[low].first < s->extras[low].count);
+	s->extra_hint = low;
+	return &s->extras[low];
+}
+
+/* The lane class of a task; 0 for nearly all. */
+static uint32_t lane_of(const struct tasks *t, struct segment *s, uint32_t index)
+{
+	bool extra = s->extra_count > 0 && class_extra(segment_class(s, index));
+	return extra ? lane_class_by_hash(t, segment_extra(s, index)->lane) : 0;
 }
 
 void segment_set_special(struct tasks *t, uint64_t task)
@@ -300,6 +336,19 @@ void segment_append(struct tasks *t, struct segment *s, uint32_t count, uint64_t
 	s->live_count += count;
 }
 
+void segment_append_extra(struct tasks *t, struct segment *s, uint32_t count, uint64_t lane, uint64_t order)
+{
+	struct segment_extra *last = s->extra_count ? &s->extras[s->extra_count - 1] : NULL;
+	uint32_t first = s->count - count;
+	if (last && last->lane == lane && last->order == order && last->first + last->count == first) {
+		last->count += count;
+		return;
+	}
+	if (s->extra_count == s->extra_cap)
+		extras_resize(t, s, MAX_OF(8, s->extra_cap + s->extra_cap / 4));
+	s->extras[s->extra_count++] = (struct segment_extra){ order, lane, first, count };
+}
+
 static void moved_drop(struct tasks *t, struct segment *s, uint64_t task)
 {
 	struct map64_slot *slot = map64_find(&t->moved, task);
@@ -320,9 +369,11 @@ void task_drop_payload(struct tasks *t, uint64_t task)
 	if (s->moved)
 		moved_drop(t, s, task);
 	ENSURE(s->live_count > 0);
+	uint32_t lane = lane_of(t, s, index);
 	s->live[index / 64] &= ~(1ull << (index % 64));
 	s->special[index / 64] &= ~(1ull << (index % 64));
 	s->live_count--;
+	lane_class_unref(t, lane, 1);
 	segment_tidy(t, s);
 }
 
@@ -331,7 +382,9 @@ void segment_drop_range(struct tasks *t, uint64_t first, uint32_t count)
 	uint32_t index;
 	struct segment *s = segment_of(t, first, &index);
 	ENSURE(s && count <= s->count - index && s->moved == 0);
-	s->live_count -= bits_count(s->live, index, count);
+	uint32_t dropped = bits_count(s->live, index, count), lane = lane_of(t, s, index); /* of one record: all in one lane */
+	s->live_count -= dropped;
+	lane_class_unref(t, lane, dropped);
 	bits_fill(s->live, index, count, false);
 	segment_tidy(t, s);
 }
@@ -393,30 +446,33 @@ bool tasks_segment_live(const struct tasks *t, uint32_t segment)
 
 /* ---- bytes: an index file and the inline form in a checkpoint are the same, the latter with live bits ----
  *
- *   u32 magic "HKTI", u16 version, u16 flags, u32 id, u32 count, u64 base, u32 run_count, u32 0,
- *   flags: 1 offsets, 2 live bits, 4 runs and offsets are in the index file
- *   runs {u32 first, u32 class}, offsets u32[count] padded to 8, live u64[] */
+ *   u32 magic "HKTI", u16 version, u16 flags, u32 id, u32 count, u64 base, u32 run_count, u32 extra_count,
+ *   flags: 1 offsets, 2 live bits, 4 runs, extras and offsets are in the index file
+ *   runs {u32 first, u32 class}, extras (struct segment_extra), offsets u32[count] padded to 8, live u64[] */
 enum { INDEX_MAGIC = 0x49544b48, INDEX_VERSION = 1, INDEX_OFFSETS = 1, INDEX_LIVE = 2, INDEX_ELSEWHERE = 4 };
 struct index_head {
 	uint32_t magic;
 	uint16_t version, flags;
 	uint32_t id, count;
 	uint64_t base;
-	uint32_t run_count, zero;
+	uint32_t run_count, extra_count;
 };
+_Static_assert(sizeof(struct segment_extra) == 24, "on disk");
 _Static_assert(sizeof(struct index_head) == 32, "on disk");
 
 void segment_put(struct buf *out, const struct segment *s, bool with_live)
 {
-	struct index_head head = { INDEX_MAGIC, INDEX_VERSION, 0, s->id, s->count, s->base, s->run_count, 0 };
+	struct index_head head = { INDEX_MAGIC, INDEX_VERSION, 0, s->id, s->count, s->base, s->run_count,
+				   s->extra_count };
 	bool elsewhere = with_live && s->indexed && s->offsets;
 	bool offsets = s->offsets && !elsewhere;
 	head.flags = (uint16_t)((offsets ? INDEX_OFFSETS : 0) | (with_live ? INDEX_LIVE : 0) |
 				(elsewhere ? INDEX_ELSEWHERE : 0));
 	if (elsewhere)
-		head.run_count = 0;
+		head.run_count = head.extra_count = 0;
 	buf_append(out, &head, sizeof head);
 	buf_append(out, s->runs, head.run_count * sizeof *s->runs);
+	buf_append(out, s->extras, head.extra_count * sizeof *s->extras);
 	if (offsets) {
 		uint32_t zero = 0;
 		buf_append(out, s->offsets, s->count * sizeof *s->offsets);
@@ -426,9 +482,34 @@ void segment_put(struct buf *out, const struct segment *s, bool with_live)
 		buf_append(out, s->live, words(s->count) * sizeof *s->live);
 }
 
+/* Extras ascend, do not overlap, and are there for every task of a run that says so. */
+static bool extras_ok(const struct segment *s)
+{
+	uint32_t e = 0;
+	for (uint32_t i = 0; i < s->extra_count; i++) {
+		uint32_t above = i == 0 ? 0 : s->extras[i - 1].first + s->extras[i - 1].count;
+		if (s->extras[i].first < above || s->extras[i].count == 0 || s->extras[i].first >= s->count ||
+		    s->extras[i].count > s->count - s->extras[i].first)
+			return false;
+	}
+	for (uint32_t r = 0; r < s->run_count; r++) {
+		uint32_t at = s->runs[r].first, end = r + 1 < s->run_count ? s->runs[r + 1].first : s->count;
+		while (class_extra(s->runs[r].class) && at < end) {
+			while (e < s->extra_count && s->extras[e].first + s->extras[e].count <= at)
+				e++;
+			if (e == s->extra_count || s->extras[e].first > at)
+				return false;
+			at = s->extras[e].first + s->extras[e].count;
+		}
+	}
+	return true;
+}
+
 /* Runs start at 0, ascend and stay inside; offsets do not descend. */
 static bool segment_content_ok(const struct segment *s)
 {
+	if (!extras_ok(s))
+		return false;
 	for (uint32_t i = 0; i < s->run_count; i++) {
 		uint32_t above = i == 0 ? 0 : s->runs[i - 1].first + 1;
 		if (i == 0 ? s->runs[i].first != 0 : s->runs[i].first < above)
@@ -447,9 +528,11 @@ struct segment *segment_get(struct tasks *t, struct reader *r)
 	struct index_head head;
 	read_into(r, &head, sizeof head);
 	if (r->failed || head.magic != INDEX_MAGIC || head.version != INDEX_VERSION || head.run_count > head.count ||
+	    head.extra_count > head.count ||
 	    head.count > r->rest.len * 8 || head.base + head.count < head.base)
 		return NULL;
 	struct span runs = read_bytes(r, head.run_count * sizeof(struct segment_run));
+	struct span extras = read_bytes(r, head.extra_count * sizeof(struct segment_extra));
 	struct span offsets = { NULL, 0 }, live = { NULL, 0 };
 	if (head.flags & INDEX_OFFSETS) {
 		offsets = read_bytes(r, head.count * sizeof(uint32_t));
@@ -470,6 +553,11 @@ struct segment *segment_get(struct tasks *t, struct reader *r)
 	s->run_count = head.run_count;
 	if (runs.len)
 		memcpy(s->runs, runs.data, runs.len);
+	if (extras.len) {
+		extras_resize(t, s, head.extra_count);
+		memcpy(s->extras, extras.data, extras.len);
+		s->extra_count = head.extra_count;
+	}
 	if (offsets.len)
 		memcpy(s->offsets, offsets.data, offsets.len);
 	else
@@ -519,12 +607,31 @@ void tasks_reindex(struct tasks *t, uint32_t segment, const struct log_record *r
 	}
 	if (record) {
 		segment_append(t, t->reindexed, v.fixed.count, record->addr, submit_class(t, &v));
+		if (v.fixed.flags & SUBMIT_LANE)
+			segment_append_extra(t, t->reindexed, v.fixed.count,
+					     lane_class_hash(v.fixed.queue, v.requires, v.principal), v.lane.order);
 		return;
 	}
 	segment_put(out, t->reindexed ? t->reindexed : &none, false);
 	if (t->reindexed)
 		segment_free(t, t->reindexed);
 	t->reindexed = NULL;
+}
+
+/* Counts what lives in each lane class. False where a live task names one that is not there. */
+bool segment_count_lanes(struct tasks *t, const struct segment *s)
+{
+	for (uint32_t i = 0; i < s->extra_count; i++) {
+		const struct segment_extra *e = &s->extras[i];
+		uint32_t count = bits_count(s->live, e->first, e->count);
+		if (count == 0 || e->lane == 0)
+			continue;
+		uint32_t lane = lane_class_by_hash(t, e->lane);
+		if (lane == LANE_CLASS_NONE)
+			return false;
+		lane_class_ref(t, lane, count);
+	}
+	return true;
 }
 
 /* The checkpoint has the live bits of segments it relies on an index file for; the file has the rest. */
@@ -537,8 +644,13 @@ static bool segment_adopt(struct tasks *t, struct segment *known, struct segment
 	runs_resize(t, known, loaded->run_count);
 	memcpy(known->runs, loaded->runs, loaded->run_count * sizeof *known->runs);
 	known->run_count = loaded->run_count;
+	if (loaded->extra_count > 0) {
+		extras_resize(t, known, loaded->extra_count);
+		memcpy(known->extras, loaded->extras, loaded->extra_count * sizeof *known->extras);
+		known->extra_count = loaded->extra_count;
+	}
 	known->indexed = true;
-	return true;
+	return segment_count_lanes(t, known);
 }
 
 enum err tasks_load_segment(struct tasks *t, uint32_t segment, struct span index, char text[256])

@@ -118,12 +118,21 @@ static void retain(struct tasks *t, struct hot *h, const struct settlement *s, u
 		task_forget(t, t->retained.items[0].hot);
 }
 
+/* The hash of its ordering key; 0 = none. Asked while its payload is still there. */
+static uint64_t task_order(struct tasks *t, uint64_t task, uint32_t class)
+{
+	uint32_t index;
+	struct segment *s = class_extra(class) ? segment_of(t, task, &index) : NULL;
+	return s ? segment_extra(s, index)->order : 0;
+}
+
 void task_finish(struct tasks *t, uint64_t task, struct hot *h, uint32_t class, const struct settlement *s)
 {
 	struct queue *q = queue_at(t, class_queue(class));
 	ENSURE(q && q->alive > 0);
 	ENSURE(!h || h->final == TASK_UNKNOWN);
 	uint8_t state = s->item.state;
+	uint64_t order = task_order(t, task, class);
 	leave(t, h, class);
 	count_outcome(t, q, state);
 	if (state != TASK_DEAD)
@@ -139,6 +148,8 @@ void task_finish(struct tasks *t, uint64_t task, struct hot *h, uint32_t class, 
 			hot_free(t, h);
 		task_drop_payload(t, task);
 	}
+	if (order && t->begun)
+		order_done(t, order, task);
 	if (s->live && t->config.hooks.settled)
 		t->config.hooks.settled(t->config.hooks.ctx, task);
 }

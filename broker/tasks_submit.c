@@ -124,6 +124,25 @@ static bool submit_head_ok(const struct msg_submit *m, const struct task_head *h
 	return false;
 }
 
+#define ORDER_SEED 0x6f72646572ull
+
+/* Never 0. The same key in another queue is another key. */
+static uint64_t order_hash(uint32_t queue, struct span key)
+{
+	return bytes_hash(key, ORDER_SEED + queue) | 1;
+}
+
+/* What makes a task wait elsewhere than in the plain lane. */
+static void record_lane(struct submit_view *v, const struct task_head *head)
+{
+	if (head->requirements.len == 0 && head->order_key.len == 0)
+		return;
+	v->fixed.flags |= SUBMIT_LANE;
+	v->requires = head->requirements;
+	v->lane.requires_size = (uint16_t)head->requirements.len;
+	v->lane.order = head->order_key.len ? order_hash(v->fixed.queue, head->order_key) : 0;
+}
+
 static struct submit_view record_template(const struct tasks *t, const struct submission *s, const struct task_head *head)
 {
 	const struct queue *q = t->queues[s->queue - 1];
@@ -142,6 +161,7 @@ static struct submit_view record_template(const struct tasks *t, const struct su
 	v.options.key_size = (uint16_t)head->key.len;
 	if (v.options.ready_ms || v.options.expires_ms || retention || head->max_attempts || head->key.len)
 		v.fixed.flags = SUBMIT_OPTIONS;
+	record_lane(&v, head);
 	return v;
 }
 
@@ -248,6 +268,11 @@ void tasks_propose_checked(struct tasks *t, struct log *log, const struct msg_su
 		return;
 	}
 	s.record = record_template(t, &s, head);
+	if (lane_class_find(t, s.queue, s.record.requires, s.record.principal) == LANE_CLASS_NONE &&
+	    (code = lane_class_check(t, s.record.requires, s.record.principal, text)) != ERR_OK) {
+		refuse(out, &s, count, code, "%s", text);
+		return;
+	}
 	while (s.done < count) {
 		uint64_t seq = m->first_seq + s.done;
 		bool known;
@@ -271,7 +296,7 @@ struct arrival {
 	const struct log_entry *entry;
 	struct submit_view v;
 	uint64_t first_task;
-	uint32_t class, done;
+	uint32_t class, lane, done;
 };
 
 /* Accepted: counts them and, when begun, puts them where they wait. */
@@ -299,11 +324,15 @@ static void arrive(struct tasks *t, const struct arrival *a, uint32_t count)
 			view_timer(t, h);
 		}
 	}
-	if (t->begun && !later) {
-		q->ready += count;
-		lane_push(t, q, a->v.fixed.priority, first, count);
-		view_ready_hook(t, class_queue(a->class));
-	}
+	if (!t->begun || later)
+		return;
+	uint32_t slot = lane_class_slot(t, a->lane);
+	q->ready += count;
+	if (a->v.lane.order)
+		order_arrive(t, a->v.lane.order, a->class, slot, first, count);
+	else
+		lane_push(t, q, slot, a->v.fixed.priority, first, count);
+	view_ready_hook(t, class_queue(a->class), slot);
 }
 
 static void arrival_refuse(struct tasks *t, struct arrival *a, uint32_t count, enum err code, uint64_t original,
@@ -354,7 +383,7 @@ static void arrival_step(struct tasks *t, struct arrival *a, struct producer *p,
 uint32_t submit_class(struct tasks *t, const struct submit_view *v)
 {
 	uint32_t options = options_intern(t, v->options.retention_ms, v->options.max_attempts);
-	return class_make(v->fixed.queue, v->fixed.priority, options);
+	return class_make(v->fixed.queue, v->fixed.priority, options, v->fixed.flags & SUBMIT_LANE);
 }
 
 void apply_submit(struct tasks *t, const struct log_entry *entry, const struct log_record *record, bool live,
@@ -374,6 +403,12 @@ void apply_submit(struct tasks *t, const struct log_entry *entry, const struct l
 	struct queue *q = queue_at(t, fixed->queue);
 	if (q && q->proposed_create) /* a new one, which has been promised the number of one that is removed */
 		q = NULL;
+	if (fixed->flags & SUBMIT_LANE) {
+		a.lane = q ? lane_class_intern(t, fixed->queue, a.v.requires, a.v.principal) : LANE_CLASS_NONE;
+		bool made = a.lane != LANE_CLASS_NONE;
+		lane_class_ref(t, made ? a.lane : 0, fixed->count);
+		segment_append_extra(t, s, fixed->count, made ? lane_class_hash(fixed->queue, a.v.requires, a.v.principal) : 0, a.v.lane.order);
+	}
 	if (live && fixed->queue <= t->queue_count) {
 		struct queue *slot = t->queues[fixed->queue - 1];
 		slot->proposed -= MIN_OF(slot->proposed, fixed->count);
@@ -386,6 +421,8 @@ void apply_submit(struct tasks *t, const struct log_entry *entry, const struct l
 	else if (original)
 		arrival_refuse(t, &a, fixed->count, ERR_OK, original, out);
 	else if (a.v.key.len && keys_full(t, t->time_ms))
+		arrival_refuse(t, &a, fixed->count, ERR_RESOURCE_EXHAUSTED, 0, out);
+	else if (a.lane == LANE_CLASS_NONE)
 		arrival_refuse(t, &a, fixed->count, ERR_RESOURCE_EXHAUSTED, 0, out);
 	while (a.done < fixed->count) {
 		uint64_t accepted = t->submitted_total;

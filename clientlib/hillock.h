@@ -317,11 +317,21 @@ HLK_API int hlk_subscription_counts(const struct hlk *c, uint32_t subscription, 
 /* How long the calls below wait for the broker's answer (HLK_FOREVER = for ever). */
 HLK_API void hlk_set_timeout(struct hlk *c, int timeout_ms);
 
+/* Who gets a task, of the workers that fit and have free credit. Equals go by free credit, then in turn. */
+enum hlk_selection {
+	HLK_SELECT_CREDIT,      /* most free credit */
+	HLK_SELECT_ROUND_ROBIN, /* who has waited longest */
+	HLK_SELECT_CHEAPEST,    /* lowest cost */
+	HLK_SELECT_HOT,         /* has in its hot set what the task names */
+	HLK_SELECT_STICKY,      /* equal sticky keys go to the same one while it is free */
+};
+
 /* -1: leave as it is, or the broker's default. Fields are only ever added at the end, with HLK_QUEUE_UNCHANGED. */
 struct hlk_queue_settings {
 	int64_t length_max, max_attempts, lease_ms, backoff_min_ms, backoff_max_ms, expires_ms, retention_ms;
+	int64_t selection; /* enum hlk_selection */
 };
-#define HLK_QUEUE_UNCHANGED { -1, -1, -1, -1, -1, -1, -1 }
+#define HLK_QUEUE_UNCHANGED { -1, -1, -1, -1, -1, -1, -1, -1 }
 struct hlk_queue_row {
 	const char *name; bool paused; struct hlk_queue_settings settings;
 	uint64_t ready, leased, scheduled, dead, submitted_total, done_total, failed_total, expired_total, cancelled_total, dead_total;

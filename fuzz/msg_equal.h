@@ -19,7 +19,8 @@ static inline bool head_equal(const struct task_head *a, const struct task_head 
 		    a->priority == b->priority && a->want_result == b->want_result &&
 		    a->header_count == b->header_count && a->redelivery == b->redelivery &&
 		    a->want_updates == b->want_updates && a->parent == b->parent &&
-		    a->heartbeat_ms == b->heartbeat_ms && a->close_ms == b->close_ms;
+		    a->heartbeat_ms == b->heartbeat_ms && a->close_ms == b->close_ms && span_eq(a->requirements, b->requirements) &&
+		    span_eq(a->order_key, b->order_key) && span_eq(a->hot, b->hot) && span_eq(a->sticky, b->sticky);
 	for (uint32_t i = 0; same && i < a->header_count; i++)
 		same = span_eq(a->headers[i].name, b->headers[i].name) &&
 		       span_eq(a->headers[i].value, b->headers[i].value);

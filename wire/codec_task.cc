@@ -204,6 +204,10 @@ extern "C" enum err codec_head_read(struct span head, struct task_head *out, cha
 	out->parent = m->parent();
 	out->heartbeat_ms = m->heartbeat_ms();
 	out->close_ms = m->close_ms();
+	out->requirements = text_of(m->requirements());
+	out->order_key = text_of(m->order_key());
+	out->hot = text_of(m->hot());
+	out->sticky = text_of(m->sticky());
 	out->header_count = m->headers() ? m->headers()->size() : 0;
 	if (out->header_count > LIMIT_HEADERS)
 		return msg_refuse(text, ERR_TOO_BIG, "TaskHead.headers: %u are over the limit of %u",
@@ -279,10 +283,14 @@ static void write(builder &b, const struct task_head *h)
 	auto key = put_text(b, h->key);
 	auto trace = put_text(b, h->trace);
 	auto correlation = put_text(b, h->correlation);
+	auto requirements = put_text(b, h->requirements);
+	auto order_key = put_text(b, h->order_key);
+	auto hot = put_text(b, h->hot);
+	auto sticky = put_text(b, h->sticky);
 	b.Finish(hw::CreateTaskHead(b, type, h->fingerprint, queue, h->priority, h->delay_ms, h->expires_ms,
 				    h->execution_ms, h->max_attempts, key, h->retention_ms, h->want_result, trace,
 				    correlation, headers, static_cast<hw::Redelivery>(h->redelivery), h->want_updates,
-				    h->parent, h->heartbeat_ms, h->close_ms));
+				    h->parent, h->heartbeat_ms, h->close_ms, requirements, order_key, hot, sticky));
 }
 
 extern "C" void codec_head_write(struct buf *out, const struct task_head *head)

@@ -81,6 +81,7 @@ struct task_head {
 	uint16_t max_attempts; uint8_t priority; bool want_result;
 	struct task_header headers[LIMIT_HEADERS]; uint32_t header_count;
 	uint64_t parent, heartbeat_ms, close_ms; uint8_t redelivery; bool want_updates;
+	struct span requirements, order_key, hot, sticky;
 };
 struct msg_submit {
 	uint64_t producer, first_seq, resolved_below; uint8_t confirm;

@@ -58,6 +58,10 @@ enum err task_head_check(const struct task_head *h, char text[128])
 	if (h->redelivery > REDELIVERY_NEVER)
 		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.redelivery: %u is not one of its values",
 				  (unsigned)h->redelivery);
+	CHECK(check_length("TaskHead.requirements", h->requirements, LIMIT_PREDICATE_BYTES, text));
+	CHECK(check_length("TaskHead.order_key", h->order_key, LIMIT_KEY_BYTES, text));
+	CHECK(check_length("TaskHead.hot", h->hot, LIMIT_NAME_BYTES, text));
+	CHECK(check_length("TaskHead.sticky", h->sticky, LIMIT_KEY_BYTES, text));
 	if (h->priority > LIMIT_PRIORITY)
 		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.priority: %u is over the limit of %u",
 				  (unsigned)h->priority, (unsigned)LIMIT_PRIORITY);

@@ -18,7 +18,18 @@
 	X(backoff_min_ms, 1000)   \
 	X(backoff_max_ms, 600000) \
 	X(expires_ms, 0)          \
-	X(retention_ms, 0)
+	X(retention_ms, 0)        \
+	X(selection, 0)
+
+/* selection: who gets a task, of the entries that fit and have free credit. Equals go by free credit, then in turn. */
+enum queue_selection {
+	SELECT_CREDIT,      /* most free credit */
+	SELECT_ROUND_ROBIN, /* who has waited longest */
+	SELECT_CHEAPEST,    /* lowest cost */
+	SELECT_HOT,         /* has in its hot set what the task names */
+	SELECT_STICKY,      /* equal sticky keys go to the same one while it is free */
+	SELECTIONS
+};
 
 #define QUEUE_SETTING_FIELD(name, initial) int64_t name;
 #define QUEUE_SETTING_UNSET(name, initial) -1,

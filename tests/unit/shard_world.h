@@ -206,13 +206,15 @@ struct submit_args {
 	bool want_result;
 	const char *key;
 	uint64_t delay_ms;
+	const char *requirements, *order_key, *hot, *sticky;
 };
 
 static inline void client_submit(struct client *c, struct submit_args a)
 {
 	struct buf head = { NULL, 0, 0 }, payload = { NULL, 0, 0 };
 	struct task_head h = { .type = span_str(a.type), .priority = 4, .want_result = a.want_result, .key = span_str(a.key),
-			       .delay_ms = a.delay_ms };
+			       .delay_ms = a.delay_ms, .requirements = span_str(a.requirements),
+			       .order_key = span_str(a.order_key), .hot = span_str(a.hot), .sticky = span_str(a.sticky) };
 	task_head_encode(&head, &h);
 	uint32_t *sizes = calloc(a.count, sizeof *sizes);
 	assert_non_null(sizes);
@@ -230,15 +232,28 @@ static inline void client_submit(struct client *c, struct submit_args a)
 	buf_free(&payload);
 }
 
-static inline void client_serve(struct client *c, const char *service, uint32_t credit)
+struct serve_args {
+	const char *service, *params, *hot;
+	uint32_t credit, cost;
+};
+
+static inline void client_serve_as(struct client *c, struct serve_args a)
 {
 	struct msg *m = calloc(1, sizeof *m);
+	struct span hot = span_str(a.hot);
 	assert_non_null(m);
 	m->kind = FRAME_SERVE;
-	m->serve.entries[0] = (struct wire_entry){ .id = 5, .service = span_str(service), .credit = credit };
+	m->serve.entries[0] = (struct wire_entry){ .id = 5, .service = span_str(a.service), .credit = a.credit,
+						   .params = span_str(a.params), .cost = a.cost, .hot = &hot,
+						   .hot_count = hot.len > 0 };
 	m->serve.count = 1;
 	client_send(c, m, 0, (struct span){ NULL, 0 });
 	free(m);
+}
+
+static inline void client_serve(struct client *c, const char *service, uint32_t credit)
+{
+	client_serve_as(c, (struct serve_args){ .service = service, .credit = credit });
 }
 
 static inline void client_report(struct client *c, struct task_ref ref, enum report_verb verb, const char *bytes)

@@ -95,9 +95,10 @@ enum err log_fetch(struct log *log, uint64_t addr, struct log_record *out)
 	return ERR_NOT_FOUND;
 }
 
-static void world_ready(void *ctx, uint32_t queue)
+static void world_ready(void *ctx, uint32_t queue, uint32_t slot)
 {
 	(void)queue;
+	(void)slot;
 	((struct world *)ctx)->ready_calls++;
 }
 
@@ -122,7 +123,7 @@ static struct tasks_config world_config(struct world *w)
 		.queues_max = 16, .producers_max = 8, .keys_max = 64, .recent_max = 1024, .retained_max = 1000,
 		.producer_idle_ms = 100000, .key_window_ms = 50000, .cancel_grace_ms = 500, .auto_create = true,
 		.defaults = QUEUE_SETTINGS_UNSET, .epoch = 7, .seed = 99,
-		.hooks = { w, world_ready, world_signal, world_settled },
+		.hooks = { .ctx = w, .ready = world_ready, .signal = world_signal, .settled = world_settled },
 	};
 }
 
@@ -316,7 +317,7 @@ static inline uint32_t world_lease(struct world *w, const char *queue, struct ho
 {
 	uint32_t got = 0, id = world_queue(w, queue);
 	struct ready_run run;
-	while (got < count && tasks_peek(w->t, id, &run)) {
+	while (got < count && tasks_peek(w->t, id, NULL, 0, &run)) {
 		uint32_t n = MIN_OF(run.count, count - got);
 		tasks_lease(w->t, id, n, holder, 0, w->now_ms);
 		for (uint32_t i = 0; i < n; i++)

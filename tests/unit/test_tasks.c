@@ -40,7 +40,7 @@ static void test_peek_shows_neighbours_of_one_record_and_its_place(void **state)
 	struct log_record record;
 	struct submit_record open;
 	assert_int_equal(world_lease(w, "q", h, 1, got), 1);
-	assert_true(tasks_peek(w->t, world_queue(w, "q"), &run));
+	assert_true(tasks_peek(w->t, world_queue(w, "q"), NULL, 0, &run));
 	assert_int_equal(run.first_task, 2);
 	assert_int_equal(run.count, 3);
 	assert_int_equal(run.item, 1);
@@ -522,7 +522,7 @@ static void test_an_attempt_that_overruns_is_a_failed_one_and_its_holder_hears_o
 	struct holder *h = tasks_holder_new(w->t, w);
 	struct ready_run run;
 	struct task_view v;
-	assert_true(tasks_peek(w->t, 1, &run));
+	assert_true(tasks_peek(w->t, 1, NULL, 0, &run));
 	tasks_lease(w->t, 1, 1, h, 200, w->now_ms);
 	assert_int_equal(tasks_next_ms(w->t), UINT64_MAX);
 	assert_int_equal(world_say(w, h, world_item(w, 1, REPORT_START), NULL), ERR_OK);
@@ -556,7 +556,7 @@ static void test_a_waiting_task_is_cancelled_at_once(void **state)
 	assert_int_equal(tasks_propose_cancel(w->t, LOG(w), 2, w->now_ms, &records, text), ERR_OK);
 	assert_int_equal(records, 1);
 	struct ready_run run;
-	assert_true(tasks_peek(w->t, 1, &run)); /* not handed out while the record is under way */
+	assert_true(tasks_peek(w->t, 1, NULL, 0, &run)); /* not handed out while the record is under way */
 	assert_int_equal(run.count, 1);
 	world_flush(w);
 	assert_int_equal(w->last.origin, APPLIED_ADMIN);
@@ -617,7 +617,7 @@ static void test_a_cancel_outlives_a_restart(void **state)
 	tasks_holder_lost(w->t, LOG(w), h, w->now_ms); /* its proposal is lost in the crash */
 	world_restart(w);
 	struct ready_run run;
-	assert_false(tasks_peek(w->t, 1, &run));
+	assert_false(tasks_peek(w->t, 1, NULL, 0, &run));
 	world_tick(w, w->now_ms);
 	assert_int_equal(world_state(w, 1), TASK_CANCELLED);
 	world_free(w);

@@ -10,7 +10,7 @@ static struct order order_of(const char *queue, uint64_t seq, uint64_t execution
 static uint64_t lease_for(struct world *w, struct holder *h, uint64_t execution_ms)
 {
 	struct ready_run run;
-	assert_true(tasks_peek(w->t, world_queue(w, "q"), &run));
+	assert_true(tasks_peek(w->t, world_queue(w, "q"), NULL, 0, &run));
 	tasks_lease(w->t, world_queue(w, "q"), 1, h, execution_ms, w->now_ms);
 	return run.first_task;
 }

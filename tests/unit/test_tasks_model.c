@@ -98,7 +98,7 @@ static void step_lease(struct model *m)
 	uint32_t queue = (uint32_t)roll(m, QUEUES), id = world_queue(m->w, QUEUE_NAMES[queue]);
 	int holder = (int)roll(m, HOLDERS);
 	struct ready_run run;
-	if (!tasks_peek(m->w->t, id, &run)) {
+	if (!tasks_peek(m->w->t, id, NULL, 0, &run)) {
 		for (uint64_t i = 1; i < m->end; i++)
 			if (m->tasks[i].state == TASK_READY && m->tasks[i].queue == queue)
 				fail_msg("seed %llu: ready task %llu is not shown", (unsigned long long)m->seed, (unsigned long long)i);

@@ -44,14 +44,14 @@ static void test_a_paused_queue_takes_tasks_and_hands_none_out_also_after_a_rest
 	uint32_t calls = w->ready_calls;
 	world_submit(w, &(struct order){ .queue = "q", .seq = 2, .count = 1 });
 	assert_int_equal(w->ready_calls, calls);
-	assert_false(tasks_peek(w->t, 1, &run));
+	assert_false(tasks_peek(w->t, 1, NULL, 0, &run));
 	world_restart(w);
 	assert_int_equal(w->ready_calls, calls);
-	assert_false(tasks_peek(w->t, 1, &run));
+	assert_false(tasks_peek(w->t, 1, NULL, 0, &run));
 	assert_int_equal(tasks_propose_pause(w->t, LOG(w), span_str("q"), false, &records, text), ERR_OK);
 	world_flush(w);
 	assert_true(w->ready_calls > calls);
-	assert_true(tasks_peek(w->t, 1, &run));
+	assert_true(tasks_peek(w->t, 1, NULL, 0, &run));
 	world_free(w);
 }
 

@@ -78,6 +78,8 @@ static inline void sample_head(struct task_head *h)
 		.retention_ms = 40, .max_attempts = 5, .want_result = true,
 		.trace = span_str("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
 		.correlation = span_str("order 17"),
+		.requirements = span_str("gpu == \"A100\" && vram_gb >= 40"), .order_key = span_str("customer 4"),
+		.hot = span_str("llama-70b"), .sticky = span_str("chat 9"),
 		.headers = { { span_str("lang"), span_str("de") }, { span_str("empty"), span_str("") } },
 		.header_count = 2, .redelivery = REDELIVERY_NEVER, .want_updates = true, .parent = 99, .heartbeat_ms = 50,
 		.close_ms = 60,

@@ -1,0 +1,69 @@
+/* broker/outlet.h: a queue as delivery sees it: who can take what. Between deliver.c and outlet.c.
+ *
+ * Entries of a queue that are alike (same parameters, cost and hot set) form a group: what a task requires holds for all of
+ * them or for none, so it is asked once for each (group, lane slot), when either comes to be. Bits tell the rest.
+ *
+ * Finding a pair is work in proportion to what happened, not to what waits: a group is *hungry* when one of its entries could take
+ * something and nothing has been looked for since, a slot is *fresh* when tasks came and nobody has been looked for since. At rest no
+ * group with credit fits a lane that holds tasks. Hungry groups are served first: each takes of the highest priority it fits. */
+#pragma once
+
+#include "shard_impl.h"
+
+enum { CREDIT_BUCKETS = 18 };
+
+struct group {
+	struct consumer *buckets[CREDIT_BUCKETS]; /* by the size of their credit, in powers of two; oldest first */
+	struct consumer **tails[CREDIT_BUCKETS];
+	uint32_t filled;        /* bit per bucket */
+	uint32_t index, entries;
+	uint64_t hash;
+	struct span params;     /* packed */
+	uint32_t cost, hot_count;
+	uint64_t *hot;          /* hashes of names */
+	uint64_t *slots;        /* bit per lane slot: its tasks may come here */
+	struct group *hungry_next;
+	bool hungry;
+};
+
+struct outlet {
+	uint32_t queue, consumers; /* bound ones, with credit or without */
+	struct group **groups;  /* by index; NULL = free */
+	uint32_t group_count, group_cap, group_words;
+	uint32_t slot_count, slot_words;
+	uint64_t *levels;       /* bit [bucket][group]: that group has entries in that bucket */
+	uint64_t *fits;         /* bit [slot][group] */
+	uint64_t *fresh;        /* bit per slot */
+	struct group *hungry, **hungry_tail;
+	uint32_t filled;        /* bit per bucket: a group has entries in it */
+	uint32_t turn;          /* the group whose turn it is among equals */
+	uint64_t clock;         /* of stamps */
+	struct map64 group_names;
+	uint64_t memory;
+
+	struct outlet *next;  /* in runnable or in parked: it is in one of them at most */
+	bool listed, parked;
+	uint64_t broken_task; /* cannot be read: the queue is held until it can, or it is settled by hand; 0 = none */
+	uint64_t parked_addr;
+	uint64_t last_addr, last_offset; /* where the walk through a record has come to, and what its head says */
+	uint32_t last_item;
+	uint64_t execution_ms, hot, sticky; /* hot, sticky: hashes, 0 = none */
+	char *name;
+	uint8_t name_len;
+};
+
+struct outlet *outlet_new(struct shard *s, uint32_t queue);
+void outlet_free(struct shard *s, struct outlet *o);
+/* An entry joins the group of its like, or leaves it. */
+void outlet_join(struct shard *s, struct outlet *o, struct consumer *x);
+void outlet_leave(struct shard *s, struct outlet *o, struct consumer *x);
+/* It can take tasks, as many as its credit says; or not now. */
+void outlet_link(struct outlet *o, struct consumer *x);
+void outlet_unlink(struct outlet *o, struct consumer *x);
+/* A slot means other requirements than before. */
+void outlet_slot(struct shard *s, struct outlet *o, uint32_t slot);
+void outlet_fresh(struct outlet *o, uint32_t slot); /* TASKS_ANY_SLOT: look at everything again */
+/* The next tasks that somebody can take. */
+bool outlet_peek(struct shard *s, struct outlet *o, struct ready_run *out);
+/* Who of those that can gets them, by the setting of the queue. */
+struct consumer *outlet_choose(struct shard *s, struct outlet *o, uint32_t slot);
