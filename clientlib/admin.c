@@ -86,6 +86,18 @@ static int call_end(struct hlk *c, struct call *call, const char *what)
 	return code;
 }
 
+int admin_ask(struct hlk *c, const struct msg_request *request, bool question, const char *what, reply_fn *fn, void *arg)
+{
+	struct call *call = call_new((enum verb)request->verb, NULL);
+	struct queue_settings unset = call->msg.request.settings;
+	call->msg.request = *request;
+	call->msg.request.settings = unset;
+	call->question = question;
+	call->fn = fn;
+	call->arg = arg;
+	return call_end(c, call, what);
+}
+
 static int simple(struct hlk *c, enum verb verb, const char *name, const char *what, reply_fn *fn, void *arg)
 {
 	struct call *call = call_new(verb, name);

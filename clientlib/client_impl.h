@@ -388,6 +388,8 @@ void subscribe_close(struct hlk *c);
 
 /* ---- admin.c ---- */
 void admin_down(struct hlk *c);
+/* One request and its answer, waited for; `fn` gets the reply where it says OK. A question may be asked again after a cut. */
+int admin_ask(struct hlk *c, const struct msg_request *request, bool question, const char *what, reply_fn *fn, void *arg);
 void admin_take_reply(struct hlk *c, uint32_t correlation, const struct msg_reply *m);
 bool admin_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
 

@@ -47,6 +47,8 @@ enum {
 	HLK_TIMEOUT = 17, HLK_NOT_FOUND = 30, HLK_EXISTS = 31, HLK_QUEUE_FULL = 32, HLK_DISK_FULL = 33,
 	HLK_RESOURCE_EXHAUSTED = 34, HLK_STALE_LEASE = 35, HLK_LATE_RESULT = 36, HLK_WRONG_STATE = 37,
 	HLK_DUPLICATE_SESSION = 39, HLK_PERMISSION = 40, HLK_UNAVAILABLE = 41, HLK_CANCELLED = 42, HLK_UNSUPPORTED = 43,
+	HLK_NOT_DELIVERED = 44, HLK_DOES_NOT_UNDERSTAND = 45, HLK_SCHEMA_MISMATCH = 46, HLK_AMBIGUOUS = 47, HLK_INCOMPATIBLE = 48,
+	HLK_BLOCKED = 49, HLK_DISPLACED = 50,
 	/* outcome classes for hlk_fail: the first four and TIMEOUT, RESOURCE_EXHAUSTED are tried again */
 	HLK_TRANSIENT = 60, HLK_INTERNAL = 64, HLK_PERMANENT = 61, HLK_DEPENDENCY = 62, HLK_SECURITY = 63,
 	HLK_EXPIRED = 65, HLK_LOST = 66,
@@ -378,6 +380,37 @@ HLK_API int hlk_dlq_purge(struct hlk *c, const char *queue, uint64_t *count_out)
 HLK_API int hlk_worker_list(struct hlk *c, hlk_worker_fn *each, void *ctx);
 HLK_API int hlk_stats(struct hlk *c, hlk_stat_fn *each, void *ctx);
 HLK_API int hlk_checkpoint(struct hlk *c);
+
+/* ---------------------------------------------------------------- types (blocking, as administration) */
+
+/* What is NULL or empty stays as it is. */
+struct hlk_type_spec {
+	const void *schema; size_t schema_size; /* a .bfbs: what `flatc -b --schema` writes; add --bfbs-builtins for nested buffers */
+	const char *root;                       /* its root table; default: the file's root_type */
+	const char *policy;                     /* "open", "fingerprint", "verify" */
+	const char *alias, *parent;             /* one more name; the type whose subscribers get this one, too */
+};
+/* Makes a type or changes it. HLK_INCOMPATIBLE names the field that would break programs. */
+HLK_API int hlk_type_register(struct hlk *c, const char *name, const struct hlk_type_spec *spec);
+
+struct hlk_type_row {
+	const char *name, *root, *parent, *policy;
+	const char *const *aliases; size_t alias_count;
+	const uint64_t *fingerprints; size_t fingerprint_count; /* the first is that of the newest schema */
+	const void *schema; size_t schema_size;                 /* hlk_type_show only */
+	uint64_t registered_ms, changed_ms;
+};
+typedef void hlk_type_fn(const struct hlk_type_row *row, void *ctx); /* borrowed until return */
+HLK_API int hlk_type_list(struct hlk *c, hlk_type_fn *each, void *ctx);
+HLK_API int hlk_type_show(struct hlk *c, const char *name, hlk_type_fn *each, void *ctx);
+/* Is this a payload of the type? HLK_SCHEMA_MISMATCH names the path of the field. */
+HLK_API int hlk_type_check(struct hlk *c, const char *name, const void *payload, size_t size);
+/* May this schema take the place of the registered one? HLK_INCOMPATIBLE lists the differences. */
+HLK_API int hlk_type_diff(struct hlk *c, const char *name, const void *schema, size_t size, const char *root);
+HLK_API int hlk_type_remove(struct hlk *c, const char *name); /* with its aliases; or one alias */
+/* The fingerprint for hlk_submit_options, without a broker. *error may be NULL. */
+HLK_API int hlk_fingerprint(const char *name, const void *schema, size_t size, const char *root, uint64_t *out,
+			    struct hlk_error *error);
 
 /* ---------------------------------------------------------------- testing without a broker */
 

@@ -28,7 +28,8 @@ const struct command *const cli_commands[] = {
 	&queue_rm_command,   &dlq_ls_command,	   &dlq_show_command,	 &dlq_redrive_command, &dlq_purge_command,
 	&worker_ls_command,  &stats_command,	   &checkpoint_command,	 &bench_task_command,  &bench_submit_command,
 	&bench_drain_command, &bench_disk_command, &fsck_command,	 &publish_command,     &subscribe_command,
-	&events_command,     &bench_publish_command, NULL,
+	&events_command,     &bench_publish_command, &type_register_command, &type_ls_command, &type_show_command,
+	&type_check_command, &type_diff_command,   &type_rm_command,	 &bench_schema_command, NULL,
 };
 
 bool help_has_noun(const char *noun)

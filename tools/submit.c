@@ -30,6 +30,7 @@ static const struct option options[] = {
 	{ "max-attempts", OPTION_COUNT, 0, "N", "0", 0, 65535, "failed attempts allowed; 0: the queue's setting" },
 	{ "retention", OPTION_DURATION, 0, "D", "0", 0, 0, "how long the result is kept; 0: the queue's setting" },
 	{ "header", OPTION_LIST, 'H', "NAME=VALUE", NULL, 0, 0, "carried to the worker; may be given again" },
+	{ "fingerprint", OPTION_TEXT, 0, "HEX", NULL, 0, 0, "of the payload's schema, as type show prints it" },
 	{ "wait", OPTION_FLAG, 'w', NULL, NULL, 0, 0, "wait for the result; for ever, or for --timeout where given" },
 	{ "dry-run", OPTION_FLAG, 0, NULL, NULL, 0, 0, "check everything, submit nothing" },
 	{ 0 },
@@ -106,6 +107,12 @@ static int request_read(struct cli *cli, struct request *request)
 		.headers = request->headers,
 		.header_count = args->list_count,
 	};
+	const char *fingerprint = args_text(args, "fingerprint");
+	char *end = NULL;
+	if (fingerprint)
+		request->options.fingerprint = strtoull(fingerprint, &end, 16);
+	if (fingerprint && (*end != '\0' || end == fingerprint))
+		return cli_usage(cli, "--fingerprint %.60s: expected a hexadecimal number", fingerprint);
 	for (uint32_t i = 0; i < args->list_count; i++) {
 		const char *equals = strchr(args->list[i], '=');
 		size_t len = equals ? (size_t)(equals - args->list[i]) : 0;

@@ -20,8 +20,8 @@ _hillock()
 	submit|work|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
 	esac
 	case "$noun $verb" in
-	' ') words="submit work task queue dlq worker stats checkpoint bench fsck publish subscribe events bench $globals --version" ;;
-	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --max-attempts --retention --header --wait --dry-run" ;;
+	' ') words="submit work task queue dlq worker stats checkpoint bench fsck publish subscribe events bench type bench $globals --version" ;;
+	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --max-attempts --retention --header --fingerprint --wait --dry-run" ;;
 	'work ') words="$globals --queue --exec --concurrency --prefetch --count --limit --quiet" ;;
 	'task ') words="ls show wait cancel retry" ;;
 	'task ls') words="$globals --queue --state --limit --all" ;;
@@ -59,6 +59,15 @@ _hillock()
 	'events ') words="$globals --count --policy --queue --credit --slow --quiet" ;;
 	'bench ') words="publish" ;;
 	'bench publish') words="$globals --subscribers --count --size --threads --flight" ;;
+	'type ') words="register ls show check diff rm" ;;
+	'type register') words="$globals --schema --root --policy --alias --parent" ;;
+	'type ls') words="$globals" ;;
+	'type show') words="$globals" ;;
+	'type check') words="$globals" ;;
+	'type diff') words="$globals --root" ;;
+	'type rm') words="$globals" ;;
+	'bench ') words="schema" ;;
+	'bench schema') words="$globals --root --count" ;;
 	*) words="$globals" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
