@@ -129,7 +129,7 @@ static void equal_patterns_are_told_in_the_order_of_adding_and_may_be_cut_short(
 static void what_is_no_pattern_is_not_added(void **state)
 {
 	struct match m = { .seed = 7 };
-	struct match_item item = { NULL };
+	struct match_item item = { 0 };
 	static const char *const bad[] = { "", "a*", "*.a", "a.*.b", "**", ".*", "a.**" };
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(bad); i++)

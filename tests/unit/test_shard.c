@@ -234,7 +234,7 @@ static void a_task_goes_from_submit_to_its_result(void **state)
 	client_report(&worker, ref, REPORT_COMPLETE, "another");
 	(void)client_expect(&worker, FRAME_REPORTED);
 	/* From another session: await(task). */
-	struct msg await = { .kind = FRAME_AWAIT, .tasks = { { (uint64_t[]){ task, 123456 }, 2 } } };
+	struct msg await = { .kind = FRAME_AWAIT, .tasks = { .tasks = { (uint64_t[]){ task, 123456 }, 2 } } };
 	client_send(&worker, &await, 0, (struct span){ NULL, 0 });
 	m = client_expect(&worker, FRAME_RESULTS);
 	assert_int_equal(m->results.count, 2);
@@ -256,7 +256,7 @@ static void an_await_that_is_too_much_is_refused_by_its_correlation(void **state
 	client_open(&other, w, 2);
 	client_submit(&producer, (struct submit_args){ .type = "t", .producer = 9, .first_seq = 1, .count = 2, .size = 8 });
 	uint64_t task = client_expect(&producer, FRAME_CONFIRMS)->confirms.runs[0].first_task;
-	struct msg await = { .kind = FRAME_AWAIT, .tasks = { { (uint64_t[]){ task, task + 1 }, 2 } } };
+	struct msg await = { .kind = FRAME_AWAIT, .tasks = { .tasks = { (uint64_t[]){ task, task + 1 }, 2 } } };
 	client_send(&other, &await, 31, (struct span){ NULL, 0 });
 	struct msg *m = client_expect(&other, FRAME_ERROR);
 	assert_int_equal(m->error.code, ERR_RESOURCE_EXHAUSTED);

@@ -27,7 +27,7 @@ static struct msg_reply *ask(struct client *c, enum verb verb, const char *name,
 	struct buf bytes = { NULL, 0, 0 };
 	if (spec)
 		type_info_encode(&bytes, spec);
-	struct msg_reply *r = client_ask(c, (struct msg_request){ .verb = verb, .name = span_str(name), .spec = buf_span(&bytes) });
+	struct msg_reply *r = client_ask(c, (struct msg_request){ .verb = (uint16_t)verb, .name = span_str(name), .spec = buf_span(&bytes) });
 	buf_free(&bytes);
 	return r;
 }

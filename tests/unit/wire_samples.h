@@ -103,7 +103,8 @@ static inline struct queue_info sample_queue_info(void)
 {
 	return (struct queue_info){
 		.name = span_str("q"), .paused = true,
-		.settings = { 1000, 5, 30000, 100, 60000, -1, 3600000 },
+		.settings = { .length_max = 1000, .max_attempts = 5, .lease_ms = 30000, .backoff_min_ms = 100,
+			      .backoff_max_ms = 60000, .expires_ms = -1, .retention_ms = 3600000 },
 		.ready = 1, .leased = 2, .scheduled = 3, .dead = 4, .submitted_total = 5, .done_total = 6,
 		.failed_total = 7, .expired_total = 8, .cancelled_total = 9, .dead_total = 10, .workers = 11,
 	};
@@ -317,7 +318,8 @@ static inline void sample_message(uint16_t kind, struct msg *m, struct sample_sp
 		m->request = (struct msg_request){
 			.verb = VERB_TASK_LIST, .name = span_str("q"), .tasks = { sample_tasks, 3 },
 			.state = TASK_READY, .cursor = 8, .limit = 50, .rate = 10,
-			.settings = { -1, 3, 0, 1, 2, 3, 4 }, .text = span_str("why"),
+			.settings = { .length_max = -1, .max_attempts = 3, .lease_ms = 0, .backoff_min_ms = 1,
+			      .backoff_max_ms = 2, .expires_ms = 3, .retention_ms = 4 }, .text = span_str("why"),
 			.type = span_str("t"), .code = ERR_TRANSIENT, .tree = true, .spec = span_str("spec"),
 		};
 	} else if (kind == FRAME_REPLY) {
