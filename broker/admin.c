@@ -4,7 +4,8 @@
  *
  * 1. A REPLY stays under LIMIT_META_BYTES: lists are cut and say where to go on (next), payloads are cut at PEEK_BYTES.
  * 2. A payload that has to be read from disk makes the request wait as a whole (ERR_AGAIN), a bounded number of times. */
-#include "shard_impl.h"
+#include "event.h"
+#include "topics.h"
 
 enum { PEEK_BYTES = 64 << 10, REPLY_BYTES = 768 << 10, LIST_MAX = 1000, READ_RETRIES = 64 };
 
@@ -75,7 +76,8 @@ static enum err fill_payload(struct ask *a, const struct task_view *v, bool bodi
 	enum err e = v->addr ? log_fetch(a->s->log, v->addr, &record) : ERR_NOT_FOUND;
 	if (e == ERR_OK)
 		e = submit_record_open(&record, &r);
-	if (e != ERR_OK || v->item >= r.count)
+	uint32_t item = e == ERR_OK ? submit_record_item(&r, v->item) : 0;
+	if (e != ERR_OK || item >= r.count)
 		return fetch_again(a, e);
 	struct task_head head;
 	char text[128];
@@ -83,11 +85,11 @@ static enum err fill_payload(struct ask *a, const struct task_view *v, bool bodi
 		out->type = head.type;
 		out->key = head.key;
 	}
-	out->size = r.sizes[v->item];
+	out->size = r.sizes[item];
 	if (out->submitted_ms == 0)
 		out->submitted_ms = r.submitted_ms;
 	if (bodies)
-		out->payload = cut(span_sub(r.payload, submit_record_offset(&r, v->item), out->size), PEEK_BYTES);
+		out->payload = cut(span_sub(r.payload, submit_record_offset(&r, item), out->size), PEEK_BYTES);
 	return ERR_OK;
 }
 
@@ -299,6 +301,49 @@ PROPOSE(dlq_redrive, tasks_propose_redrive(a->s->tasks, a->s->log, a->m->name, a
 PROPOSE(dlq_purge, tasks_propose_purge(a->s->tasks, a->s->log, a->m->name, true, &records, a->text))
 PROPOSE(queue_remove_record, tasks_propose_remove(a->s->tasks, a->s->log, a->m->name, &records, a->text))
 
+static struct span vnet_of(struct ask *a)
+{
+	return session_events_vnet(a->c->session, a->m->text);
+}
+/* The pattern is in REQUEST.text. */
+PROPOSE(queue_bind, topics_propose_bind(a->s->tasks, a->s->log, TOPIC_TASKS, a->m->name, span_of(NULL, 0), a->m->text, false,
+					&records, a->text))
+PROPOSE(queue_unbind, topics_propose_unbind(a->s->tasks, a->s->log, TOPIC_TASKS, a->m->name, span_of(NULL, 0), a->m->text,
+					    &records, a->text))
+PROPOSE(subscription_add_record, topics_propose_bind(a->s->tasks, a->s->log, TOPIC_EVENTS, a->m->name, vnet_of(a), a->m->text, true,
+					      &records, a->text))
+PROPOSE(subscription_remove, topics_propose_unbind(a->s->tasks, a->s->log, TOPIC_EVENTS, a->m->name, vnet_of(a), a->m->text,
+						   &records, a->text))
+
+/* Publishers that hold back what it wants hear of it first: what is published after the answer is in the queue. */
+static enum err ask_subscription_add(struct ask *a)
+{
+	return hints_recall_pattern(a->s, a->m->text) ? ask_subscription_add_record(a) : ERR_AGAIN;
+}
+
+/* Those of one queue, or all; cursor: how many to pass over. */
+static enum err ask_topic_list(struct ask *a)
+{
+	uint32_t limit = a->m->limit ? MIN_OF(a->m->limit, (uint32_t)LIST_MAX) : LIST_MAX, count = 0;
+	struct topic_info *infos = zalloc(sizeof *infos * limit);
+	uint64_t at = 0, next = 0;
+	for (const struct topic *x = topics_first(tasks_topics(a->s->tasks)); x; x = x->next) {
+		struct queue_info queue;
+		tasks_queue_info(a->s->tasks, x->queue, &queue);
+		if ((a->m->name.len > 0 && !span_eq(a->m->name, queue.name)) || at++ < a->m->cursor)
+			continue;
+		if (count == limit) {
+			next = at - 1;
+			break;
+		}
+		infos[count++] = (struct topic_info){ x->kind, queue.name, span_of(x->text + x->vnet_size, x->pattern_size),
+						      span_of(x->text, x->vnet_size) };
+	}
+	reply(a, &(struct msg_reply){ .count = count, .next = next, .topics = infos, .topic_count = count });
+	free(infos);
+	return ERR_OK;
+}
+
 static enum err ask_queue_remove(struct ask *a)
 {
 	a->s->queues_removed = true; /* looked at when a queue record is applied */
@@ -377,6 +422,8 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_QUEUE_RESUME] = ask_queue_resume, [VERB_QUEUE_PEEK] = ask_queue_peek,
 	[VERB_QUEUE_REMOVE] = ask_queue_remove,
 	[VERB_DLQ_LIST] = ask_dlq_list, [VERB_DLQ_REDRIVE] = ask_dlq_redrive, [VERB_DLQ_PURGE] = ask_dlq_purge,
+	[VERB_QUEUE_BIND] = ask_queue_bind, [VERB_QUEUE_UNBIND] = ask_queue_unbind, [VERB_TOPIC_LIST] = ask_topic_list,
+	[VERB_SUBSCRIPTION_ADD] = ask_subscription_add, [VERB_SUBSCRIPTION_REMOVE] = ask_subscription_remove,
 	[VERB_STATS] = ask_stats, [VERB_WORKER_LIST] = ask_worker_list, [VERB_CHECKPOINT] = ask_checkpoint,
 	[VERB_TYPE_REGISTER] = ask_type, [VERB_TYPE_LIST] = ask_type, [VERB_TYPE_SHOW] = ask_type,
 	[VERB_TYPE_CHECK] = ask_type, [VERB_TYPE_DIFF] = ask_type, [VERB_TYPE_REMOVE] = ask_type,

@@ -6,7 +6,7 @@
  *    one that the record belongs to; records that nobody waits for (APPLIED_INTERNAL) take nothing from it.
  * 2. Answers of one turn and connection travel together: they are collected as plain items and become a frame at the flush.
  * 3. Nothing that promises durability is collected before its record was applied. */
-#include "shard_impl.h"
+#include "event.h"
 
 enum { ANSWER_ITEMS_MAX = 4096 };
 
@@ -159,6 +159,10 @@ void confirm_applied(struct shard *s, const struct log_record *record, const str
 	case PENDING_REPORT:
 		ENSURE(applied->origin == APPLIED_REPORT);
 		confirm_reported(p->conn, applied->reported, applied->reported_count);
+		break;
+	case PENDING_PUBLISH:
+		ENSURE(applied->origin == APPLIED_PUBLISH);
+		event_applied(p->peer, applied);
 		break;
 	case PENDING_ADMIN:
 		ENSURE(applied->origin == APPLIED_ADMIN);

@@ -375,6 +375,8 @@ static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 	enum err e = log_fetch(s->log, run.addr, &record);
 	if (e == ERR_OK)
 		e = submit_record_open(&record, &r);
+	if (e == ERR_OK)
+		run.item = submit_record_item(&r, run.item);
 	if (e == ERR_OK && (run.item >= r.count || run.count > r.count - run.item))
 		e = ERR_DAMAGED;
 	if (e != ERR_OK)

@@ -8,6 +8,9 @@
  * 3. An id is remembered when its event is taken, never when it is refused: a refused one may come again. */
 #include "event.h"
 
+#include "topics.h"
+#include "types.h"
+
 /* ---- peers ---- */
 
 struct event_peer *event_peer_get(struct shard *s, struct session *session)
@@ -36,6 +39,8 @@ static void peer_free(struct event_peer *p)
 	ENSURE(!p->session && !p->first && p->in_log == 0 && !p->listed);
 	buf_free(&p->answers);
 	buf_free(&p->head_bytes);
+	buf_free(&p->task_head);
+	free(p->feeds);
 	free(p);
 }
 
@@ -127,6 +132,22 @@ static struct subscription *subscription_new(struct event_peer *p, const struct 
 	return x;
 }
 
+/* The last values that match: in front of everything that is published from now on. */
+static void push_retained(struct subscription *x)
+{
+	struct events *e = x->peer->shard->events;
+	const struct retained *r = topics_retained_first(tasks_topics(x->peer->shard->tasks));
+	for (; r; r = r->next) {
+		if (!match_item_matches(&e->match, &x->match, retained_vnet(r), retained_type(r)) ||
+		    (x->fingerprint != 0 && x->fingerprint != r->fingerprint))
+			continue;
+		struct batch *b = batch_of(e, span_of(r->bytes, r->frame_size), r->fingerprint);
+		subscription_push_retained(x, b);
+		batch_unref(b);
+	}
+	subscription_drain(x);
+}
+
 enum err event_subscribe(struct conn *c, const struct msg_subscribe *m, uint32_t correlation, char text[128])
 {
 	struct shard *s = c->s;
@@ -155,6 +176,8 @@ enum err event_subscribe(struct conn *c, const struct msg_subscribe *m, uint32_t
 		x->answer_next = s->events->answers;
 		s->events->answers = x;
 	}
+	if (m->retained)
+		push_retained(x);
 	return ERR_OK;
 }
 
@@ -259,6 +282,7 @@ bool publish_fan_out(struct events *e, struct publish *p)
 {
 	struct route *r = p->route;
 	route_refresh(e, r);
+	p->receivers = MAX_OF(p->receivers, p->queues);
 	while (p->batch && p->done < p->batch->count) {
 		uint32_t count = p->batch->count - p->done;
 		for (uint32_t i = 0; i < r->count; i++)
@@ -266,7 +290,7 @@ bool publish_fan_out(struct events *e, struct publish *p)
 				count = MIN_OF(count, subscription_room(r->at[i], p->batch));
 		if (count == 0)
 			return false;
-		p->receivers = 0;
+		p->receivers = p->queues;
 		for (uint32_t i = 0; i < r->count; i++) {
 			if (!wants(r->at[i], p))
 				continue;
@@ -292,22 +316,27 @@ static void publish_wait(struct event_peer *peer, const struct publish *from)
 	peer_work(peer);
 }
 
+static void publish_drop(struct event_peer *peer)
+{
+	struct publish *p = peer->first;
+	peer->first = p->next;
+	if (!p->next)
+		peer->last = &peer->first;
+	peer->waiting--;
+	peer->waiting_bytes -= p->batch ? p->batch->frame.len : 0;
+	p->route->refs--;
+	if (p->batch)
+		batch_unref(p->batch);
+	free(p);
+}
+
 /* Hands out what it can, in order. */
 static void publishes_run(struct event_peer *peer)
 {
 	struct events *e = peer->shard->events;
 	while (peer->first && peer->first->records == 0 && publish_fan_out(e, peer->first)) {
-		struct publish *p = peer->first;
-		peer->first = p->next;
-		if (!p->next)
-			peer->last = &peer->first;
-		answer_done(peer, p);
-		peer->waiting--;
-		peer->waiting_bytes -= p->batch ? p->batch->frame.len : 0;
-		p->route->refs--;
-		if (p->batch)
-			batch_unref(p->batch);
-		free(p);
+		answer_done(peer, peer->first);
+		publish_drop(peer);
 	}
 }
 
@@ -321,6 +350,7 @@ static const struct event_head *head_of(struct event_peer *p, struct span bytes)
 		enum err code = event_head_decode(buf_span(&p->head_bytes), &p->head, text);
 		ENSURE(code == ERR_OK); /* msg_decode has verified these bytes */
 		p->route = NULL;
+		p->feeds_generation = 0;
 	}
 	if (!p->route || p->route_epoch != e->route_epoch) {
 		p->route = route_get(e, session_events_vnet(p->session, p->head.type), p->head.type);
@@ -351,6 +381,106 @@ static enum err refusal(struct shard *s, const struct event_peer *p, const struc
 	return ERR_OK;
 }
 
+/* ---- what the log has to know ---- */
+
+/* The queues that the type feeds, looked up once per head. */
+static void feeds_refresh(struct event_peer *p)
+{
+	struct shard *s = p->shard;
+	const struct topics *topics = tasks_topics(s->tasks);
+	if (p->feeds_generation == topics_generation(topics))
+		return;
+	struct topics_stats stats;
+	topics_get_stats(topics, &stats);
+	p->feeds_generation = topics_generation(topics);
+	p->feed_count = 0;
+	if (stats.subscriptions == 0)
+		return;
+	if (!p->feeds)
+		p->feeds = zalloc(TOPIC_FEEDS_MAX * sizeof *p->feeds);
+	p->feed_count = topics_feeds(topics, session_events_vnet(p->session, p->head.type), p->head.type, p->feeds,
+				     TOPIC_FEEDS_MAX);
+	const struct event_head *h = &p->head;
+	struct task_head head = { .type = h->type, .key = h->key, .trace = h->trace, .correlation = h->correlation,
+				  .fingerprint = h->fingerprint, .priority = 4, .header_count = h->header_count };
+	memcpy(head.headers, h->headers, sizeof *head.headers * h->header_count);
+	p->task_head.len = 0;
+	task_head_encode(&p->task_head, &head);
+}
+
+/* The feeds that take `count` more: a full queue is left out, and counted like a subscription with Reject. */
+static uint32_t feeds_with_room(struct event_peer *p, uint32_t count, uint16_t *queues, uint32_t *rejected)
+{
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < p->feed_count; i++) {
+		if (tasks_queue_room(p->shard->tasks, p->feeds[i], count))
+			queues[kept++] = p->feeds[i];
+		else
+			*rejected += count;
+	}
+	return kept;
+}
+
+static struct buf retained_frame(const struct event_peer *p, const struct msg_publish *m, struct span last)
+{
+	struct buf frame = { NULL, 0, 0 };
+	uint32_t size = (uint32_t)last.len;
+	const struct msg_events events = { .id = { m->id.hi, m->id.lo + m->sizes.count - 1 }, .origin = m->origin, .head = m->head,
+					   .retained = true, .sizes = { &size, 1 } };
+	(void)p;
+	if (last.len > 0) /* an empty one ends the value */
+		msg_encode_events(&frame, &events, &last, 1);
+	return frame;
+}
+
+/* Puts into the log what has to be there before the publish is handed out. False: no room, and nothing was put there. */
+static bool publish_propose(struct event_peer *peer, const struct msg_publish *m, const struct msg_events *part, struct span payload,
+			    struct publish *p, bool last)
+{
+	struct shard *s = peer->shard;
+	uint16_t queues[TOPIC_FEEDS_MAX];
+	if (log_append_room(s->log) < topics_publish_bytes(MAX_OF(peer->task_head.len, m->head.len), part->sizes.count, payload.len))
+		return false; /* it fell into stretches, each with a record of its own */
+	uint32_t count = feeds_with_room(peer, part->sizes.count, queues, &p->rejected);
+	if (count > 0) {
+		const struct topics_publish t = { .id = part->id, .queues = queues, .queue_count = count,
+						  .head = buf_span(&peer->task_head), .sizes = part->sizes.at,
+						  .count = part->sizes.count, .payload = payload };
+		bool added = topics_propose_events(s->tasks, s->log, &t, s->wall_ms);
+		ENSURE(added);
+		p->queues = count;
+		p->records++;
+	}
+	if (m->retain && last) {
+		uint32_t size = part->sizes.at[part->sizes.count - 1];
+		struct buf frame = retained_frame(peer, m, span_sub(payload, payload.len - size, size));
+		bool added = topics_propose_retain(s->tasks, s->log, session_events_vnet(peer->session, peer->head.type), &peer->head,
+						   buf_span(&frame));
+		ENSURE(added);
+		buf_free(&frame);
+		p->records++;
+	}
+	if (p->records == 0)
+		return true;
+	peer->in_log += p->records;
+	confirm_push(s, &(struct pending){ .kind = PENDING_PUBLISH, .records = p->records, .conn = peer->session->conn,
+					   .peer = peer });
+	return true;
+}
+
+void event_applied(struct event_peer *peer, const struct applied *applied)
+{
+	struct publish *p = peer->first;
+	(void)applied;
+	while (p && p->records == 0)
+		p = p->next;
+	ENSURE(p && peer->in_log > 0);
+	peer->in_log--;
+	p->records--;
+	peer->shard->events->again = true;
+	peer_work(peer);
+}
+
 /* A stretch of events that have not been here. */
 static void publish_stretch(struct event_peer *peer, const struct msg_publish *m, struct span payload, uint32_t first,
 			    uint32_t count, bool last)
@@ -359,21 +489,26 @@ static void publish_stretch(struct event_peer *peer, const struct msg_publish *m
 	struct publish p = { .route = peer->route, .from = peer, .number = m->number, .confirm = m->confirm && last,
 			     .elsewhere = m->elsewhere };
 	bool wanted = route_wanted(e, p.route, peer, m->elsewhere);
+	size_t from = 0, bytes = 0;
+	for (uint32_t i = 0; i < first + count; i++)
+		*(i < first ? &from : &bytes) += m->sizes.at[i];
+	const struct span piece = span_sub(payload, from, bytes);
+	const struct msg_events events = { .id = { m->id.hi, m->id.lo + first }, .origin = m->origin, .head = m->head,
+					   .sizes = { m->sizes.at + first, count } };
+	if ((peer->feed_count > 0 || m->retain) && !publish_propose(peer, m, &events, piece, &p, last)) {
+		e->stats.refused += count;
+		answer(peer, (struct published_item){ .number = m->number, .code = ERR_RESOURCE_EXHAUSTED,
+						      .status = PUBLISH_REFUSED }, "no room in this batch of the log");
+		return;
+	}
 	seen_add(e->seen, m->id.hi, m->id.lo + first, count);
 	e->stats.published += count;
-	if (wanted) {
-		size_t from = 0, bytes = 0;
-		for (uint32_t i = 0; i < first + count; i++)
-			*(i < first ? &from : &bytes) += m->sizes.at[i];
-		const struct span piece = span_sub(payload, from, bytes);
-		const struct msg_events events = { .id = { m->id.hi, m->id.lo + first }, .origin = m->origin, .head = m->head,
-						   .sizes = { m->sizes.at + first, count } };
+	if (wanted || m->retain) /* who subscribes before the value is kept must not miss it */
 		p.batch = batch_new(e, &events, &peer->head, &piece, 1);
-	} else if (m->interest && !peer->first && !route_wanted(e, p.route, peer, true)) {
+	else if (m->interest && peer->feed_count == 0 && !peer->first && !route_wanted(e, p.route, peer, true))
 		hint_give(peer, peer->head.type, m->number, 0);
-	}
-	if (peer->first || !publish_fan_out(e, &p)) {
-		e->stats.blocked += !peer->first;
+	if (peer->first || p.records > 0 || !publish_fan_out(e, &p)) {
+		e->stats.blocked += !peer->first && p.records == 0;
 		publish_wait(peer, &p);
 		return;
 	}
@@ -382,14 +517,61 @@ static void publish_stretch(struct event_peer *peer, const struct msg_publish *m
 		batch_unref(p.batch);
 }
 
-enum err event_publish(struct conn *c, const struct msg_publish *m, struct span payload, char text[128])
+/* What stands against writing it down. ERR_AGAIN: this batch of the log is full. */
+static enum err log_refusal(struct shard *s, const struct event_peer *p, const struct msg_publish *m, struct span payload,
+			    const char **text)
+{
+	size_t need = topics_publish_bytes(MAX_OF(p->task_head.len, m->head.len), m->sizes.count, payload.len);
+	if (log_room(s->log) != LOG_ROOM_OK) {
+		*text = "the disk is filling up: only results are taken";
+		return ERR_DISK_FULL;
+	}
+	if (m->retain && !topics_retained_room(tasks_topics(s->tasks), payload.len + m->head.len + 1024)) {
+		*text = "no room for more retained values";
+		return ERR_RESOURCE_EXHAUSTED;
+	}
+	if (log_append_room(s->log) >= need)
+		return ERR_OK;
+	if (need <= s->config.batch_bytes / 2 || log_busy(s->log))
+		return ERR_AGAIN;
+	*text = "more bytes than one batch of the log takes";
+	return ERR_TOO_BIG;
+}
+
+/* Every payload is what its type says. */
+static enum err type_refusal(struct event_peer *p, const struct msg_publish *m, struct span payload, const char **text)
+{
+	const struct types *types = p->shard->types;
+	size_t at = 0;
+	if (!types_find(types, p->head.type))
+		return ERR_OK;
+	for (uint32_t i = 0; i < m->sizes.count; i++) {
+		enum err e = types_check(types, p->head.type, p->head.fingerprint, span_sub(payload, at, m->sizes.at[i]),
+					 p->shard->events->type_text);
+		if (e != ERR_OK) {
+			*text = p->shard->events->type_text;
+			return e;
+		}
+		at += m->sizes.at[i];
+	}
+	return ERR_OK;
+}
+
+enum err event_publish(struct conn *c, const struct msg_publish *m, struct span payload)
 {
 	struct shard *s = c->s;
 	struct events *e = s->events;
 	struct event_peer *p = event_peer_get(s, c->session);
 	const char *why = "";
-	(void)text;
 	enum err code = refusal(s, p, head_of(p, m->head), &why);
+	feeds_refresh(p);
+	if (code == ERR_OK)
+		code = type_refusal(p, m, payload, &why);
+	if (code == ERR_OK && (m->retain || p->feed_count > 0)) {
+		code = log_refusal(s, p, m, payload, &why);
+		if (code == ERR_AGAIN)
+			return ERR_AGAIN;
+	}
 	if (code != ERR_OK) {
 		e->stats.refused += m->sizes.count;
 		answer(p, (struct published_item){ .number = m->number, .code = (uint16_t)code, .status = PUBLISH_REFUSED }, why);
@@ -498,13 +680,18 @@ bool events_run(struct shard *s)
 
 uint64_t events_next_ms(const struct shard *s)
 {
-	uint64_t next = UINT64_MAX;
+	uint64_t next = s->events->quiet_until_ms > s->now_ms ? s->events->quiet_until_ms : UINT64_MAX;
 	for (const struct subscription *x = s->events->answers; x; x = x->answer_next)
 		next = MIN_OF(next, x->answer_at_ms);
 	return next;
 }
 
 /* ---- the whole ---- */
+
+static struct span parent_of(void *ctx, struct span type)
+{
+	return types_parent(((struct shard *)ctx)->types, type);
+}
 
 struct events *events_new(struct shard *s)
 {
@@ -513,6 +700,8 @@ struct events *events_new(struct shard *s)
 	s->io->v->random(s->io, &e->match.seed, sizeof e->match.seed);
 	e->seen = seen_new(e->match.seed);
 	e->generation = e->route_epoch = 1;
+	e->match.parent = parent_of;
+	e->match.parent_ctx = s;
 	e->routes = zalloc(EVENT_ROUTE_BUCKETS * sizeof(struct route *));
 	return e;
 }
@@ -523,9 +712,18 @@ void events_free(struct shard *s)
 	struct events *e = s->events;
 	if (!e)
 		return;
-	e->again = true;
-	while (e->work || e->again)
-		peers_run(e);
+	struct event_peer *lists[] = { e->work, e->blocked };
+	for (size_t i = 0; i < COUNT_OF(lists); i++) {
+		while (lists[i]) {
+			struct event_peer *p = lists[i];
+			lists[i] = p->work_next;
+			p->listed = false;
+			while (p->first)
+				publish_drop(p);
+			p->in_log = 0;
+			peer_free(p);
+		}
+	}
 	routes_free(e);
 	match_free(&e->match);
 	ENSURE(e->batches == 0);

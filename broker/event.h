@@ -67,6 +67,7 @@ struct publish {
 	const struct event_peer *from;
 	uint64_t number;
 	uint32_t done, receivers, rejected;
+	uint32_t queues;                  /* durable subscriptions that got it */
 	uint32_t records;                 /* still to be applied */
 	bool confirm, elsewhere;
 };
@@ -90,13 +91,17 @@ struct event_peer {
 	struct event_peer *work_next;
 	bool listed;                      /* in one of the two lists of struct events */
 	struct buf answers;               /* struct published_item */
-	char answer_text[128];
+	char answer_text[256];
 	struct hint *hints;
 	uint32_t hint_count;
 	struct buf head_bytes;            /* of the last PUBLISH */
 	struct event_head head;
 	struct route *route;              /* of its type; good while route_epoch is the same */
 	uint64_t route_epoch;
+	struct buf task_head;             /* the same head for workers of queues that the type feeds */
+	uint16_t *feeds;                  /* those queues, as of topics generation */
+	uint32_t feed_count;
+	uint64_t feeds_generation;
 };
 
 /* The subscriptions that a type has in a vnet, as of `generation`. */
@@ -121,8 +126,11 @@ struct events {
 	struct subscription *due;         /* with drops to tell of */
 	struct subscription *answers;     /* whose answer waits for publishers */
 	struct msg part;                  /* while a part of a batch is made */
+	char type_text[256];              /* why a payload is refused */
+	uint64_t types_generation;        /* routes follow the ancestors of types */
 	size_t batch_bytes;               /* of all frames that live */
 	uint32_t batches, subscription_count, hint_count;
+	uint64_t quiet_until_ms;          /* no hints are given: a durable subscription is being made */
 	uint64_t sys_id;
 	struct event_stats {
 		uint64_t published, duplicates, nobody, refused, blocked;
@@ -137,7 +145,9 @@ void events_free(struct shard *s);
 enum err event_subscribe(struct conn *c, const struct msg_subscribe *m, uint32_t correlation, char text[128]) MUST_CHECK;
 void event_unsubscribe(struct conn *c, uint32_t subscription, uint32_t correlation);
 void event_credit(struct conn *c, const struct msg_credit *m);
-enum err event_publish(struct conn *c, const struct msg_publish *m, struct span payload, char text[128]) MUST_CHECK;
+/* A record of a publish was applied. */
+void event_applied(struct event_peer *p, const struct applied *applied);
+enum err event_publish(struct conn *c, const struct msg_publish *m, struct span payload) MUST_CHECK;
 void event_interest(struct conn *c, const struct msg_interest *m, uint32_t correlation);
 
 /* The connection of a session has room again. */
@@ -162,6 +172,8 @@ uint32_t subscription_room(const struct subscription *x, const struct batch *b);
 uint32_t subscription_push(struct subscription *x, struct batch *b, uint32_t first, uint32_t count);
 /* The same beyond all bounds: retained values. */
 void subscription_push_retained(struct subscription *x, struct batch *b);
+/* A frame that was made before. */
+struct batch *batch_of(struct events *e, struct span frame, uint64_t fingerprint);
 void subscription_drain(struct subscription *x);      /* what its connection and its credit allow */
 void subscription_tell_counts(struct subscription *x); /* at the end of the turn */
 void subscription_clear(struct subscription *x);      /* its queue */
@@ -186,3 +198,5 @@ void hint_give(struct event_peer *p, struct span type, uint64_t number, uint32_t
 void hints_recall(struct subscription *x);
 bool hints_recalled(const struct subscription *x); /* the answer may go */
 void hints_drop(struct event_peer *p);
+/* Before a durable subscription is made: false while a publisher may still hold back what it wants; ask again in the next turn. */
+bool hints_recall_pattern(struct shard *s, struct span pattern);

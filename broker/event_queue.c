@@ -29,6 +29,18 @@ struct batch *batch_new(struct events *e, const struct msg_events *m, const stru
 	return b;
 }
 
+struct batch *batch_of(struct events *e, struct span frame, uint64_t fingerprint)
+{
+	struct batch *b = zalloc(sizeof *b);
+	buf_append(&b->frame, frame.data, frame.len);
+	b->refs = b->count = 1;
+	b->fingerprint = fingerprint;
+	b->events = e;
+	e->batches++;
+	e->batch_bytes += b->frame.cap;
+	return b;
+}
+
 void batch_unref(struct batch *b)
 {
 	ENSURE(b->refs > 0);

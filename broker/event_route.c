@@ -8,6 +8,9 @@
  *    after SUBSCRIBED is missed. */
 #include "event.h"
 
+#include "topics.h"
+#include "types.h"
+
 static const struct span system_types = { (const uint8_t *)"hillock.sys.", 12 };
 
 /* What the broker says about itself is one for all vnets. */
@@ -98,6 +101,10 @@ static bool collect(void *ctx, struct match_item *item)
 
 void route_refresh(struct events *e, struct route *r)
 {
+	if (e->types_generation != types_generation(e->shard->types)) {
+		e->types_generation = types_generation(e->shard->types);
+		e->generation++;
+	}
 	if (r->generation == e->generation)
 		return;
 	r->count = 0;
@@ -165,7 +172,7 @@ void hint_give(struct event_peer *p, struct span type, uint64_t number, uint32_t
 		return; /* it is being taken back: the answer to that is on its way */
 	if (at && correlation == 0 && (*at)->until_ms > p->shard->now_ms + EVENT_HINT_MS / 2)
 		return; /* what was said has only not arrived */
-	if (!at && p->hint_count >= EVENT_HINTS_MAX)
+	if ((!at && p->hint_count >= EVENT_HINTS_MAX) || p->shard->events->quiet_until_ms > p->shard->now_ms)
 		return;
 	if (!at) {
 		struct hint *h = zalloc(sizeof *h + type.len);
@@ -210,6 +217,31 @@ void hints_recall(struct subscription *x)
 	}
 }
 
+bool hints_recall_pattern(struct shard *s, struct span pattern)
+{
+	struct events *e = s->events;
+	struct pattern parsed = pattern_parse(pattern);
+	bool open = false;
+	for (uint32_t i = 0; e->hint_count > 0 && i < s->slot_count; i++) {
+		struct event_peer *p = s->slots[i] ? s->slots[i]->events : NULL;
+		if (p)
+			(void)hint_find(p, span_of(NULL, 0)); /* what has run out goes */
+		for (struct hint *h = p ? p->hints : NULL; h; h = h->next) {
+			struct span type = span_of(h->type, h->type_size);
+			if (!pattern_matches(&parsed, type))
+				continue;
+			open = true;
+			if (h->number == 0) {
+				h->number = ++e->next_notice;
+				say_interest(p, type, true, h->number, 0);
+			}
+		}
+	}
+	if (e->quiet_until_ms <= s->now_ms)
+		e->quiet_until_ms = s->now_ms + EVENT_HINT_MS;
+	return !open;
+}
+
 static bool notice_open(struct shard *s, uint64_t up_to)
 {
 	for (uint32_t i = 0; i < s->slot_count; i++) {
@@ -236,8 +268,10 @@ void event_interest(struct conn *c, const struct msg_interest *m, uint32_t corre
 			hint_unlink(p, at);
 		return;
 	}
-	struct route *r = route_get(c->s->events, session_events_vnet(c->session, m->type), m->type);
-	if (route_wanted(c->s->events, r, p, true))
+	struct span vnet = session_events_vnet(c->session, m->type);
+	struct route *r = route_get(c->s->events, vnet, m->type);
+	uint16_t queue;
+	if (topics_feeds(tasks_topics(c->s->tasks), vnet, m->type, &queue, 1) > 0 || route_wanted(c->s->events, r, p, true))
 		say_interest(p, m->type, true, 0, correlation);
 	else
 		hint_give(p, m->type, m->number, correlation);

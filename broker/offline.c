@@ -48,6 +48,9 @@ static const char *kind_name(uint16_t kind)
 	case REC_PURGE: return "purge";
 	case REC_MOVE: return "move";
 	case REC_TYPE: return "type";
+	case REC_TOPIC: return "topic";
+	case REC_EVENT: return "event";
+	case REC_RETAIN: return "retain";
 	}
 	return "unknown";
 }
@@ -62,7 +65,7 @@ static void dump_record(void *ctx, const struct log_entry *entry, const struct l
 	struct submit_record submit;
 	struct task_head head;
 	char why[128];
-	if ((record->kind == REC_SUBMIT || record->kind == REC_MOVE) &&
+	if ((record->kind == REC_SUBMIT || record->kind == REC_MOVE || record->kind == REC_EVENT) &&
 	    submit_record_open(record, &submit) == ERR_OK && task_head_decode(submit.head, &head, why) == ERR_OK) {
 		char type[2 * NOTE_TEXT_BYTES];
 		(void)note_escape(head.type, type, sizeof type);

@@ -5,6 +5,8 @@
  *    out would lose what was confirmed. */
 #include "part.h"
 
+#include "topics.h"
+
 enum { PARTS_MAGIC = 0x504b4c48, PARTS_VERSION = 1 }; /* "HLKP" */
 
 struct parts_head { uint32_t magic, version, count, pad; };
@@ -23,9 +25,14 @@ static enum err tasks_get(struct shard *s, struct span section, char text[256]) 
 static void types_put(struct shard *s, struct buf *out) { types_checkpoint(s->types, out); }
 static enum err types_get(struct shard *s, struct span section, char text[256]) { return types_restore(s->types, section, text); }
 
+static void topics_section(struct shard *s, struct buf *out) { topics_put(tasks_topics(s->tasks), out); }
+static enum err topics_read(struct shard *s, struct span section, char text[256]) { return topics_get(s->tasks, section, text); }
+
+/* Topics name queues: they come behind the tasks. */
 static const struct part parts[] = {
 	{ 1, "tasks", tasks_put, tasks_get },
 	{ 2, "types", types_put, types_get },
+	{ 3, "topics", topics_section, topics_read },
 };
 
 void parts_apply(struct shard *s, const struct log_entry *entry, const struct log_record *record, bool live, struct applied *out)

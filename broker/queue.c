@@ -8,6 +8,7 @@
  *  2. alive == ready + scheduled + leased + dead once begun.
  *  3. A queue is removed only when alive == 0, decided in apply. */
 #include "tasks_impl.h"
+#include "topics.h"
 
 #include <inttypes.h>
 
@@ -169,6 +170,7 @@ void apply_queue(struct tasks *t, const struct log_record *record, bool live, st
 			ENSURE(q->ready + q->leased + q->scheduled + q->dead == 0);
 			lanes_forget(t, q);
 			queue_names_set(t, rec.queue, (struct span){ NULL, 0 });
+			topics_queue_removed(t->topics, rec.queue);
 		}
 		return;
 	}
@@ -195,6 +197,13 @@ enum queue_selection tasks_queue_selection(const struct tasks *t, uint32_t queue
 uint32_t tasks_queue_count(const struct tasks *t)
 {
 	return t->queue_count;
+}
+
+bool tasks_queue_room(const struct tasks *t, uint32_t queue, uint32_t count)
+{
+	const struct queue *q = queue_at(t, queue);
+	return q && (q->settings.length_max == 0 ||
+		     q->ready + q->scheduled + q->leased + q->proposed + count <= (uint64_t)q->settings.length_max);
 }
 
 uint32_t tasks_queue_find(const struct tasks *t, struct span name)

@@ -296,7 +296,7 @@ static enum err on_unsubscribe(const struct call *call)
 
 static enum err on_publish(const struct call *call)
 {
-	return event_publish(call->c, &call->msg->publish, call->frame->payload, call->text);
+	return event_publish(call->c, &call->msg->publish, call->frame->payload);
 }
 
 static enum err on_event_credit(const struct call *call)

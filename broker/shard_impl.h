@@ -171,7 +171,7 @@ bool results_run(struct shard *s);
 /* ERR_AGAIN: not now; keep the frame and try again. Else the frame is done with: ERR_OK, or a refusal (text). */
 enum err route_frame(struct conn *c, const struct frame *frame, char text[128]);
 
-enum pending_kind { PENDING_SUBMIT, PENDING_REPORT, PENDING_ADMIN };
+enum pending_kind { PENDING_SUBMIT, PENDING_REPORT, PENDING_ADMIN, PENDING_PUBLISH };
 struct pending {
 	uint8_t kind, confirm;
 	bool want_result;
@@ -179,6 +179,7 @@ struct pending {
 	uint32_t records;      /* still to be applied */
 	uint32_t correlation;
 	struct conn *conn;
+	struct event_peer *peer; /* PUBLISH */
 	struct session_ref session;
 	uint64_t producer;
 	uint64_t affected;

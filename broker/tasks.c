@@ -7,6 +7,7 @@
  *  1. Entry times do not go back; what time takes away (producers, keys, results) goes in apply, by entry time.
  *  2. Before tasks_begin no view is kept; after it every open task is counted in its queue. */
 #include "tasks_impl.h"
+#include "topics.h"
 
 struct tasks *tasks_new(const struct tasks_config *config)
 {
@@ -19,6 +20,7 @@ struct tasks *tasks_new(const struct tasks_config *config)
 		t->config.retained_max = 1000000;
 	t->next_task = 1;
 	t->random = config->seed;
+	t->topics = topics_new(config->seed);
 	t->options = mem_resize(t, NULL, 0, OPTIONS_MAX * sizeof *t->options);
 	t->options[0] = (struct options){ 0, 0 };
 	t->options_count = 1;
@@ -41,6 +43,7 @@ void tasks_free(struct tasks *t)
 	queues_free(t);
 	producers_free(t);
 	keys_free(t);
+	topics_free(t->topics);
 	(void)mem_resize(t, t->recent, (t->recent_mask + 1) * sizeof *t->recent, 0);
 	(void)mem_resize(t, t->reported, t->reported_cap * sizeof *t->reported, 0);
 	buf_free(&t->scratch_items);
@@ -78,6 +81,9 @@ void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct lo
 	case REC_REDRIVE: apply_redrive(t, entry, record, out); return;
 	case REC_PURGE: apply_purge(t, entry, record, live, out); return;
 	case REC_MOVE: apply_move(t, record, live); return;
+	case REC_TOPIC: apply_topic(t, record, out); return;
+	case REC_EVENT: apply_event(t, entry, record, live, out); return;
+	case REC_RETAIN: apply_retain(t, record, out); return;
 	case REC_TYPE: break;
 	}
 	ensure_failed("a record of tasks has a known kind", __FILE__, __LINE__);

@@ -22,7 +22,8 @@
 struct tasks;
 struct holder; /* who may hold leases: one per session */
 
-enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6, REC_TYPE = 7 };
+enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6, REC_TYPE = 7,
+		   REC_TOPIC = 8, REC_EVENT = 9, REC_RETAIN = 17 };
 
 /* What the owner is told while state changes. Called from apply, tick and holder_lost; may not change tasks. */
 struct tasks_hooks {
@@ -63,6 +64,7 @@ enum applied_origin {
 	APPLIED_SUBMIT,   /* counted in submit_answer.records */
 	APPLIED_REPORT,   /* tasks_propose_report returned > 0 for it */
 	APPLIED_ADMIN,    /* one of the calls with *records */
+	APPLIED_PUBLISH,  /* topics_propose_events, topics_propose_retain */
 };
 struct applied {
 	enum applied_origin origin;
@@ -174,9 +176,15 @@ struct span tasks_slot_requires(const struct tasks *t, uint32_t queue, uint32_t 
 /* Leases the first `count` of what tasks_peek just showed. */
 void tasks_lease(struct tasks *t, uint32_t queue, uint32_t count, struct holder *holder, uint64_t execution_ms, uint64_t now_ms);
 
-/* A view of the payloads in a REC_SUBMIT or REC_MOVE record. */
-struct submit_record { struct span head; const uint32_t *sizes; uint32_t count; struct span payload; uint64_t submitted_ms; };
+/* A view of the payloads in a REC_SUBMIT, REC_MOVE or REC_EVENT record. */
+struct submit_record { struct span head; const uint32_t *sizes; uint32_t count; struct span payload; uint64_t submitted_ms;
+			uint32_t queues; };
 enum err submit_record_open(const struct log_record *record, struct submit_record *out) MUST_CHECK;
+/* The item that a task's place among those of its record stands for: several queues may share the items of a record. */
+static inline uint32_t submit_record_item(const struct submit_record *r, uint32_t place)
+{
+	return r->queues > 1 ? place % r->count : place;
+}
 /* Payload bytes before item `index` (sums sizes; cheap for in-order walks: keep the running offset yourself). */
 uint64_t submit_record_offset(const struct submit_record *r, uint32_t index);
 /* The result bytes of a settled task inside its REC_SETTLE record. */
@@ -213,6 +221,7 @@ bool tasks_show(struct tasks *t, uint64_t task, struct task_view *out);
 
 uint32_t tasks_queue_count(const struct tasks *t);           /* ids are 1..count; removed ones have an empty name */
 uint32_t tasks_queue_find(const struct tasks *t, struct span name); /* 0 = none */
+bool tasks_queue_room(const struct tasks *t, uint32_t queue, uint32_t count); /* below its length_max, if it has one */
 void tasks_queue_info(const struct tasks *t, uint32_t queue, struct queue_info *out);
 /* Tasks of a queue (0 = of all) in one state (TASK_UNKNOWN = any, those settled and kept included), from `cursor` (0 = start)
  * on, by number. Returns how many; *next 0 = no more. Bounded work. */

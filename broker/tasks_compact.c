@@ -96,7 +96,10 @@ static enum err compact_move(struct tasks *t, struct log *log, uint64_t task)
 	}
 	if (e != ERR_OK)
 		return e;
-	if (submit_record_open(&from, &r) != ERR_OK || item >= r.count)
+	if (submit_record_open(&from, &r) != ERR_OK)
+		return ERR_DAMAGED;
+	item = submit_record_item(&r, item);
+	if (item >= r.count)
 		return ERR_DAMAGED;
 	struct span payload = span_sub(r.payload, submit_record_offset(&r, item), r.sizes[item]);
 	struct rec_move fixed = { .version = REC_VERSION, .head_size = (uint16_t)r.head.len, .count = 1,

@@ -219,8 +219,11 @@ struct holder {
 	struct hot_list held;
 };
 
+struct topics;
+struct event_view;
 struct tasks {
 	struct tasks_config config;
+	struct topics *topics;    /* topics.h */
 	bool begun;               /* (v) views are kept up */
 	uint64_t memory;          /* (v) */
 	uint64_t random;          /* (v) */
@@ -405,6 +408,14 @@ void apply_redrive(struct tasks *t, const struct log_entry *entry, const struct 
 void apply_purge(struct tasks *t, const struct log_entry *entry, const struct log_record *record, bool live,
 		 struct applied *out);
 void apply_move(struct tasks *t, const struct log_record *record, bool live);
+/* topics.c, topics_events.c */
+void apply_topic(struct tasks *t, const struct log_record *record, struct applied *out);
+void apply_retain(struct tasks *t, const struct log_record *record, struct applied *out);
+void apply_event(struct tasks *t, const struct log_entry *entry, const struct log_record *record, bool live,
+		 struct applied *out);
+void topics_event_append(struct tasks *t, struct segment *s, const struct event_view *v, uint64_t addr);
+void tasks_arrive(struct tasks *t, const struct log_entry *entry, uint32_t class, uint64_t expires_ms, uint64_t first,
+		  uint32_t count); /* tasks_submit.c */
 /* Terminal state for an open task (h may be NULL). Keeps it where it is to be retained. */
 struct settlement {
 	uint64_t time_ms, result_addr; /* address of the record */

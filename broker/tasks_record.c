@@ -5,6 +5,8 @@
  *  2. Writers fill every byte they were given, padding included, so that equal proposals are equal bytes. */
 #include "tasks_record.h"
 
+#include "topics_record.h"
+
 /* `len` bytes and the padding behind them. */
 static struct span read_padded(struct reader *r, size_t len)
 {
@@ -160,7 +162,17 @@ enum err submit_record_open(const struct log_record *record, struct submit_recor
 			return e;
 		if (sum_sizes(v.sizes, v.fixed.count) != v.payload.len)
 			return ERR_DAMAGED;
-		*out = (struct submit_record){ v.head, v.sizes, v.fixed.count, v.payload, v.fixed.submitted_ms };
+		*out = (struct submit_record){ v.head, v.sizes, v.fixed.count, v.payload, v.fixed.submitted_ms, 1 };
+		return ERR_OK;
+	}
+	if (record->kind == REC_EVENT) {
+		struct event_view v;
+		enum err e = rec_event_read(record->body, &v);
+		if (e != ERR_OK)
+			return e;
+		if (sum_sizes(v.sizes, v.fixed.count) != v.payload.len)
+			return ERR_DAMAGED;
+		*out = (struct submit_record){ v.head, v.sizes, v.fixed.count, v.payload, v.fixed.submitted_ms, v.fixed.queue_count };
 		return ERR_OK;
 	}
 	if (record->kind == REC_MOVE) {
@@ -168,7 +180,7 @@ enum err submit_record_open(const struct log_record *record, struct submit_recor
 		enum err e = rec_move_read(record->body, &v);
 		if (e != ERR_OK)
 			return e;
-		*out = (struct submit_record){ v.head, v.sizes, v.fixed.count, v.payload, v.fixed.submitted_ms };
+		*out = (struct submit_record){ v.head, v.sizes, v.fixed.count, v.payload, v.fixed.submitted_ms, 1 };
 		return ERR_OK;
 	}
 	return ERR_DAMAGED;

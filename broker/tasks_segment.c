@@ -13,6 +13,7 @@
  *  4. A closed segment without live bits is freed at once; so is memory for offsets when all that lives has moved.
  *  5. pins count, per log segment, the results, error texts and moved payloads in it that are still needed. */
 #include "tasks_impl.h"
+#include "topics_record.h"
 
 static uint32_t words(uint32_t bits) { return (bits + 63) / 64; }
 static bool bit_get(const uint64_t *bits, uint32_t i) { return bits[i / 64] >> (i % 64) & 1; }
@@ -317,7 +318,7 @@ void segment_append(struct tasks *t, struct segment *s, uint32_t count, uint64_t
 {
 	uint32_t offset = (uint32_t)addr;
 	ENSURE(log_addr_segment(addr) == s->id && !s->closed);
-	ENSURE(s->count == 0 || s->offsets[s->count - 1] < offset);
+	ENSURE(s->count == 0 || s->offsets[s->count - 1] <= offset);
 	if (s->cap - s->count < count) {
 		uint64_t cap = MAX_OF((uint64_t)s->count + count, (uint64_t)s->cap + s->cap / 4);
 		cap = align_up(MAX_OF(cap, 64), 64);
@@ -599,11 +600,17 @@ void tasks_reindex(struct tasks *t, uint32_t segment, const struct log_record *r
 	const struct segment *known = segment_by_number(t, segment);
 	struct segment none = { .id = segment };
 	struct submit_view v;
-	if (record && (!known || record->kind != REC_SUBMIT || rec_submit_read(record->body, &v) != ERR_OK))
+	struct event_view event;
+	bool is_event = record && record->kind == REC_EVENT && rec_event_read(record->body, &event) == ERR_OK;
+	if (record && (!known || (!is_event && (record->kind != REC_SUBMIT || rec_submit_read(record->body, &v) != ERR_OK))))
 		return;
 	if (record && !t->reindexed) {
 		t->reindexed = mem_resize(t, NULL, 0, sizeof *t->reindexed);
 		*t->reindexed = (struct segment){ .id = segment, .base = known->base };
+	}
+	if (is_event) {
+		topics_event_append(t, t->reindexed, &event, record->addr);
+		return;
 	}
 	if (record) {
 		segment_append(t, t->reindexed, v.fixed.count, record->addr, submit_class(t, &v));

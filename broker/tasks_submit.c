@@ -10,6 +10,7 @@
  *  2. The runs of an answer cover its sequences without gap, in order.
  *  3. An item is accepted at most once per (producer, sequence) within the window, and at most once per key. */
 #include "tasks_impl.h"
+#include "topics.h"
 
 /* Adds to the runs, joining what continues the last one. False: no room. */
 static bool run_add(struct confirm_run *runs, uint32_t *run_count, struct confirm_run run)
@@ -75,7 +76,9 @@ static void refuse(struct submit_answer *out, struct submission *s, uint32_t cou
 static uint32_t submit_queue(struct tasks *t, struct log *log, const struct task_head *head, enum err *code, char text[256])
 {
 	struct span name = head->queue.len ? head->queue : head->type;
-	uint32_t id = queue_lookup(t, name);
+	uint32_t id = head->queue.len ? 0 : topics_queue(t->topics, head->type); /* bound to its type */
+	if (!id)
+		id = queue_lookup(t, name);
 	if (id)
 		return id;
 	*code = ERR_INVALID_INPUT;
@@ -333,6 +336,15 @@ static void arrive(struct tasks *t, const struct arrival *a, uint32_t count)
 	else
 		lane_push(t, q, slot, a->v.fixed.priority, first, count);
 	view_ready_hook(t, class_queue(a->class), slot);
+}
+
+/* Plain ones of a queue that exists. */
+void tasks_arrive(struct tasks *t, const struct log_entry *entry, uint32_t class, uint64_t expires_ms, uint64_t first, uint32_t count)
+{
+	struct arrival a = { .entry = entry, .first_task = first, .class = class };
+	a.v.fixed.priority = class_priority(class);
+	a.v.options.expires_ms = expires_ms;
+	arrive(t, &a, count);
 }
 
 static void arrival_refuse(struct tasks *t, struct arrival *a, uint32_t count, enum err code, uint64_t original,

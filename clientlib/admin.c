@@ -384,3 +384,63 @@ int hlk_checkpoint(struct hlk *c)
 {
 	return simple(c, VERB_CHECKPOINT, NULL, "checkpoint", NULL, NULL);
 }
+
+/* ---- topics ---- */
+
+struct topic_rows { hlk_topic_fn *each; void *ctx; uint64_t next; };
+static void topic_rows(struct hlk *c, const struct msg_reply *m, void *arg)
+{
+	struct topic_rows *rows = arg;
+	(void)c;
+	rows->next = m->next;
+	for (uint32_t i = 0; i < m->topic_count; i++) {
+		struct topic_info t;
+		msg_reply_topic(m, i, &t);
+		const struct hlk_topic_row row = { t.kind == TOPIC_KIND_EVENTS ? "events" : "tasks", text_of(t.queue),
+						   text_of(t.pattern), text_of(t.vnet) };
+		rows->each(&row, rows->ctx);
+	}
+}
+
+static int topic_change(struct hlk *c, enum verb verb, const char *queue, const char *pattern, const char *what)
+{
+	struct call *call = call_new(verb, queue);
+	call->msg.request.text = span_str(pattern);
+	return call_end(c, call, what);
+}
+
+int hlk_queue_bind(struct hlk *c, const char *queue, const char *pattern)
+{
+	return topic_change(c, VERB_QUEUE_BIND, queue, pattern, "queue bind");
+}
+
+int hlk_queue_unbind(struct hlk *c, const char *queue, const char *pattern)
+{
+	return topic_change(c, VERB_QUEUE_UNBIND, queue, pattern, "queue unbind");
+}
+
+int hlk_subscription_add(struct hlk *c, const char *queue, const char *pattern)
+{
+	return topic_change(c, VERB_SUBSCRIPTION_ADD, queue, pattern, "subscription add");
+}
+
+int hlk_subscription_remove(struct hlk *c, const char *queue, const char *pattern)
+{
+	return topic_change(c, VERB_SUBSCRIPTION_REMOVE, queue, pattern, "subscription rm");
+}
+
+int hlk_topic_list(struct hlk *c, const char *queue, hlk_topic_fn *each, void *ctx)
+{
+	struct topic_rows rows = { each, ctx, 0 };
+	int code;
+	do {
+		struct call *call = call_new(VERB_TOPIC_LIST, queue);
+		call->question = true;
+		call->fn = topic_rows;
+		call->arg = &rows;
+		call->msg.request.cursor = rows.next;
+		call->msg.request.limit = 1000;
+		code = call_end(c, call, "topics");
+	} while (code == HLK_OK && rows.next != 0);
+	return code;
+}

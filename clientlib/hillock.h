@@ -377,6 +377,18 @@ HLK_API int hlk_task_retry(struct hlk *c, uint64_t task);
 HLK_API int hlk_dlq_list(struct hlk *c, const char *queue, uint32_t limit, uint64_t *cursor, hlk_task_row_fn *each, void *ctx);
 HLK_API int hlk_dlq_redrive(struct hlk *c, const char *queue, uint32_t limit, uint64_t *count_out);
 HLK_API int hlk_dlq_purge(struct hlk *c, const char *queue, uint64_t *count_out);
+/* Binds a queue to types: tasks that name no queue go where their type is bound, exactly before NAMESPACE.* before *, the longest
+ * first; without a binding to the queue of the type's name. HLK_AMBIGUOUS where another queue has the same pattern. */
+HLK_API int hlk_queue_bind(struct hlk *c, const char *queue, const char *pattern);
+HLK_API int hlk_queue_unbind(struct hlk *c, const char *queue, const char *pattern);
+/* A durable subscription: a queue that gets each event that matches, from then on; made where it does not exist. Serve it like any
+ * queue: every such queue has its own place, several workers of one share it. */
+HLK_API int hlk_subscription_add(struct hlk *c, const char *queue, const char *pattern);
+HLK_API int hlk_subscription_remove(struct hlk *c, const char *queue, const char *pattern); /* NULL: all its patterns; the queue stays */
+struct hlk_topic_row { const char *kind; /* "tasks" or "events" */ const char *queue, *pattern, *vnet; };
+typedef void hlk_topic_fn(const struct hlk_topic_row *row, void *ctx);
+/* Bindings and durable subscriptions, of one queue or (NULL) of all. */
+HLK_API int hlk_topic_list(struct hlk *c, const char *queue, hlk_topic_fn *each, void *ctx);
 HLK_API int hlk_worker_list(struct hlk *c, hlk_worker_fn *each, void *ctx);
 HLK_API int hlk_stats(struct hlk *c, hlk_stat_fn *each, void *ctx);
 HLK_API int hlk_checkpoint(struct hlk *c);

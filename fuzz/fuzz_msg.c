@@ -78,6 +78,7 @@ struct reply_items {
 	struct task_info *tasks;
 	struct queue_info *queues;
 	struct worker_info *workers;
+	struct topic_info *topics;
 	struct stat_item *stats;
 	struct span *specs;
 };
@@ -115,6 +116,11 @@ static size_t reply_items_read(struct msg_reply *m, struct reply_items *to)
 		for (uint32_t j = 0; j < w->entry_count; j++)
 			bytes += 16 + w->entries[j].len;
 	}
+	to->topics = items_new(m->topic_count, sizeof *to->topics);
+	for (uint32_t i = 0; i < m->topic_count; i++) {
+		msg_reply_topic(m, i, &to->topics[i]);
+		bytes += 96 + to->topics[i].queue.len + to->topics[i].pattern.len + to->topics[i].vnet.len;
+	}
 	to->stats = items_new(m->stat_count, sizeof *to->stats);
 	for (uint32_t i = 0; i < m->stat_count; i++) {
 		msg_reply_stat(m, i, &to->stats[i]);
@@ -135,6 +141,7 @@ static void reply_items_free(struct reply_items *items)
 	free(items->workers);
 	free(items->stats);
 	free(items->specs);
+	free(items->topics);
 }
 
 static void check_again(const struct msg *first, const struct msg *to_encode, struct span payload)
@@ -166,8 +173,10 @@ static void check_reply(const struct msg *m)
 	copy.reply.workers = items.workers;
 	copy.reply.stats = items.stats;
 	copy.reply.specs = items.specs;
+	copy.reply.topics = items.topics;
 	uint64_t tables = (uint64_t)copy.reply.task_count + 2 * (uint64_t)copy.reply.queue_count +
-			  copy.reply.worker_count + copy.reply.stat_count + copy.reply.spec_count + 1;
+			  copy.reply.worker_count + copy.reply.stat_count + copy.reply.spec_count +
+			  copy.reply.topic_count + 1;
 	for (uint32_t i = 0; i < copy.reply.task_count; i++)
 		tables += items.tasks[i].attempt_count;
 	if (bytes < LIMIT_META_BYTES / 2 && tables <= LIMIT_FB_TABLES)

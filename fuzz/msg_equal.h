@@ -103,6 +103,13 @@ static inline bool reply_items_equal(const struct msg_reply *a, const struct msg
 	}
 	for (uint32_t i = 0; same && i < a->spec_count; i++)
 		same = span_eq(msg_reply_spec(a, i), msg_reply_spec(b, i));
+	for (uint32_t i = 0; same && i < a->topic_count; i++) {
+		struct topic_info x, y;
+		msg_reply_topic(a, i, &x);
+		msg_reply_topic(b, i, &y);
+		same = x.kind == y.kind && span_eq(x.queue, y.queue) && span_eq(x.pattern, y.pattern) &&
+		       span_eq(x.vnet, y.vnet);
+	}
 	return same;
 }
 
@@ -110,7 +117,8 @@ static inline bool reply_equal(const struct msg_reply *a, const struct msg_reply
 {
 	return a->code == b->code && span_eq(a->text, b->text) && a->count == b->count && a->next == b->next &&
 	       a->task_count == b->task_count && a->queue_count == b->queue_count &&
-	       a->worker_count == b->worker_count && a->stat_count == b->stat_count && a->spec_count == b->spec_count &&
+	       a->worker_count == b->worker_count && a->topic_count == b->topic_count &&
+	       a->stat_count == b->stat_count && a->spec_count == b->spec_count &&
 	       (!a->meta.data || !b->meta.data || reply_items_equal(a, b));
 }
 

@@ -20,4 +20,6 @@ extern const struct command type_check_command, type_diff_command, type_rm_comma
 extern const struct command bench_schema_command;                                          /* bench_schema.c */
 extern const struct command fsck_command;                                                /* fsck.c */
 extern const struct command publish_command, subscribe_command, events_command;         /* publish.c */
+extern const struct command queue_bind_command, queue_unbind_command;                     /* topic.c */
+extern const struct command subscription_add_command, subscription_ls_command, subscription_rm_command;
 extern const struct command bench_publish_command;                                       /* bench_publish.c */

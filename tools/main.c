@@ -25,11 +25,13 @@ const struct command *const cli_commands[] = {
 	&submit_command,     &work_command,	   &task_ls_command,	 &task_show_command,   &task_wait_command,
 	&task_cancel_command, &task_retry_command, &queue_ls_command,	 &queue_show_command,  &queue_create_command,
 	&queue_set_command,  &queue_peek_command,  &queue_purge_command, &queue_pause_command, &queue_resume_command,
-	&queue_rm_command,   &dlq_ls_command,	   &dlq_show_command,	 &dlq_redrive_command, &dlq_purge_command,
+	&queue_rm_command, &queue_bind_command, &queue_unbind_command, &dlq_ls_command,
+	&dlq_show_command, &dlq_redrive_command, &dlq_purge_command,
 	&worker_ls_command,  &stats_command,	   &checkpoint_command,	 &bench_task_command,  &bench_submit_command,
-	&bench_drain_command, &bench_disk_command, &fsck_command,	 &publish_command,     &subscribe_command,
-	&events_command,     &bench_publish_command, &type_register_command, &type_ls_command, &type_show_command,
-	&type_check_command, &type_diff_command,   &type_rm_command,	 &bench_schema_command, NULL,
+	&bench_drain_command, &bench_disk_command, &bench_publish_command, &bench_schema_command, &fsck_command,
+	&publish_command,    &subscribe_command,   &events_command,	 &subscription_add_command, &subscription_ls_command,
+	&subscription_rm_command, &type_register_command, &type_ls_command, &type_show_command, &type_check_command,
+	&type_diff_command,  &type_rm_command,	   NULL,
 };
 
 bool help_has_noun(const char *noun)

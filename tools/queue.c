@@ -57,16 +57,13 @@ static const struct column fields[] = {
 	{ "settings.backoff_max_ms", "backoff max", COLUMN_DURATION },
 	{ "settings.expires_ms", "expires", COLUMN_DURATION },
 	{ "settings.retention_ms", "retention", COLUMN_DURATION },
+	{ "bindings", "bound to types", COLUMN_TEXT },
+	{ "subscribes", "subscribed to events", COLUMN_TEXT },
 };
 
 static void queue_row(const struct hlk_queue_row *row, void *ctx)
 {
 	output_row(&((struct cli *)ctx)->out, queue_json(row));
-}
-
-static void queue_one(const struct hlk_queue_row *row, void *ctx)
-{
-	output_one(&((struct cli *)ctx)->out, fields, COUNT_OF(fields), queue_json(row));
 }
 
 static int queue_ls(struct cli *cli)
@@ -82,13 +79,41 @@ static int queue_ls(struct cli *cli)
 	return CLI_OK;
 }
 
+struct shown { struct cli *cli; json_t *bindings, *fed; };
+
+static void shown_topic(const struct hlk_topic_row *row, void *ctx)
+{
+	struct shown *shown = ctx;
+	(void)json_array_append_new(strcmp(row->kind, "events") == 0 ? shown->fed : shown->bindings, json_string(row->pattern));
+}
+
+static void queue_one(const struct hlk_queue_row *row, void *ctx)
+{
+	struct shown *shown = ctx;
+	json_t *object = queue_json(row);
+	cli_set(object, "bindings", json_incref(shown->bindings));
+	cli_set(object, "subscribes", json_incref(shown->fed));
+	output_one(&shown->cli->out, fields, COUNT_OF(fields), object);
+}
+
+/* Outputs a queue as it is now. A code of the library. */
+static int show(struct cli *cli, const char *queue)
+{
+	struct shown shown = { cli, json_array(), json_array() };
+	(void)hlk_topic_list(cli->client, queue, shown_topic, &shown); /* the mock has none */
+	int code = hlk_queue_show(cli->client, queue, queue_one, &shown);
+	json_decref(shown.bindings);
+	json_decref(shown.fed);
+	return code;
+}
+
 static int queue_show(struct cli *cli)
 {
 	const char *queue = cli->args.plain[0];
 	int code = cli_connect(cli);
 	if (code != CLI_OK)
 		return code;
-	code = hlk_queue_show(cli->client, queue, queue_one, cli);
+	code = show(cli, queue);
 	return code == HLK_OK ? CLI_OK : cli_failed(cli, code, "queue %s", queue);
 }
 
@@ -143,7 +168,7 @@ static int queue_change(struct cli *cli, bool create)
 		return code;
 	code = create ? hlk_queue_create(cli->client, queue, &settings) : hlk_queue_set(cli->client, queue, &settings);
 	if (code == HLK_OK)
-		code = hlk_queue_show(cli->client, queue, queue_one, cli);
+		code = show(cli, queue);
 	return code == HLK_OK ? CLI_OK : cli_failed(cli, code, "queue %s", queue);
 }
 

@@ -43,6 +43,8 @@ static enum err read(const hw::Reply *m, struct msg_reply *out, char *)
 	out->task_count = m->tasks() ? m->tasks()->size() : 0;
 	out->queues = nullptr;
 	out->queue_count = m->queues() ? m->queues()->size() : 0;
+	out->topics = nullptr;
+	out->topic_count = m->topics() ? m->topics()->size() : 0;
 	out->workers = nullptr;
 	out->worker_count = m->workers() ? m->workers()->size() : 0;
 	out->specs = nullptr;
@@ -129,6 +131,16 @@ extern "C" void msg_reply_queue(const struct msg_reply *reply, uint32_t index, s
 	out->cancelled_total = q->cancelled_total();
 	out->dead_total = q->dead_total();
 	out->workers = q->workers();
+}
+
+extern "C" void msg_reply_topic(const struct msg_reply *reply, uint32_t index, struct topic_info *out)
+{
+	ENSURE(index < reply->topic_count);
+	const hw::TopicInfo *t = reply_of(reply)->topics()->Get(index);
+	out->kind = static_cast<uint8_t>(t->kind());
+	out->queue = text_of(t->queue());
+	out->pattern = text_of(t->pattern());
+	out->vnet = text_of(t->vnet());
 }
 
 extern "C" void msg_reply_worker(const struct msg_reply *reply, uint32_t index, struct worker_info *out)
@@ -270,6 +282,14 @@ static fb::Offset<hw::Stat> put(builder &b, const struct stat_item *s)
 	return hw::CreateStat(b, name, s->value);
 }
 
+static fb::Offset<hw::TopicInfo> put(builder &b, const struct topic_info *t)
+{
+	auto queue = put_text(b, t->queue);
+	auto pattern = put_text(b, t->pattern);
+	auto vnet = put_text(b, t->vnet);
+	return hw::CreateTopicInfo(b, static_cast<hw::TopicKind>(t->kind), queue, pattern, vnet);
+}
+
 static void write(builder &b, const struct msg_reply *m)
 {
 	// A queue is two tables. More than this and the receiver's Verifier would refuse the Reply.
@@ -277,15 +297,16 @@ static void write(builder &b, const struct msg_reply *m)
 	for (uint32_t i = 0; i < m->task_count; i++)
 		attempts += m->tasks[i].attempt_count;
 	ENSURE(1 + attempts + m->task_count + 2 * (uint64_t)m->queue_count + m->worker_count + m->stat_count +
-			m->spec_count <=
+			m->spec_count + m->topic_count <=
 	       LIMIT_FB_TABLES);
 	auto text = put_text(b, m->text);
 	auto tasks = put_all<hw::TaskInfo>(b, m->tasks, m->task_count, put);
 	auto queues = put_all<hw::QueueInfo>(b, m->queues, m->queue_count, put);
 	auto workers = put_all<hw::WorkerInfo>(b, m->workers, m->worker_count, put);
 	auto stats = put_all<hw::Stat>(b, m->stats, m->stat_count, put);
+	auto topics = put_all<hw::TopicInfo>(b, m->topics, m->topic_count, put);
 	auto specs = put_all<hw::Spec>(b, m->specs, m->spec_count, put);
-	b.Finish(hw::CreateReply(b, m->code, text, m->count, m->next, tasks, queues, workers, stats, specs));
+	b.Finish(hw::CreateReply(b, m->code, text, m->count, m->next, tasks, queues, workers, stats, specs, topics));
 }
 
 static void write_kind(builder &b, const struct msg *m)

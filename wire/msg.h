@@ -40,7 +40,8 @@ enum verb {
 	VERB_WORKER_DRAIN = 30, VERB_WORKER_KICK, VERB_WORKER_BLOCK, VERB_WORKER_UNBLOCK, VERB_WORKER_BLOCKED, VERB_ENTRY_REMOVE,
 	VERB_TASK_INTERRUPT = 45, VERB_TASK_PAUSE = 46, VERB_TASK_RESUME = 47, VERB_TASK_STEP = 48, VERB_TASK_TREE = 49,
 	VERB_TYPE_REGISTER = 55, VERB_TYPE_LIST, VERB_TYPE_SHOW, VERB_TYPE_CHECK, VERB_TYPE_DIFF, VERB_TYPE_REMOVE,
-	VERB_LAST = VERB_TYPE_REMOVE
+	VERB_QUEUE_BIND = 65, VERB_QUEUE_UNBIND, VERB_TOPIC_LIST, VERB_SUBSCRIPTION_ADD, VERB_SUBSCRIPTION_REMOVE,
+	VERB_LAST = VERB_SUBSCRIPTION_REMOVE
 };
 
 struct u32s { const uint32_t *at; uint32_t count; };
@@ -143,6 +144,8 @@ struct worker_info {
 	struct span name, address; struct span entries[16]; uint32_t entry_count; uint64_t credit, leased, connected_ms;
 	uint64_t session; struct span vnet; uint32_t calls; bool away, draining;
 };
+enum { TOPIC_KIND_TASKS = 1, TOPIC_KIND_EVENTS = 2 };
+struct topic_info { uint8_t kind; struct span queue, pattern, vnet; };
 struct stat_item { struct span name; double value; };
 struct msg_reply {
 	uint16_t code; struct span text; uint64_t count, next;
@@ -150,6 +153,7 @@ struct msg_reply {
 	const struct task_info *tasks; uint32_t task_count;
 	const struct queue_info *queues; uint32_t queue_count;
 	const struct worker_info *workers; uint32_t worker_count;
+	const struct topic_info *topics; uint32_t topic_count;
 	const struct stat_item *stats; uint32_t stat_count;
 	const struct span *specs; uint32_t spec_count;
 	struct span meta; /* decoding: where the items are */
@@ -197,6 +201,7 @@ void event_head_encode(struct buf *out, const struct event_head *head);
 void msg_reply_task(const struct msg_reply *reply, uint32_t index, struct task_info *out);
 void msg_reply_queue(const struct msg_reply *reply, uint32_t index, struct queue_info *out);
 void msg_reply_worker(const struct msg_reply *reply, uint32_t index, struct worker_info *out);
+void msg_reply_topic(const struct msg_reply *reply, uint32_t index, struct topic_info *out);
 void msg_reply_stat(const struct msg_reply *reply, uint32_t index, struct stat_item *out);
 struct span msg_reply_spec(const struct msg_reply *reply, uint32_t index);
 

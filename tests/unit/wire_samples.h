@@ -65,6 +65,11 @@ static const struct signal_item sample_signals[] = {
 	{ .ref = { 102, 1, 4 }, .signal = SIGNAL_DEADLINE_SOON, .left_ms = 900 },
 };
 static const struct span sample_specs[] = { { (const uint8_t *)"one", 3 }, { (const uint8_t *)"two!", 4 } };
+static const struct topic_info sample_topics[] = {
+	{ .kind = TOPIC_KIND_TASKS, .queue = { (const uint8_t *)"q", 1 }, .pattern = { (const uint8_t *)"a.*", 3 } },
+	{ .kind = TOPIC_KIND_EVENTS, .queue = { (const uint8_t *)"r", 1 }, .pattern = { (const uint8_t *)"*", 1 },
+	  .vnet = { (const uint8_t *)"blue", 4 } },
+};
 static const struct stat_item sample_stats[] = {
 	{ .name = { (const uint8_t *)"tasks_ready", 11 }, .value = 12.5 },
 	{ .name = { (const uint8_t *)"turns", 5 }, .value = 1e9 },
@@ -334,6 +339,7 @@ static inline void sample_message(uint16_t kind, struct msg *m, struct sample_sp
 			.tasks = space->tasks, .task_count = 2, .queues = space->queues, .queue_count = 2,
 			.workers = space->workers, .worker_count = 2, .stats = sample_stats, .stat_count = 2,
 			.specs = sample_specs, .spec_count = 2,
+			.topics = sample_topics, .topic_count = 2,
 		};
 	} else {
 		sample_task_message(kind, m, buf_span(&space->head));

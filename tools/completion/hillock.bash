@@ -20,7 +20,7 @@ _hillock()
 	submit|work|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
 	esac
 	case "$noun $verb" in
-	' ') words="submit work task queue dlq worker stats checkpoint bench fsck publish subscribe events bench type bench $globals --version" ;;
+	' ') words="submit work task queue dlq worker stats checkpoint bench fsck publish subscribe events subscription type $globals --version" ;;
 	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --max-attempts --retention --header --fingerprint --wait --dry-run" ;;
 	'work ') words="$globals --queue --exec --concurrency --prefetch --count --limit --quiet" ;;
 	'task ') words="ls show wait cancel retry" ;;
@@ -29,7 +29,7 @@ _hillock()
 	'task wait') words="$globals" ;;
 	'task cancel') words="$globals --reason" ;;
 	'task retry') words="$globals" ;;
-	'queue ') words="ls show create set peek purge pause resume rm" ;;
+	'queue ') words="ls show create set peek purge pause resume rm bind unbind" ;;
 	'queue ls') words="$globals" ;;
 	'queue show') words="$globals" ;;
 	'queue create') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --dry-run" ;;
@@ -39,6 +39,8 @@ _hillock()
 	'queue pause') words="$globals" ;;
 	'queue resume') words="$globals" ;;
 	'queue rm') words="$globals --yes --dry-run" ;;
+	'queue bind') words="$globals" ;;
+	'queue unbind') words="$globals" ;;
 	'dlq ') words="ls show redrive purge" ;;
 	'dlq ls') words="$globals --limit" ;;
 	'dlq show') words="$globals" ;;
@@ -48,17 +50,21 @@ _hillock()
 	'worker ls') words="$globals" ;;
 	'stats ') words="$globals" ;;
 	'checkpoint ') words="$globals" ;;
-	'bench ') words="task submit drain disk" ;;
+	'bench ') words="task submit drain disk publish schema" ;;
 	'bench task') words="$globals --producers --workers --count --size --window --rate --confirm --prefetch --queue --shared --disk --threads --stall" ;;
 	'bench submit') words="$globals --producers --count --size --window --rate --confirm --queue --threads --stall" ;;
 	'bench drain') words="$globals --workers --count --prefetch --queue --threads --stall" ;;
 	'bench disk') words="$globals --dir --count --size" ;;
+	'bench publish') words="$globals --subscribers --count --size --threads --flight" ;;
+	'bench schema') words="$globals --root --count" ;;
 	'fsck ') words="$globals" ;;
 	'publish ') words="$globals --payload --file --lines --key --retain --header --fingerprint" ;;
 	'subscribe ') words="$globals --retained --descendants --fingerprint --count --policy --queue --credit --slow --quiet" ;;
 	'events ') words="$globals --count --policy --queue --credit --slow --quiet" ;;
-	'bench ') words="publish" ;;
-	'bench publish') words="$globals --subscribers --count --size --threads --flight" ;;
+	'subscription ') words="add ls rm" ;;
+	'subscription add') words="$globals" ;;
+	'subscription ls') words="$globals" ;;
+	'subscription rm') words="$globals" ;;
 	'type ') words="register ls show check diff rm" ;;
 	'type register') words="$globals --schema --root --policy --alias --parent" ;;
 	'type ls') words="$globals" ;;
@@ -66,8 +72,6 @@ _hillock()
 	'type check') words="$globals" ;;
 	'type diff') words="$globals --root" ;;
 	'type rm') words="$globals" ;;
-	'bench ') words="schema" ;;
-	'bench schema') words="$globals --root --count" ;;
 	*) words="$globals" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
