@@ -7,13 +7,15 @@
  *    it is given back when empty.
  * 3. At most one send is in flight, of `sending`; new frames go to `out`. What is queued above out_buffer_max ends it.
  * 4. Every wait has an end: the handshake, a partial frame, silence and a close each have a deadline. */
+#include "call.h"
 #include "event.h"
 
 enum { CLOSE_MS = 3000, KEEP_BYTES = 1024 };
 
 static void account(struct conn *c)
 {
-	size_t now = c->in.cap + c->out.cap + c->sending.cap + c->confirms.cap + c->reported.cap + c->signals.cap;
+	size_t now = c->in.cap + c->out.cap + c->sending.cap + c->confirms.cap + c->reported.cap + c->signals.cap +
+		     c->answers.cap + c->answer_bytes.cap + c->cancels.cap;
 	if (c->cache)
 		now += sizeof *c->cache + c->cache->bytes.cap;
 	c->s->buffer_bytes += now - c->accounted;
@@ -45,6 +47,9 @@ static void conn_free(struct conn *c)
 	buf_free(&c->confirms);
 	buf_free(&c->reported);
 	buf_free(&c->signals);
+	buf_free(&c->answers);
+	buf_free(&c->answer_bytes);
+	buf_free(&c->cancels);
 	account(c);
 	free(c);
 }
@@ -149,6 +154,12 @@ static void idle_shrink(struct conn *c)
 		buf_free(&c->reported);
 	if (c->signals.len == 0)
 		buf_free(&c->signals);
+	if (c->answers.len == 0) {
+		buf_free(&c->answers);
+		buf_free(&c->answer_bytes);
+	}
+	if (c->cancels.len == 0)
+		buf_free(&c->cancels);
 	account(c);
 }
 
@@ -371,6 +382,7 @@ static void conn_flush(struct conn *c)
 	if (c->gone || c->close_started)
 		return;
 	confirm_encode(c);
+	call_encode(c);
 	account(c);
 	if (conn_queued(c) > s->config.out_buffer_max) {
 		s->counters.conns_slow_total++;
@@ -409,6 +421,7 @@ static void conn_unblock(struct conn *c)
 {
 	deliver_unblock(c);
 	event_conn_room(c);
+	calls_changed(c->s);
 }
 
 static void on_sent(void *owner, void *ctx, int res)

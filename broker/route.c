@@ -5,6 +5,7 @@
  * 1. Before WELCOME only HELLO is heard, after it HELLO is refused.
  * 2. A handler that needs room in the log says ERR_AGAIN before it has changed anything; the frame is kept and comes again.
  * 3. Refusals name the field; items that are refused alone are answered alone, the rest of the frame goes on. */
+#include "call.h"
 #include "event.h"
 
 struct call {
@@ -236,6 +237,9 @@ static enum err on_forget(const struct call *call)
 static enum err on_serve(const struct call *call)
 {
 	const struct msg_serve *m = &call->msg->serve;
+	enum err e = directory_serve(call->c->session, m, call->text);
+	if (e != ERR_OK)
+		return e;
 	struct holder *holder = session_holder(call->c->s, call->c->session);
 	if (m->has_held)
 		tasks_holder_keep(call->c->s->tasks, call->c->s->log, holder, m->held, m->held_count, call->c->s->wall_ms);
@@ -311,6 +315,36 @@ static enum err on_interest(const struct call *call)
 	return ERR_OK;
 }
 
+/* ---- directory and calls ---- */
+
+static enum err on_watch(const struct call *call)
+{
+	return directory_watch(call->c, &call->msg->watch, call->text);
+}
+
+static enum err on_unwatch(const struct call *call)
+{
+	directory_unwatch(call->c->session, call->msg->unwatch.watch);
+	return ERR_OK;
+}
+
+static enum err on_call(const struct call *call)
+{
+	return call_frame(call->c, &call->msg->call, call->frame->payload, call->text);
+}
+
+static enum err on_answer(const struct call *call)
+{
+	call_answers(call->c, &call->msg->answer, call->frame->payload);
+	return ERR_OK;
+}
+
+static enum err on_call_cancel(const struct call *call)
+{
+	call_cancel(call->c, &call->msg->call_cancel);
+	return ERR_OK;
+}
+
 /* ---- the table ---- */
 
 typedef enum err handler(const struct call *call);
@@ -321,6 +355,8 @@ static handler *const handlers[] = {
 	[FRAME_REQUEST] = on_request,
 	[FRAME_SUBSCRIBE] = on_subscribe, [FRAME_UNSUBSCRIBE] = on_unsubscribe, [FRAME_PUBLISH] = on_publish,
 	[FRAME_EVENT_CREDIT] = on_event_credit, [FRAME_INTEREST] = on_interest,
+	[FRAME_WATCH] = on_watch, [FRAME_UNWATCH] = on_unwatch,
+	[FRAME_CALL] = on_call, [FRAME_ANSWER] = on_answer, [FRAME_CALL_CANCEL] = on_call_cancel,
 };
 
 enum err route_frame(struct conn *c, const struct frame *frame, char text[128])

@@ -5,6 +5,7 @@
  * 1. A session has at most one connection. Without one it is in grace, and ends when that runs out.
  * 2. Its id is a secret: it is compared in constant time, never logged, never sent.
  * 3. Leases belong to the session's holder, so a broken connection alone costs none. */
+#include "call.h"
 #include "event.h"
 
 static bool id_eq(const uint8_t a[16], const uint8_t b[16])
@@ -73,6 +74,8 @@ void session_end(struct shard *s, struct session *session)
 		session->conn->session = NULL;
 		session->conn = NULL;
 	}
+	calls_drop(s, session);
+	directory_end(session);
 	deliver_withdraw(s, session);
 	event_session_ended(s, session);
 	timer_clear(s, &session->grace);
@@ -97,6 +100,7 @@ void session_end(struct shard *s, struct session *session)
 	memset(session->id, 0, sizeof session->id);
 	results_end(session, s);
 	free(session->client);
+	free(session->vnet);
 	free(session);
 }
 
@@ -122,8 +126,11 @@ void session_detach(struct conn *c)
 	ENSURE(session->conn == c);
 	deliver_withdraw(s, session);
 	event_session_detached(session);
+	directory_unwatch_all(session);
+	calls_drop(s, session);
 	session->conn = NULL;
 	c->session = NULL;
+	directory_away(session, true);
 	session->grace_at_ms = s->now_ms + s->config.grace_ms;
 	timer_set(s, &session->grace, session->grace_at_ms);
 }
@@ -142,6 +149,7 @@ static struct session *session_new(struct shard *s, const uint8_t id[16])
 	struct session *session = zalloc(sizeof *session);
 	memcpy(session->id, id, 16);
 	uint32_t slot = slot_take(s);
+	session->shard = s;
 	session->ref = (struct session_ref){ slot, s->slot_generations[slot] };
 	s->slots[slot] = session;
 	session->grace.fire = grace_over;
@@ -169,6 +177,7 @@ static void welcome(struct conn *c, bool resumed, uint32_t correlation)
 		.frame_payload_max = LIMIT_FRAME_PAYLOAD,
 		.window_max = k->producer_window,
 		.broker = span_str(k->broker),
+		.address = c->session->number,
 	};
 	msg_encode(&c->out, &s->msg, correlation, NULL, 0);
 	conn_touch(c);
@@ -206,8 +215,12 @@ enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t corre
 		}
 		conn_abort(old, "its session was resumed elsewhere");
 	}
-	if (!session)
+	if (!session) {
 		session = session_new(s, m->session);
+		session->vnet = m->vnet.len ? strndup((const char *)m->vnet.data, m->vnet.len) : strdup("default");
+		ENSURE(session->vnet != NULL);
+		directory_begin(s, session);
+	}
 	timer_clear(s, &session->grace);
 	free(session->client);
 	session->client = client;
@@ -215,6 +228,8 @@ enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t corre
 	session->connected_wall_ms = s->wall_ms;
 	c->session = session;
 	s->counters.sessions_resumed_total += resumed;
+	if (resumed)
+		directory_away(session, false);
 	welcome(c, resumed, correlation);
 	timer_set(s, &c->timer, s->now_ms + s->config.heartbeat_ms);
 	if (session->results_count > 0)

@@ -6,6 +6,7 @@
  * 3. State changes only in on_apply and in what the task machine calls volatile; there is nothing to undo after a crash. */
 #include <stdarg.h>
 
+#include "call.h"
 #include "event.h"
 #include "part.h"
 
@@ -205,6 +206,12 @@ static void shard_free(struct shard *s)
 	conns_free(s);
 	sessions_free(s);
 	events_free(s);
+	if (s->calls) {
+		calls_changed(s);
+		calls_run(s);
+		calls_free(s->calls);
+		directory_free(s->directory);
+	}
 	deliver_free(s);
 	if (s->log)
 		log_close(s->log);
@@ -256,6 +263,8 @@ enum err shard_open(const struct shard_config *config, struct shard **out, char 
 	conn_init(s);
 	sessions_init(s);
 	s->events = events_new(s);
+	s->directory = directory_new(s);
+	s->calls = calls_new(s);
 	open_tasks(s);
 	enum err e = open_log(s, text);
 	if (e != ERR_OK) {
@@ -404,6 +413,8 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 		s->compact_again = tasks_compact(s->tasks, s->log);
 		s->more = s->more || (s->compact_again && !log_busy(s->log));
 	}
+	calls_run(s);
+	directory_tell(s);
 	stop_step(s);
 	conn_flush_dirty(s);
 	if (s->buffer_bytes > s->config.memory_max + s->config.memory_max / 8)
@@ -420,5 +431,6 @@ void shard_counters_get(const struct shard *s, struct shard_counters *out)
 {
 	*out = s->counters;
 	out->buffer_bytes = s->buffer_bytes;
+	out->entries = s->directory->entry_count;
 	out->watches = s->watch_count + s->results_waiting;
 }

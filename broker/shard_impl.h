@@ -2,6 +2,7 @@
  *
  * Who owns what: shard.c the turn and the stop, wheel.c coarse timers, conn.c bytes of a connection, session.c who is behind
  * it, route.c frames -> proposals, confirm.c proposals -> answers, deliver.c tasks -> workers, results.c results -> those who wait,
+ * directory.c entries, call.c live requests,
  * hold.c when the log is flushed, admin.c questions.
  *
  * 1. A connection is freed when io said `closed` and no proposal names it any more (refs).
@@ -59,6 +60,8 @@ struct conn {
 	struct buf confirms;     /* struct confirm_run, of confirm_producer */
 	struct buf reported;     /* struct reported_item */
 	struct buf signals;      /* struct signal_item */
+	struct buf answers, answer_bytes; /* struct answer_item */
+	struct buf cancels;      /* numbers of calls */
 	uint64_t confirm_producer;
 	struct head_cache *cache;
 	size_t accounted;        /* bytes counted in shard.buffer_bytes */
@@ -124,7 +127,16 @@ struct session {
 	struct session *results_next;
 	bool results_listed;
 	struct event_peer *events; /* event.h; NULL until it publishes or subscribes */
-	char *client;
+	char *client, *vnet;
+	/* directory.c, call.c */
+	struct shard *shard;
+	uint64_t number;     /* its address */
+	struct dir_entry *entries;
+	uint32_t entry_count, call_count;
+	struct dir_watch *watches;
+	struct live_call *calls;  /* it waits for, newest first */
+	uint64_t call_last;  /* the highest number it has used */
+	bool draining;       /* no new work for it */
 };
 
 struct session *session_get(struct shard *s, struct session_ref ref);
@@ -254,6 +266,8 @@ struct shard {
 	struct session *results, **results_tail;
 	bool results_blocked, fetched;
 
+	struct directory *directory;
+	struct calls *calls;
 	struct hold hold;
 	struct timer compact;
 	uint64_t compact_batches;

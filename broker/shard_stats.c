@@ -45,6 +45,13 @@ static void put_shard(struct shard *s, struct out *o)
 	PUT("", c, watches);
 	PUT("", c, consumers);
 	PUT("", c, turns_total);
+	PUT("", c, entries);
+	PUT("", c, calls_total);
+	PUT("", c, invokes_total);
+	PUT("", c, answers_total);
+	PUT("", c, answers_late_total);
+	PUT("", c, calls_timeout_total);
+	PUT("", c, calls_not_delivered_total);
 	put(o, "epoch", s->epoch);
 }
 

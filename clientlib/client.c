@@ -85,6 +85,8 @@ static void set_options(struct hlk *c, const struct hlk_options *o)
 	c->session.frame_payload_max = LIMIT_FRAME_PAYLOAD;
 	c->results.next_deadline_ms = INT64_MAX;
 	c->events.last = &c->events.first;
+	c->caller.next_deadline_ms = INT64_MAX;
+	c->caller.next = c->caller.sent_below = 1;
 	if (o->session) {
 		memcpy(c->session.id, o->session, sizeof c->session.id);
 		c->session.known = true;
@@ -103,6 +105,8 @@ static void free_client(struct hlk *c)
 		explicit_bzero(c->token, strlen(c->token));
 	free(c->name);
 	free(c->token);
+	free(c->vnet);
+	free(c->session.node);
 	mock_free(c->mock);
 	free(c);
 }
@@ -116,9 +120,14 @@ static int start(struct hlk *c, const struct hlk_options *o, struct hlk_error *e
 		return code;
 	c->name = name_or_process(o->name);
 	c->token = o->token ? strdup(o->token) : NULL;
-	if (!c->name || (o->token && !c->token)) {
+	c->vnet = o->vnet ? strdup(o->vnet) : NULL;
+	if (!c->name || (o->token && !c->token) || (o->vnet && !c->vnet)) {
 		error_fill(error, HLK_MEMORY, "out of memory");
 		return HLK_MEMORY;
+	}
+	if (c->vnet && strlen(c->vnet) > LIMIT_NAME_BYTES) {
+		error_fill(error, HLK_INVALID_INPUT, "options.vnet: longer than %d bytes", LIMIT_NAME_BYTES);
+		return HLK_INVALID_INPUT;
 	}
 	if (c->token && strlen(c->token) > 2048) { /* HELLO must fit what a broker reads before it knows us */
 		error_fill(error, HLK_INVALID_INPUT, "options.token: longer than 2048 bytes");
@@ -206,13 +215,17 @@ void hlk_close(struct hlk *c, int timeout_ms)
 	c->in_step = true;
 	producer_close(c, true);
 	results_close(c, true);
+	caller_close(c, true);
 	if (net_ready(c)) {
 		const struct msg bye = { .kind = FRAME_GOODBYE, .goodbye = { .text = span_str("closed") } };
 		session_send(c, &bye, 0);
 		net_write(c);
 	}
 	net_close(c);
+	holder_close(c);
 	worker_close(c);
+	directory_close(c);
+	caller_close(c, false);
 	producer_close(c, false); /* what the last callbacks added */
 	results_close(c, false);
 	subscribe_close(c);
@@ -254,7 +267,7 @@ static void drain(int fd)
 
 static void arm(struct hlk *c)
 {
-	int64_t due = MIN_OF(net_next_due(c), c->results.next_deadline_ms);
+	int64_t due = MIN_OF(net_next_due(c), MIN_OF(c->results.next_deadline_ms, c->caller.next_deadline_ms));
 	if (c->worker.again_ms)
 		due = MIN_OF(due, c->worker.again_ms);
 	bool written = c->producer.none_frames > 0 && net_ready(c) && c->link.out.len == 0;
@@ -280,6 +293,9 @@ void client_flush(struct hlk *c)
 	results_flush(c);
 	subscribe_flush(c);
 	publish_flush(c);
+	directory_flush(c);
+	caller_flush(c);
+	holder_flush(c);
 	net_write(c);
 }
 
@@ -305,6 +321,7 @@ int hlk_process(struct hlk *c)
 	client_now(c);
 	net_timers(c);
 	results_timers(c);
+	caller_timers(c);
 	report_timers(c);
 	client_flush(c);
 	producer_written(c);

@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 
 #include "../wire/map64.h"
+#include "../wire/address.h"
 #include "../wire/msg.h"
 #include "hillock.h"
 #include "resolve.h"
@@ -93,6 +94,8 @@ struct session {
 	int last_code;                   /* why there is no connection */
 	char last_text[MAP_ERROR_TEXT];
 	uint32_t heartbeat_ms, payload_max, frame_payload_max;
+	char *node;
+	uint64_t address;
 };
 
 struct hlk_head {
@@ -153,7 +156,10 @@ struct entry {
 	bool by_queue, manual_start, gone, fast;
 	hlk_task_fn *task;
 	hlk_signal_fn *signal;
+	hlk_call_fn *call, *call_cancelled;
 	void *ctx;
+	char *params, **vnets, **hot, **call_types;
+	uint32_t vnet_count, hot_count, call_type_count, capacity, cost;
 };
 
 /* A DELIVER frame, kept while one of its tasks lives. */
@@ -190,6 +196,7 @@ struct worker {
 	bool serve_dirty, credit_dirty, held_due; /* held_due: the next SERVE says what we hold */
 	uint32_t serve_correlation;
 	int serve_code;
+	char serve_text[256];
 	struct map64 tasks;              /* id -> struct hlk_task */
 	struct hlk_task *live, *free;
 	void **slabs;
@@ -265,10 +272,37 @@ struct admin {
 	void *arg;
 };
 
+struct pending_call;
+struct call_batch { /* calls that travel together */
+	char *service, *where, *type, *address, *trace, *correlation;
+	struct address to;
+	bool all, stream, headers;
+	uint32_t binding, deadline_ms, count, number;
+	uint64_t fingerprint, first;
+	struct buf head, sizes, payload;
+};
+struct caller {
+	struct call_batch batch;
+	struct map64 pending;            /* number -> struct pending_call */
+	uint64_t map_memory, next, sent_below, late;
+	struct pending_call *free;
+	struct buf unsent, cancels, kept;
+	uint32_t refused;                /* the CALL that is being refused as a whole */
+	int64_t next_deadline_ms;
+	struct msg cancel_msg;
+};
+struct holder {
+	struct hlk_call *live, *free;
+	struct buf items, payload;       /* answers of this step */
+	uint32_t connection;             /* grows with each that is lost */
+};
+struct watch;
+struct directory { struct watch *watches; uint32_t last; };
+
 struct mock;
 struct hlk {
 	struct hlk_error error;
-	char *name, *token;
+	char *name, *token, *vnet;
 	struct node *nodes;
 	uint32_t node_count, backoff_min_ms, backoff_max_ms;
 	void (*state)(struct hlk *c, bool connected, const char *detail, void *ctx);
@@ -286,6 +320,9 @@ struct hlk {
 	struct results results;
 	struct worker worker;
 	struct events events;
+	struct caller caller;
+	struct holder holder;
+	struct directory directory;
 	struct admin admin;
 	struct msg msg;                  /* the frame being read: large, so not on the stack */
 	struct mock *mock;
@@ -354,6 +391,30 @@ void worker_lost(struct hlk *c, const struct task_ref *ref); /* a start or exten
 void worker_retire(struct hlk *c);     /* no more tasks: what is on its way is given back */
 void worker_close(struct hlk *c);
 void task_free(struct hlk_task *task);
+
+struct entry *worker_entry(struct hlk *c, uint32_t id); /* NULL: there is none */
+
+/* ---- caller.c ---- */
+void caller_flush(struct hlk *c);
+void caller_down(struct hlk *c);
+void caller_timers(struct hlk *c);
+void caller_answers(struct hlk *c, const struct msg_answer *m, struct span payload);
+bool caller_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
+void caller_close(struct hlk *c, bool tell);
+
+/* ---- holder.c ---- */
+void holder_flush(struct hlk *c);
+void holder_invoke(struct hlk *c, const struct frame *frame);
+void holder_cancelled(struct hlk *c, const struct msg_call_cancel *m);
+void holder_down(struct hlk *c);
+void holder_close(struct hlk *c);
+
+/* ---- directory.c ---- */
+void directory_flush(struct hlk *c);
+void directory_down(struct hlk *c);
+void directory_changes(struct hlk *c, const struct msg_changes *m);
+bool directory_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
+void directory_close(struct hlk *c);
 
 /* ---- report.c ---- */
 /* Adds one report to the batch. Copies `data`. */

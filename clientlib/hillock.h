@@ -36,6 +36,7 @@ extern "C" {
 struct hlk;       /* a client */
 struct hlk_head;  /* what equal submissions share, encoded once */
 struct hlk_task;  /* a task this client works on */
+struct hlk_call;  /* a call this client answers */
 
 #define HLK_FOREVER (-1)
 
@@ -76,6 +77,7 @@ struct hlk_options {
 	const char *url;        /* tcp://HOST[:4333], tcp://[V6]:PORT, unix:///PATH, mock:// ; several, comma separated, are tried in turn */
 	const char *name;       /* of this program, for people; default: the process name */
 	const char *token;
+	const char *vnet;       /* the named scope whose entries it joins and sees; default: "default" */
 	const uint8_t *session; /* 16 secret bytes to resume as; default: random */
 	uint32_t window;        /* unconfirmed submissions allowed; default 8192, at most 65536 */
 	uint32_t backoff_min_ms, backoff_max_ms; /* of reconnects, with full jitter; default 50 and 5000 */
@@ -177,17 +179,31 @@ typedef void hlk_task_fn(struct hlk *c, struct hlk_task *task, void *ctx);
  * "lease-lost" settling is a no-op that the broker would refuse. */
 typedef void hlk_signal_fn(struct hlk *c, struct hlk_task *task, const char *signal, void *ctx);
 
+typedef void hlk_call_fn(struct hlk *c, struct hlk_call *call, void *ctx);
+
 struct hlk_serve_options {
 	const char *type;      /* serve tasks of the queue named like this type ... */
 	const char *queue;     /* ... or of this queue: exactly one of the two */
 	uint32_t credit;       /* tasks in work or on their way; default 1 */
 	bool manual_start;     /* you call hlk_start */
-	hlk_task_fn *task;
+	hlk_task_fn *task;     /* NULL: no tasks, calls only */
 	hlk_signal_fn *signal; /* may be NULL */
 	void *ctx;
+	/* What the directory says of it. Strings are copied. */
+	const char *params;    /* typed parameters: "gpu=\"A100\", vram_gb=80, models=[\"llama\"]" */
+	const char *const *vnets; size_t vnet_count; /* where it is seen; none: where the session is */
+	uint32_t capacity;     /* calls at the same time; 0 = 64 */
+	uint32_t cost;         /* less is better */
+	const char *const *hot; size_t hot_count;    /* what it has at hand: loaded models, warm caches */
+	/* Calls, see below. */
+	hlk_call_fn *call;           /* NULL: every call is answered with HLK_DOES_NOT_UNDERSTAND */
+	hlk_call_fn *call_cancelled; /* the caller does not want the answer any more; may be NULL */
+	const char *const *call_types; size_t call_type_count; /* the types `call` understands; none: all */
 };
 /* Declares one more responsibility of this session; kept over reconnects. *entry_out may be NULL. */
 HLK_API int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, uint32_t *entry_out);
+/* Waits until the broker has taken what was declared; else why it did not (a parameter it cannot read ...). */
+HLK_API int hlk_serve_wait(struct hlk *c, int timeout_ms);
 HLK_API int hlk_serve_credit(struct hlk *c, uint32_t entry, uint32_t credit); /* changes it; 0 drains */
 HLK_API int hlk_unserve(struct hlk *c, uint32_t entry);
 
@@ -313,6 +329,91 @@ HLK_API int hlk_subscribe_wait(struct hlk *c, const struct hlk_subscribe_options
 HLK_API int hlk_unsubscribe(struct hlk *c, uint32_t subscription);
 HLK_API int hlk_subscription_credit(struct hlk *c, uint32_t subscription, uint32_t more);
 HLK_API int hlk_subscription_counts(const struct hlk *c, uint32_t subscription, struct hlk_subscription_counts *out);
+
+/* ---------------------------------------------------------------- directory */
+
+#define HLK_ADDRESS_BYTES 320 /* room for an address as text, NODE/SESSION/ENTRY */
+
+struct hlk_entry_row {
+	const char *service, *params, *client, *address;
+	const char *const *vnets; size_t vnet_count;
+	const char *const *hot; size_t hot_count;
+	uint32_t capacity, cost, busy; /* busy: calls in work when it was asked */
+	bool by_queue, away;           /* away: its connection is lost, the session may come back */
+};
+typedef void hlk_entry_fn(const struct hlk_entry_row *row, void *ctx);
+
+/* Waits for the entries of a service (NULL: of all) in this client's vnet whose parameters fit `where` (NULL: any), as they are now:
+ * "gpu == \"A100\" && vram_gb >= 40". docs/protocol.md, section 10, has the whole form. */
+HLK_API int hlk_directory_list(struct hlk *c, const char *service, const char *where, hlk_entry_fn *each, void *ctx);
+
+/* RESET: forget all, a snapshot follows as JOINED. SYNCED: that was it. Then every change. LEFT has service and address only.
+ * REFUSED: there is no such watch, hlk_last_error says why. `row` is NULL for RESET, SYNCED, REFUSED. */
+enum hlk_change { HLK_CHANGE_RESET, HLK_CHANGE_JOINED, HLK_CHANGE_CHANGED, HLK_CHANGE_LEFT, HLK_CHANGE_SYNCED, HLK_CHANGE_REFUSED };
+typedef void hlk_change_fn(struct hlk *c, uint32_t watch, enum hlk_change kind, const struct hlk_entry_row *row, void *ctx);
+/* Kept over reconnects; after each it begins with RESET. No change is missed in between. */
+HLK_API int hlk_directory_watch(struct hlk *c, const char *service, const char *where, hlk_change_fn *fn, void *ctx,
+				uint32_t *watch_out);
+HLK_API int hlk_directory_unwatch(struct hlk *c, uint32_t watch);
+/* The address of this session's entry. HLK_NOT_FOUND before the first connection. It changes when the session is lost. */
+HLK_API int hlk_address(const struct hlk *c, uint32_t entry, char out[HLK_ADDRESS_BYTES]);
+
+/* ---------------------------------------------------------------- calls */
+
+/* One of service, address and binding; everything else may be left zero. */
+struct hlk_call_options {
+	const char *service;   /* to a holder of this service ... */
+	const char *where;     /* ... whose parameters fit */
+	bool all;              /* to each of them: one answer from each, the last without `more` */
+	const char *address;   /* to the entry at this address */
+	uint32_t binding;      /* to a leg of this binding */
+	const char *type;      /* what is asked; default: the service. "hillock.Ping" is answered by every holder's library */
+	uint32_t deadline_ms;  /* default 10000 */
+	bool stream;           /* the answer may come in parts */
+	const char *trace, *correlation;
+	const struct hlk_header *headers; size_t header_count;
+	uint64_t fingerprint;
+};
+struct hlk_answer {
+	uint64_t call;
+	int code;              /* HLK_OK; HLK_NOT_DELIVERED, HLK_TIMEOUT, HLK_DOES_NOT_UNDERSTAND, HLK_NETWORK ...; or the holder's */
+	uint32_t app_code;     /* the holder's own */
+	const void *data; size_t size; /* the answer, or the error text; borrowed until the callback returns */
+	bool more;             /* not the last of this call */
+	const char *address;   /* who answered; "" where nobody did */
+};
+typedef void hlk_answer_fn(struct hlk *c, const struct hlk_answer *answer, void *ctx);
+
+/* Asks. `fn` is called until one answer has no `more`, which is certain to come: at the latest at the deadline. Never stored, never asked
+ * twice. The payload is copied. Calls with equal options made one after the other travel together. */
+HLK_API int hlk_call(struct hlk *c, const struct hlk_call_options *options, const void *payload, size_t size, hlk_answer_fn *fn,
+		     void *ctx, uint64_t *number_out);
+/* No answer is wanted any more: `fn` is called with HLK_CANCELLED, the holder is told. */
+HLK_API int hlk_call_cancel(struct hlk *c, uint64_t number);
+/* Asks and waits for the last answer; 0 or its code. *out is valid until the next call of this. */
+HLK_API int hlk_call_wait(struct hlk *c, const struct hlk_call_options *options, const void *payload, size_t size,
+			  struct hlk_answer *out);
+HLK_API uint64_t hlk_late_answers(const struct hlk *c); /* came when nobody waited any more; dropped */
+
+struct hlk_call_info {
+	const char *type, *client, *caller; /* caller: its address, for calls back (with its entry for 0) */
+	const char *trace, *correlation;
+	const void *payload; size_t size;
+	const struct hlk_header *headers; size_t header_count;
+	uint64_t fingerprint;
+	uint32_t entry, deadline_ms;        /* how long the caller waits, from when the broker handed it out */
+	bool stream;
+};
+/* Borrowed for as long as the call is not answered. Never fail. */
+HLK_API const struct hlk_call_info *hlk_call_info(const struct hlk_call *call);
+HLK_API void hlk_call_set_ctx(struct hlk_call *call, void *ctx);
+HLK_API void *hlk_call_ctx(const struct hlk_call *call);
+HLK_API bool hlk_call_wanted(const struct hlk_call *call); /* false: cancelled, or its connection is lost */
+/* Each ends the call and frees it (but for HLK_TOO_BIG and HLK_INVALID_INPUT). HLK_NOT_DELIVERED: the connection was lost meanwhile. */
+HLK_API int hlk_answer(struct hlk_call *call, const void *data, size_t size);
+HLK_API int hlk_answer_error(struct hlk_call *call, int code, uint32_t app_code, const char *text);
+/* One part of a streamed answer; hlk_answer ends it. */
+HLK_API int hlk_answer_part(struct hlk_call *call, const void *data, size_t size);
 
 /* ---------------------------------------------------------------- administration (blocking; deadline = 10 s or hlk_set_timeout) */
 

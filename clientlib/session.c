@@ -23,6 +23,7 @@ void session_say_hello(struct hlk *c)
 	memcpy(msg.hello.session, c->session.id, sizeof msg.hello.session);
 	msg.hello.client = span_str(c->name);
 	msg.hello.token = span_str(c->token);
+	msg.hello.vnet = span_str(c->vnet);
 	msg.hello.resume = c->session.known;
 	session_send(c, &msg, 0);
 }
@@ -31,6 +32,10 @@ static void welcome(struct hlk *c, const struct msg_welcome *m)
 {
 	struct session *s = &c->session;
 	s->known = true;
+	free(s->node);
+	s->node = strndup(m->node.len ? (const char *)m->node.data : "", m->node.len);
+	ENSURE(s->node != NULL);
+	s->address = m->address;
 	s->refused_code = s->last_code = 0;
 	s->last_text[0] = 0;
 	s->heartbeat_ms = m->heartbeat_ms ? m->heartbeat_ms : 10000;
@@ -52,7 +57,7 @@ static void welcome(struct hlk *c, const struct msg_welcome *m)
 
 static bool ends_all_attempts(uint16_t code)
 {
-	return code == ERR_PERMISSION || code == ERR_VERSION;
+	return code == ERR_PERMISSION || code == ERR_VERSION || code == ERR_BLOCKED;
 }
 
 static void refused(struct hlk *c, uint32_t correlation, const struct msg_error *m)
@@ -70,7 +75,8 @@ static void refused(struct hlk *c, uint32_t correlation, const struct msg_error 
 	    report_refused(c, correlation, code) || results_refused(c, correlation, code, text) ||
 	    publish_refused(c, correlation, code, text) || subscribe_refused(c, correlation, code, text))
 		return;
-	(void)worker_refused(c, correlation, code, text);
+	(void)(directory_refused(c, correlation, code, text) || caller_refused(c, correlation, code, text) ||
+	       worker_refused(c, correlation, code, text));
 }
 
 static void goodbye(struct hlk *c, const struct msg_goodbye *m)
@@ -95,6 +101,9 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_RESULTS: results_frame(c, &m->results, frame->payload); return;
 	case FRAME_REPORTED: report_reported(c, &m->reported); return;
 	case FRAME_SIGNALS: worker_signals(c, &m->signals); return;
+	case FRAME_CHANGES: directory_changes(c, &m->changes); return;
+	case FRAME_ANSWER: caller_answers(c, &m->answer, frame->payload); return;
+	case FRAME_CALL_CANCEL: holder_cancelled(c, &m->call_cancel); return;
 	case FRAME_REPLY: admin_take_reply(c, frame->correlation, &m->reply); return;
 	case FRAME_HELLO:
 	case FRAME_WELCOME:
@@ -122,10 +131,7 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_PUBLISHED: publish_published(c, &m->published); return;
 	case FRAME_EVENTS: subscribe_events(c, frame->correlation, &m->events, frame->payload); return;
 	case FRAME_INTEREST: publish_interest(c, &m->interest); return;
-	case FRAME_CHANGES:
 	case FRAME_INVOKE:
-	case FRAME_ANSWER:
-	case FRAME_CALL_CANCEL:
 	case FRAME_BINDING: return;
 	}
 	net_fail(c, HLK_MALFORMED, "the broker sent a %s, which is not its to send", frame_kind_name(frame->kind));
@@ -137,6 +143,10 @@ void session_frame(struct hlk *c, const struct frame *frame)
 	bool ready = c->link.state == LINK_READY;
 	if (frame->kind == FRAME_DELIVER && ready) {
 		worker_deliver(c, frame);
+		return;
+	}
+	if (frame->kind == FRAME_INVOKE && ready) {
+		holder_invoke(c, frame);
 		return;
 	}
 	struct msg *m = &c->msg;
@@ -162,6 +172,9 @@ void session_down(struct hlk *c)
 	producer_down(c);
 	publish_down(c);
 	admin_down(c);
+	directory_down(c);
+	holder_down(c);
+	caller_down(c);
 	c->worker.serve_correlation = 0;
 }
 

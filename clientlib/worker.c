@@ -79,6 +79,11 @@ static struct entry *entry_find(struct worker *w, uint32_t id)
 	return id >= 1 && id <= w->entry_count ? w->entries[id - 1] : NULL;
 }
 
+struct entry *worker_entry(struct hlk *c, uint32_t id)
+{
+	return entry_find(&c->worker, id);
+}
+
 /* How many more the broker may be allowed to send, in all. */
 static uint32_t entry_room(const struct entry *e)
 {
@@ -107,12 +112,24 @@ static struct task_ref *held_refs(const struct worker *w, uint32_t *count)
 	return refs;
 }
 
+/* The names as spans, in what is left of the message's own room (serve_check has counted). */
+static const struct span *spans_of(char *const *names, uint32_t count, struct span *texts, uint32_t *used)
+{
+	struct span *at = texts + *used;
+	ENSURE(*used + count <= LIMIT_SERVE_TEXTS);
+	for (uint32_t i = 0; i < count; i++)
+		at[i] = span_str(names[i]);
+	*used += count;
+	return at;
+}
+
 static void send_serve(struct hlk *c)
 {
 	struct worker *w = &c->worker;
 	struct msg *msg = calloc(1, sizeof *msg);
 	ENSURE(msg != NULL);
 	msg->kind = FRAME_SERVE;
+	uint32_t used = 0;
 	for (uint32_t i = 0; i < w->entry_count; i++) {
 		struct entry *e = w->entries[i];
 		e->granted = 0;
@@ -120,7 +137,13 @@ static void send_serve(struct hlk *c)
 			continue;
 		e->granted = entry_room(e);
 		msg->serve.entries[msg->serve.count++] = (struct wire_entry){
-			.id = e->id, .service = span_str(e->service), .by_queue = e->by_queue, .credit = e->granted };
+			.id = e->id, .service = span_str(e->service), .by_queue = e->by_queue, .credit = e->granted,
+			.params = span_str(e->params), .capacity = e->capacity, .cost = e->cost };
+		struct wire_entry *to = &msg->serve.entries[msg->serve.count - 1];
+		to->vnets = spans_of(e->vnets, e->vnet_count, msg->serve.texts, &used);
+		to->vnet_count = e->vnet_count;
+		to->hot = spans_of(e->hot, e->hot_count, msg->serve.texts, &used);
+		to->hot_count = e->hot_count;
 	}
 	struct task_ref *held = NULL;
 	if (w->held_due) {
@@ -176,10 +199,21 @@ static int serve_check(struct hlk *c, const struct hlk_serve_options *o)
 {
 	bool type = o->type && *o->type, queue = o->queue && *o->queue;
 	uint32_t live = 0;
-	for (uint32_t i = 0; i < c->worker.entry_count; i++)
-		live += !c->worker.entries[i]->gone;
-	if (type == queue || !o->task)
+	size_t texts = o->vnet_count + o->hot_count;
+	for (uint32_t i = 0; i < c->worker.entry_count; i++) {
+		const struct entry *e = c->worker.entries[i];
+		live += !e->gone;
+		texts += e->gone ? 0 : e->vnet_count + e->hot_count;
+	}
+	if (type == queue || !(o->task || o->call))
 		return error_set(c, HLK_INVALID_INPUT, "serve: needs a type or a queue, one of the two, and a handler");
+	if (o->vnet_count > LIMIT_ENTRY_TEXTS || o->hot_count > LIMIT_ENTRY_TEXTS || texts > LIMIT_SERVE_TEXTS)
+		return error_set(c, HLK_TOO_BIG, "serve: over %d vnets or hot names of one entry, or %d of all", LIMIT_ENTRY_TEXTS,
+				 LIMIT_SERVE_TEXTS);
+	if (o->params && strlen(o->params) > LIMIT_PARAMS_BYTES)
+		return error_set(c, HLK_TOO_BIG, "serve: the parameters are over %d bytes", LIMIT_PARAMS_BYTES);
+	if (o->capacity > LIMIT_ENTRY_CREDIT)
+		return error_set(c, HLK_TOO_BIG, "serve: capacity %u is over %d", o->capacity, LIMIT_ENTRY_CREDIT);
 	if (strlen(type ? o->type : o->queue) > LIMIT_NAME_BYTES)
 		return error_set(c, HLK_TOO_BIG, "serve: the name is over %d bytes", LIMIT_NAME_BYTES);
 	if (o->credit > LIMIT_ENTRY_CREDIT)
@@ -187,6 +221,39 @@ static int serve_check(struct hlk *c, const struct hlk_serve_options *o)
 	if (live >= LIMIT_SESSION_ENTRIES)
 		return error_set(c, HLK_TOO_BIG, "serve: over %d entries", LIMIT_SESSION_ENTRIES);
 	return HLK_OK;
+}
+
+static char *copy_name(const char *name)
+{
+	char *out = strdup(name);
+	ENSURE(out != NULL);
+	return out;
+}
+
+static char **copy_names(const char *const *names, size_t count)
+{
+	char **out = count ? calloc(count, sizeof *out) : NULL;
+	ENSURE(count == 0 || out);
+	for (size_t i = 0; i < count; i++)
+		out[i] = copy_name(names[i]);
+	return out;
+}
+
+static void free_names(char **names, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		free(names[i]);
+	free(names);
+}
+
+static void entry_free(struct entry *e)
+{
+	free_names(e->vnets, e->vnet_count);
+	free_names(e->hot, e->hot_count);
+	free_names(e->call_types, e->call_type_count);
+	free(e->params);
+	free(e->service);
+	free(e);
 }
 
 int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, uint32_t *entry_out)
@@ -203,15 +270,40 @@ int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, uint32_t *
 	w->entries = entries;
 	w->entries[w->entry_count++] = e;
 	*e = (struct entry){ .id = w->entry_count, .service = service, .by_queue = by_queue,
-			     .credit = options->credit ? options->credit : 1, .max = UINT64_MAX,
+			     .credit = !options->task ? 0 : options->credit ? options->credit : 1, .max = UINT64_MAX,
 			     .manual_start = options->manual_start, .task = options->task,
-			     .signal = options->signal, .ctx = options->ctx };
+			     .signal = options->signal, .call = options->call, .call_cancelled = options->call_cancelled,
+			     .ctx = options->ctx, .capacity = options->capacity, .cost = options->cost,
+			     .vnet_count = (uint32_t)options->vnet_count, .hot_count = (uint32_t)options->hot_count,
+			     .call_type_count = (uint32_t)options->call_type_count };
+	e->params = options->params ? copy_name(options->params) : NULL;
+	e->vnets = copy_names(options->vnets, options->vnet_count);
+	e->hot = copy_names(options->hot, options->hot_count);
+	e->call_types = copy_names(options->call_types, options->call_type_count);
 	w->serve_dirty = true;
 	w->serve_code = 0;
 	client_touch(c);
 	if (entry_out)
 		*entry_out = e->id;
 	return HLK_OK;
+}
+
+static void ignore_entry(const struct hlk_entry_row *row, void *ctx)
+{
+	(void)row;
+	(void)ctx;
+}
+
+/* Frames are handled in the order they were sent, so any question behind the SERVE will do. */
+int hlk_serve_wait(struct hlk *c, int timeout_ms)
+{
+	int before = c->timeout_ms;
+	c->timeout_ms = timeout_ms;
+	int code = hlk_directory_list(c, "-", NULL, ignore_entry, NULL);
+	c->timeout_ms = before;
+	if (code != HLK_OK || !c->worker.serve_code)
+		return code;
+	return error_set(c, c->worker.serve_code, "serve: %s", c->worker.serve_text);
 }
 
 int hlk_serve_credit(struct hlk *c, uint32_t entry, uint32_t credit)
@@ -245,6 +337,7 @@ bool worker_refused(struct hlk *c, uint32_t correlation, int code, struct span t
 	if (correlation != w->serve_correlation)
 		return false;
 	w->serve_code = code;
+	(void)snprintf(w->serve_text, sizeof w->serve_text, "%.*s", (int)MIN_OF(text.len, 250u), (const char *)text.data);
 	(void)error_set(c, code, "serve: %.*s", (int)MIN_OF(text.len, 300u), (const char *)text.data);
 	if (c->state)
 		c->state(c, true, c->error.text, c->state_ctx);
@@ -491,10 +584,8 @@ void worker_close(struct hlk *c)
 	while (w->live)
 		task_free(w->live);
 	report_close(c);
-	for (uint32_t i = 0; i < w->entry_count; i++) {
-		free(w->entries[i]->service);
-		free(w->entries[i]);
-	}
+	for (uint32_t i = 0; i < w->entry_count; i++)
+		entry_free(w->entries[i]);
 	for (uint32_t i = 0; i < w->slab_count; i++)
 		free(w->slabs[i]);
 	free(w->entries);

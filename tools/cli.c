@@ -74,10 +74,24 @@ int cli_failed(struct cli *cli, int code, const char *format, ...)
 	return described ? exit_of_error(error) : cli_exit_of(code);
 }
 
-int cli_connect(struct cli *cli)
+static int open_ready(struct cli *cli, const struct hlk_options *options, struct hlk_error *error)
+{
+	int code = hlk_open(options, &cli->client, error);
+	if (code != HLK_OK)
+		return code;
+	code = hlk_ready_wait(cli->client, cli->timeout_ms);
+	if (code == HLK_OK)
+		return HLK_OK;
+	*error = *hlk_last_error(cli->client);
+	hlk_close(cli->client, 0);
+	return code;
+}
+
+int cli_connect_vnet(struct cli *cli, const char *name, const char *vnet)
 {
 	struct hlk_error error = { 0 };
-	int code = hlk_connect(cli->url, cli->timeout_ms, &cli->client, &error);
+	const struct hlk_options options = { .url = cli->url, .name = name, .vnet = vnet };
+	int code = open_ready(cli, &options, &error);
 	if (code == HLK_OK) {
 		hlk_set_timeout(cli->client, cli->timeout_ms);
 		return CLI_OK;
@@ -89,6 +103,11 @@ int cli_connect(struct cli *cli)
 		cli_say("is hillockd running there? --server URL or HILLOCK_URL names another one");
 	error.code = code;
 	return exit_of_error(&error);
+}
+
+int cli_connect(struct cli *cli)
+{
+	return cli_connect_vnet(cli, NULL, NULL);
 }
 
 int cli_sure(const struct cli *cli, const char *format, ...)

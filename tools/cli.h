@@ -42,6 +42,8 @@ extern const struct option cli_global_options[];
 
 /* Connects cli->client. CLI_OK, or the exit code after a message on stderr. */
 int cli_connect(struct cli *cli) MUST_CHECK;
+/* The same under a name of its own, and in a scope; either may be NULL. */
+int cli_connect_vnet(struct cli *cli, const char *name, const char *vnet) MUST_CHECK;
 /* For a call on cli->client that returned `code`: says on stderr what failed ("queue show mail"), gives the exit code. */
 int cli_failed(struct cli *cli, int code, const char *format, ...) PRINTF_LIKE(3, 4);
 /* The exit code that belongs to an error code of the library. */

@@ -18,6 +18,9 @@ extern const struct command bench_disk_command;                                 
 extern const struct command type_register_command, type_ls_command, type_show_command;     /* type.c */
 extern const struct command type_check_command, type_diff_command, type_rm_command;
 extern const struct command bench_schema_command;                                          /* bench_schema.c */
+extern const struct command call_command;                                                /* call.c */
+extern const struct command serve_command;                                               /* serve.c */
+extern const struct command directory_ls_command, directory_resolve_command, directory_watch_command; /* directory.c */
 extern const struct command fsck_command;                                                /* fsck.c */
 extern const struct command publish_command, subscribe_command, events_command;         /* publish.c */
 extern const struct command queue_bind_command, queue_unbind_command;                     /* topic.c */

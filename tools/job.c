@@ -56,8 +56,8 @@ static bool pipes_make(struct pipes *p)
 	return true;
 }
 
-/* Our environment and what describes the task. The caller frees the vector; the strings are in `own`. */
-static char **environment(const struct hlk_task_info *info, char own[JOB_VARIABLES][JOB_VARIABLE_BYTES])
+/* Our environment and `count` of `own`. The caller frees the vector; the strings are in `own`. */
+static char **environment(char own[JOB_VARIABLES][JOB_VARIABLE_BYTES], size_t own_count)
 {
 	size_t count = 0, kept = 0;
 	while (environ[count])
@@ -65,16 +65,9 @@ static char **environment(const struct hlk_task_info *info, char own[JOB_VARIABL
 	char **variables = calloc(size_add(count, JOB_VARIABLES + 1), sizeof *variables);
 	ENSURE(variables != NULL);
 	for (size_t i = 0; i < count; i++)
-		if (strncmp(environ[i], "HILLOCK_TASK_", 13) != 0)
+		if (strncmp(environ[i], "HILLOCK_TASK_", 13) != 0 && strncmp(environ[i], "HILLOCK_CALL_", 13) != 0)
 			variables[kept++] = environ[i];
-	(void)snprintf(own[0], JOB_VARIABLE_BYTES, "HILLOCK_TASK_ID=%llu", (unsigned long long)info->id);
-	(void)snprintf(own[1], JOB_VARIABLE_BYTES, "HILLOCK_TASK_TYPE=%s", info->type);
-	(void)snprintf(own[2], JOB_VARIABLE_BYTES, "HILLOCK_ATTEMPT=%u", info->attempt);
-	(void)snprintf(own[3], JOB_VARIABLE_BYTES, "HILLOCK_QUEUE=%s", info->queue);
-	(void)snprintf(own[4], JOB_VARIABLE_BYTES, "HILLOCK_TASK_KEY=%s", info->key);
-	(void)snprintf(own[5], JOB_VARIABLE_BYTES, "HILLOCK_TASK_PRIORITY=%d",
-		       info->priority > 0 ? info->priority - 1 : 0);
-	for (size_t i = 0; i < JOB_VARIABLES; i++)
+	for (size_t i = 0; i < own_count; i++)
 		variables[kept++] = own[i];
 	return variables;
 }
@@ -111,17 +104,15 @@ static int spawn(const char *command, char *const environment_of_task[], const s
 	return error;
 }
 
-bool job_start(struct job *job, struct hlk_task *task, const char *command, uint64_t limit_ms)
+static bool start(struct job *job, char own[JOB_VARIABLES][JOB_VARIABLE_BYTES], size_t own_count, const char *command)
 {
-	const struct hlk_task_info *info = hlk_task_info(task);
-	char own[JOB_VARIABLES][JOB_VARIABLE_BYTES];
 	struct pipes p;
 	int pid = -1, process = -1, error = 0;
-	ENSURE(job->task == NULL);
+	ENSURE(!job->task && !job->call);
 	if (!pipes_make(&p)) {
 		error = errno;
 	} else {
-		char **variables = environment(info, own);
+		char **variables = environment(own, own_count);
 		error = spawn(command, variables, &p, &pid);
 		free(variables);
 	}
@@ -136,19 +127,58 @@ bool job_start(struct job *job, struct hlk_task *task, const char *command, uint
 		errno = error;
 		return false;
 	}
-	*job = (struct job){ .task = task, .process = process, .pid = pid, .input = p.ours[0], .output = p.ours[1],
-			     .error = p.ours[2] };
-	uint64_t limit = info->execution_ms;
+	*job = (struct job){ .process = process, .pid = pid, .input = p.ours[0], .output = p.ours[1], .error = p.ours[2] };
+	return true;
+}
+
+static void set_limit(struct job *job, uint64_t own_ms, uint64_t limit_ms)
+{
+	uint64_t limit = own_ms;
 	if (limit_ms > 0 && (limit == 0 || limit_ms < limit))
 		limit = limit_ms;
 	job->limit_ns = limit ? clock_ns() + limit * 1000000 : 0;
+}
+
+bool job_start(struct job *job, struct hlk_task *task, const char *command, uint64_t limit_ms)
+{
+	const struct hlk_task_info *info = hlk_task_info(task);
+	char own[JOB_VARIABLES][JOB_VARIABLE_BYTES];
+	(void)snprintf(own[0], JOB_VARIABLE_BYTES, "HILLOCK_TASK_ID=%llu", (unsigned long long)info->id);
+	(void)snprintf(own[1], JOB_VARIABLE_BYTES, "HILLOCK_TASK_TYPE=%s", info->type);
+	(void)snprintf(own[2], JOB_VARIABLE_BYTES, "HILLOCK_ATTEMPT=%u", info->attempt);
+	(void)snprintf(own[3], JOB_VARIABLE_BYTES, "HILLOCK_QUEUE=%s", info->queue);
+	(void)snprintf(own[4], JOB_VARIABLE_BYTES, "HILLOCK_TASK_KEY=%s", info->key);
+	(void)snprintf(own[5], JOB_VARIABLE_BYTES, "HILLOCK_TASK_PRIORITY=%d", info->priority > 0 ? info->priority - 1 : 0);
+	if (!start(job, own, 6, command))
+		return false;
+	job->task = task;
+	job->payload = info->payload;
+	job->payload_size = info->size;
+	set_limit(job, info->execution_ms, limit_ms);
 	hlk_task_set_ctx(task, job);
+	return true;
+}
+
+bool job_start_call(struct job *job, struct hlk_call *call, const char *command, uint64_t limit_ms)
+{
+	const struct hlk_call_info *info = hlk_call_info(call);
+	char own[JOB_VARIABLES][JOB_VARIABLE_BYTES];
+	(void)snprintf(own[0], JOB_VARIABLE_BYTES, "HILLOCK_CALL_TYPE=%s", info->type);
+	(void)snprintf(own[1], JOB_VARIABLE_BYTES, "HILLOCK_CALL_CLIENT=%s", info->client);
+	(void)snprintf(own[2], JOB_VARIABLE_BYTES, "HILLOCK_CALL_CALLER=%s", info->caller);
+	if (!start(job, own, 3, command))
+		return false;
+	job->call = call;
+	job->payload = info->payload;
+	job->payload_size = info->size;
+	set_limit(job, info->deadline_ms, limit_ms);
+	hlk_call_set_ctx(call, job);
 	return true;
 }
 
 void job_fds(const struct job *job, struct pollfd *fds)
 {
-	bool running = job->task != NULL;
+	bool running = job->task || job->call;
 	fds[0] = (struct pollfd){ running && !job->exited ? job->process : -1, POLLIN, 0 };
 	fds[1] = (struct pollfd){ running ? job->input : -1, POLLOUT, 0 };
 	fds[2] = (struct pollfd){ running ? job->output : -1, POLLIN, 0 };
@@ -157,9 +187,8 @@ void job_fds(const struct job *job, struct pollfd *fds)
 
 static void input_write(struct job *job)
 {
-	const struct hlk_task_info *info = hlk_task_info(job->task);
-	while (job->written < info->size) {
-		ssize_t n = write(job->input, (const uint8_t *)info->payload + job->written, info->size - job->written);
+	while (job->written < job->payload_size) {
+		ssize_t n = write(job->input, job->payload + job->written, job->payload_size - job->written);
 		if (n < 0 && errno == EAGAIN)
 			return;
 		if (n < 0 && errno == EINTR)
@@ -209,7 +238,7 @@ static void error_read(struct job *job)
 
 void job_end(struct job *job, enum job_stop why, uint64_t now_ns)
 {
-	ENSURE(job->task != NULL && why != JOB_RUNS);
+	ENSURE((job->task || job->call) && why != JOB_RUNS);
 	if (job->stop == JOB_RUNS)
 		job->stop = why;
 	if (why == JOB_LEASE_LOST || why == JOB_ABANDONED)
@@ -224,14 +253,14 @@ void job_end(struct job *job, enum job_stop why, uint64_t now_ns)
 
 uint64_t job_due_ns(const struct job *job)
 {
-	if (!job->task || job->exited)
+	if ((!job->task && !job->call) || job->exited)
 		return 0;
 	return job->kill_ns ? job->kill_ns : job->limit_ns;
 }
 
 bool job_step(struct job *job, const struct pollfd *fds, uint64_t now_ns)
 {
-	ENSURE(job->task != NULL);
+	ENSURE(job->task || job->call);
 	if (job->limit_ns && job->stop == JOB_RUNS && now_ns >= job->limit_ns && !job->exited)
 		job_end(job, JOB_OVERTIME, now_ns);
 	if (job->kill_ns && now_ns >= job->kill_ns && !job->exited) {
@@ -301,17 +330,33 @@ static int complete(struct job *job, char *text, size_t size)
 	return HLK_PERMANENT;
 }
 
+/* A caller that is gone, or a result that is too large, changes nothing for this end. */
+static int answer(struct job *job, const char *text)
+{
+	int code = job->stop == JOB_RUNS ? class_of(job->status) : job->stop == JOB_OVERTIME ? HLK_TIMEOUT : HLK_CANCELLED;
+	uint32_t app_code = (uint32_t)(WIFSIGNALED(job->status) ? 128 + WTERMSIG(job->status) : WEXITSTATUS(job->status));
+	if (job->stop == JOB_TOO_BIG || (code == HLK_OK && hlk_answer(job->call, job->result.data, job->result.len) == HLK_TOO_BIG))
+		code = HLK_TOO_BIG;
+	if (code != HLK_OK)
+		(void)hlk_answer_error(job->call, code, app_code, text);
+	buf_free(&job->result);
+	job->call = NULL;
+	return code;
+}
+
 int job_settle(struct job *job, char *text, size_t size)
 {
 	struct hlk_task *task = job->task;
 	int code = class_of(job->status);
 	uint32_t app_code = (uint32_t)(WIFSIGNALED(job->status) ? 128 + WTERMSIG(job->status) : WEXITSTATUS(job->status));
-	ENSURE(task != NULL && job->exited);
+	ENSURE((task || job->call) && job->exited);
 	close_once(&job->process);
 	close_once(&job->input);
 	close_once(&job->output);
 	close_once(&job->error);
 	describe(job, text, size);
+	if (job->call)
+		return answer(job, text);
 	if (job->stop == JOB_LEASE_LOST || job->stop == JOB_ABANDONED) {
 		code = job->stop == JOB_ABANDONED ? HLK_CANCELLED : HLK_STALE_LEASE;
 		(void)hlk_release(task, 0);

@@ -1,4 +1,4 @@
-/* tools/job.h: one task in the hands of one child process.
+/* tools/job.h: one task, or one call, in the hands of one child process.
  *
  * The payload goes to its standard input, its standard output is the result, the end of its standard error the error
  * text. A job is driven by poll alone: job_fds says what it waits for, job_step does what can be done now. */
@@ -15,7 +15,10 @@ enum { JOB_FDS = 4, JOB_TAIL = 1024, JOB_KILL_AFTER_MS = 5000 };
 enum job_stop { JOB_RUNS, JOB_CANCELLED, JOB_LEASE_LOST, JOB_OVERTIME, JOB_TOO_BIG, JOB_ABANDONED };
 
 struct job {
-	struct hlk_task *task; /* NULL: the slot is free */
+	struct hlk_task *task; /* one of the two; both NULL: the slot is free */
+	struct hlk_call *call;
+	const uint8_t *payload;
+	size_t payload_size;
 	int process;           /* a pidfd */
 	int pid;
 	int input, output, error; /* our ends; -1 once closed */
@@ -31,6 +34,8 @@ struct job {
 
 /* Starts `command` under /bin/sh for the task. False, with errno, where no process could be made. */
 bool job_start(struct job *job, struct hlk_task *task, const char *command, uint64_t limit_ms) MUST_CHECK;
+/* The same for a call. */
+bool job_start_call(struct job *job, struct hlk_call *call, const char *command, uint64_t limit_ms) MUST_CHECK;
 /* Fills JOB_FDS entries; unused ones have fd -1. */
 void job_fds(const struct job *job, struct pollfd *fds);
 /* Reads, writes and reaps what is due. True once the child has ended and everything it wrote is read. */
@@ -39,6 +44,6 @@ bool job_step(struct job *job, const struct pollfd *fds, uint64_t now_ns) MUST_C
 void job_end(struct job *job, enum job_stop why, uint64_t now_ns);
 /* The next moment job_step must run although no descriptor is ready; 0: none. */
 uint64_t job_due_ns(const struct job *job);
-/* Settles the task by how the child ended and frees the slot. Returns the error code it was settled with: HLK_OK when
+/* Settles the task, or answers the call, by how the child ended and frees the slot. Returns the error code it was settled with: HLK_OK when
  * complete; `text` says how it ended otherwise. */
 int job_settle(struct job *job, char *text, size_t size);

@@ -27,6 +27,7 @@ const struct command *const cli_commands[] = {
 	&queue_set_command,  &queue_peek_command,  &queue_purge_command, &queue_pause_command, &queue_resume_command,
 	&queue_rm_command, &queue_bind_command, &queue_unbind_command, &dlq_ls_command,
 	&dlq_show_command, &dlq_redrive_command, &dlq_purge_command,
+	&call_command,	     &serve_command,	   &directory_ls_command, &directory_resolve_command, &directory_watch_command,
 	&worker_ls_command,  &stats_command,	   &checkpoint_command,	 &bench_task_command,  &bench_submit_command,
 	&bench_drain_command, &bench_disk_command, &bench_publish_command, &bench_schema_command, &fsck_command,
 	&publish_command,    &subscribe_command,   &events_command,	 &subscription_add_command, &subscription_ls_command,

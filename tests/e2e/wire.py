@@ -13,12 +13,14 @@ import time
 
 KINDS = {"HELLO": 1, "WELCOME": 2, "ERROR": 3, "PING": 4, "PONG": 5, "GOODBYE": 6, "SUBMIT": 16, "CONFIRMS": 17, "AWAIT": 18,
          "FORGET": 19, "RESULTS": 20, "SERVE": 32, "CREDIT": 33, "DELIVER": 34, "REPORT": 35, "REPORTED": 36, "SIGNALS": 37,
-         "REQUEST": 48, "REPLY": 49}
+         "REQUEST": 48, "REPLY": 49, "WATCH": 64, "UNWATCH": 65, "CHANGES": 66, "CALL": 96, "ANSWER": 97, "INVOKE": 98,
+         "CALL_CANCEL": 99, "BIND": 100, "BINDING": 101, "UNBIND": 102}
 NAMES = {number: name for name, number in KINDS.items()}
 CODES = {"OK": 0, "MALFORMED": 10, "TOO_BIG": 11, "UNKNOWN_KIND": 12, "VERSION": 13, "NOT_READY": 14, "INVALID_INPUT": 15,
          "INTEGRITY_MISMATCH": 16, "TIMEOUT": 17, "NOT_FOUND": 30, "EXISTS": 31, "QUEUE_FULL": 32, "DISK_FULL": 33,
          "RESOURCE_EXHAUSTED": 34, "STALE_LEASE": 35, "LATE_RESULT": 36, "WRONG_STATE": 37, "STALE_SUBMIT": 38,
-         "DUPLICATE_SESSION": 39, "PERMISSION": 40, "UNAVAILABLE": 41, "CANCELLED": 42, "UNSUPPORTED": 43, "TRANSIENT": 60,
+         "DUPLICATE_SESSION": 39, "PERMISSION": 40, "UNAVAILABLE": 41, "CANCELLED": 42, "UNSUPPORTED": 43, "NOT_DELIVERED": 44,
+         "DOES_NOT_UNDERSTAND": 45, "BLOCKED": 49, "TRANSIENT": 60,
          "PERMANENT": 61, "INTERNAL": 64, "EXPIRED": 65, "LOST": 66}
 CODE_NAMES = {number: name for name, number in CODES.items()}
 SCALARS = {"bool": "?", "ubyte": "B", "ushort": "H", "uint": "I", "ulong": "Q", "byte": "b", "short": "h", "int": "i",
@@ -219,7 +221,7 @@ def padded(raw):
 
 
 SCHEMA = Schema(pathlib.Path(__file__).resolve().parents[2] / "wire" / "schema" / "hillock.fbs")
-TABLES = {name: "Ping" if name == "PONG" else name.capitalize() for name in KINDS}
+TABLES = {name: "Ping" if name == "PONG" else "".join(word.capitalize() for word in name.split("_")) for name in KINDS}
 
 
 def frame(kind, values, payload=b"", correlation=0):
@@ -239,12 +241,12 @@ class Closed(Exception):
 class Connection:
     """One connection, blocking with a deadline. PINGs are answered on the way."""
 
-    def __init__(self, port, session=None, resume=False, hello=True, client="e2e"):
+    def __init__(self, port, session=None, resume=False, hello=True, client="e2e", **more):
         self.socket = socket.create_connection(("127.0.0.1", port), WAIT_S)
         self.session = session or os.urandom(16)
         self.buffer, self.waiting, self.correlation = bytearray(), [], 0
         if hello:
-            self.send("HELLO", versions=[1], session=self.session, resume=resume, client=client)
+            self.send("HELLO", versions=[1], session=self.session, resume=resume, client=client, **more)
             self.welcome = self.expect("WELCOME")
 
     def __enter__(self):
@@ -344,6 +346,50 @@ class Connection:
                 found[item["task"]] = (item, message.payload[at:at + item["size"]])
                 at += item["size"]
         return found
+
+    # ---- directory and calls
+
+    def declare(self, *entries, **more):
+        """SERVE with these entries, and waits until the broker has taken it."""
+        self.send("SERVE", entries=[dict(entry) for entry in entries], **more)
+        self.round_trip()
+
+    def look(self, service="", where="", watch=900):
+        """The entries there are now."""
+        self.send("WATCH", watch=watch, service=service, where=where, once=True)
+        items, end = [], False
+        while not end:
+            changes = self.expect("CHANGES")
+            items += changes["items"] or []
+            end = changes["end"]
+        return items
+
+    def call(self, number, payload=b"", deadline_ms=10000, type="", **values):
+        """Sends one CALL; does not wait."""
+        self.send("CALL", payload, first=number, deadline_ms=deadline_ms, sizes=[len(payload)], crc=crc32c(payload),
+                  head=encode(SCHEMA, "EventHead", {"type": type or values.get("service") or "call"}), **values)
+
+    def answers(self, count=1):
+        """[(item, bytes)] of the next `count` answers, of one frame or several."""
+        self.early = getattr(self, "early", [])
+        while len(self.early) < count:
+            message, at = self.expect("ANSWER"), 0
+            for item in message["items"]:
+                self.early.append((item, message.payload[at:at + item["size"]]))
+                at += item["size"]
+        taken, self.early = self.early[:count], self.early[count:]
+        return taken
+
+    def invoked(self, wait_s=WAIT_S):
+        """The calls of the next INVOKE: [(item, bytes)], its head."""
+        message, at, items = self.expect("INVOKE", wait_s=wait_s), 0, []
+        for item in message["items"]:
+            items.append((item, message.payload[at:at + item["size"]]))
+            at += item["size"]
+        return items, decode(SCHEMA, "EventHead", message["head"])
+
+    def answer(self, call, payload=b"", **values):
+        self.send("ANSWER", payload, items=[{"call": call, "size": len(payload), **values}], crc=crc32c(payload))
 
     # ---- worker
 

@@ -17,10 +17,10 @@ _hillock()
 		esac
 	done
 	case $noun in
-	submit|work|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
+	submit|work|call|serve|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
 	esac
 	case "$noun $verb" in
-	' ') words="submit work task queue dlq worker stats checkpoint bench fsck publish subscribe events subscription type $globals --version" ;;
+	' ') words="submit work task queue dlq call serve directory worker stats checkpoint bench fsck publish subscribe events subscription type $globals --version" ;;
 	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --max-attempts --retention --header --fingerprint --wait --dry-run" ;;
 	'work ') words="$globals --queue --exec --concurrency --prefetch --count --limit --quiet" ;;
 	'task ') words="ls show wait cancel retry" ;;
@@ -46,6 +46,12 @@ _hillock()
 	'dlq show') words="$globals" ;;
 	'dlq redrive') words="$globals --limit --dry-run" ;;
 	'dlq purge') words="$globals --yes --dry-run" ;;
+	'call ') words="$globals --payload --params --all --address --type --deadline --stream --vnet" ;;
+	'serve ') words="$globals --exec --param --concurrency --count --type --vnet --limit --quiet" ;;
+	'directory ') words="ls resolve watch" ;;
+	'directory ls') words="$globals --params --vnet" ;;
+	'directory resolve') words="$globals --params --vnet" ;;
+	'directory watch') words="$globals --params --vnet --count" ;;
 	'worker ') words="ls" ;;
 	'worker ls') words="$globals" ;;
 	'stats ') words="$globals" ;;
