@@ -57,13 +57,6 @@ struct hot *hot_make(struct tasks *t, uint64_t task, uint32_t class)
 		h->retention_ms = t->options[options].retention_ms;
 		h->max_attempts = t->options[options].max_attempts;
 	}
-	uint32_t index;
-	struct segment *s = class_extra(class) ? segment_of(t, task, &index) : NULL;
-	if (s && s->extra_count > 0) {
-		const struct segment_extra *extra = segment_extra(s, index);
-		h->lane = lane_class_by_hash(t, extra->lane);
-		h->order = extra->order;
-	}
 	map64_add(&t->hots, task, (uint64_t)(uintptr_t)h, &t->memory);
 	return h;
 }
@@ -85,6 +78,26 @@ void hot_free(struct tasks *t, struct hot *h)
 	h->task = 0;
 	h->next = t->hot_free;
 	t->hot_free = h;
+}
+
+/* Not in the object: few tasks have more than their class says, and those know it from their segment. */
+static const struct segment_extra *hot_extra(struct tasks *t, const struct hot *h)
+{
+	uint32_t index;
+	struct segment *s = class_extra(h->class) ? segment_of(t, h->task, &index) : NULL;
+	return s ? segment_extra(s, index) : NULL;
+}
+
+uint32_t hot_slot(struct tasks *t, const struct hot *h)
+{
+	const struct segment_extra *extra = hot_extra(t, h);
+	return extra ? lane_class_slot(t, lane_class_by_hash(t, extra->lane)) : 0;
+}
+
+uint64_t hot_order(struct tasks *t, const struct hot *h)
+{
+	const struct segment_extra *extra = hot_extra(t, h);
+	return extra ? extra->order : 0;
 }
 
 bool hot_is_plain(const struct hot *h)

@@ -56,7 +56,7 @@ void view_take(struct tasks *t, struct hot *h)
 	struct queue *q = queue_at(t, class_queue(h->class));
 	switch ((enum place)h->place) {
 	case PLACE_RETURNED:
-		hot_unlink(&q->slots[lane_class_slot(t, h->lane)].lanes[class_priority(h->class)]->returned, h);
+		hot_unlink(&q->slots[hot_slot(t, h)].lanes[class_priority(h->class)]->returned, h);
 		break;
 	case PLACE_REJOINED: order_unlink(t, h); break;
 	case PLACE_ORPHAN: hot_unlink(&t->orphans, h); break;
@@ -101,7 +101,7 @@ void view_enter(struct tasks *t, struct hot *h, uint64_t now_ms, bool front)
 	ENSURE(h->final == TASK_UNKNOWN);
 	h->state = h->ready_ms > now_ms ? TASK_SCHEDULED : TASK_READY;
 	++*view_counter(q, h);
-	if ((h->order == 0 || order_claim(t, h)) && h->state == TASK_READY && !h->cancelling)
+	if ((!class_extra(h->class) || order_claim(t, h)) && h->state == TASK_READY && !h->cancelling)
 		lane_return(t, q, h, front);
 	view_timer(t, h);
 }

@@ -77,7 +77,7 @@ void lane_push(struct tasks *t, struct queue *q, uint32_t slot, uint8_t priority
 
 void lane_return(struct tasks *t, struct queue *q, struct hot *h, bool front)
 {
-	uint32_t slot = lane_class_slot(t, h->lane);
+	uint32_t slot = hot_slot(t, h);
 	struct lane *lane = lane_at(t, q, slot, class_priority(h->class));
 	h->place = PLACE_RETURNED;
 	(front ? hot_push_front : hot_push_back)(&lane->returned, h);

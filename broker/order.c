@@ -50,9 +50,12 @@ void order_arrive(struct tasks *t, uint64_t order, uint32_t class, uint32_t slot
 
 bool order_claim(struct tasks *t, struct hot *h)
 {
-	struct order *o = order_find(t, h->order);
+	uint64_t order = hot_order(t, h);
+	struct order *o = order ? order_find(t, order) : NULL;
+	if (order == 0)
+		return true;
 	if (!o)
-		o = order_new(t, h->order, h->task);
+		o = order_new(t, order, h->task);
 	if (o->current == h->task)
 		return true;
 	struct hot *after = o->rejoined.last;
@@ -65,7 +68,7 @@ bool order_claim(struct tasks *t, struct hot *h)
 
 void order_unlink(struct tasks *t, struct hot *h)
 {
-	struct order *o = order_find(t, h->order);
+	struct order *o = order_find(t, hot_order(t, h));
 	ENSURE(o != NULL);
 	hot_unlink(&o->rejoined, h);
 }

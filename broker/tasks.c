@@ -115,11 +115,8 @@ static void begin_extra(struct tasks *t, struct segment *s, uint32_t first, uint
 		bool fresh = segment_is_live(s, i);
 		const struct segment_extra *extra = segment_extra(s, i);
 		struct hot *h = fresh && s->special[i / 64] >> (i % 64) & 1 ? hot_find(t, s->base + i) : NULL;
-		if (h) {
-			h->lane = lane_class_by_hash(t, extra->lane);
-			h->order = extra->order;
+		if (h)
 			fresh = begin_hot(t, h, now_ms);
-		}
 		if (!fresh)
 			continue;
 		uint32_t slot = lane_class_slot(t, lane_class_by_hash(t, extra->lane));

@@ -107,8 +107,6 @@ struct hot {
 	uint8_t state;                  /* SCHEDULED, READY, LEASED, STARTED; as counted in its queue */
 	uint8_t place;
 	uint32_t acquired;              /* times handed out; the current attempt where leased */
-	uint32_t lane;                  /* lane class, and `order`: from the segment */
-	uint64_t order;
 	uint32_t heap_index;            /* 1 + place in `timers` or `retained`, 0 = in none */
 	uint64_t execution_ms, overrun_ms, cancel_ms;
 	struct holder *holder;
@@ -275,6 +273,8 @@ struct hot *hot_find(const struct tasks *t, uint64_t task);
 struct hot *hot_new(struct tasks *t, uint64_t task, uint32_t class); /* not there yet */
 struct hot *hot_make(struct tasks *t, uint64_t task, uint32_t class); /* the caller sets the special bit */
 void hot_free(struct tasks *t, struct hot *h); /* in no list, heap or place; task_drop_payload follows */
+uint32_t hot_slot(struct tasks *t, const struct hot *h);  /* of its lane in its queue */
+uint64_t hot_order(struct tasks *t, const struct hot *h); /* hash of its ordering key, 0 = none */
 bool hot_is_plain(const struct hot *h);                              /* nothing durable: a bare number says the same */
 void hot_push_back(struct hot_list *list, struct hot *h);
 void hot_push_front(struct hot_list *list, struct hot *h);
@@ -355,7 +355,7 @@ void lane_classes_free(struct tasks *t);
 /* order.c: views (v) of tasks with an ordering key */
 /* Fresh tasks, in order of their numbers: one may take its place in its lane at once. */
 void order_arrive(struct tasks *t, uint64_t order, uint32_t class, uint32_t slot, uint64_t first, uint32_t count);
-/* Is it this object's turn? Otherwise it waits in the list of its key (place REJOINED). */
+/* Is it this object's turn (always, without a key)? Otherwise it waits in the list of its key (place REJOINED). */
 bool order_claim(struct tasks *t, struct hot *h);
 void order_unlink(struct tasks *t, struct hot *h); /* out of that list */
 void order_done(struct tasks *t, uint64_t order, uint64_t task); /* settled: the next one's turn */

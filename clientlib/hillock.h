@@ -122,6 +122,11 @@ struct hlk_submit_options {
 	const char *trace, *correlation;
 	const struct hlk_header *headers; size_t header_count;
 	uint64_t fingerprint;
+	const char *requirements; /* a predicate over the parameters of entries: gpu == "A100" && vram_gb >= 40; only workers for
+	                           * which it holds get the task, and until one is there the task stands in nobody's way */
+	const char *order_key;    /* tasks of one key of a queue start in the order of their confirms, one at a time */
+	const char *hot;          /* what it likes to find warm; for queues whose selection is HLK_SELECT_HOT */
+	const char *sticky;       /* equal keys go to the same worker while it is free; for HLK_SELECT_STICKY */
 };
 
 /* Encodes what equal tasks share, once. Belongs to the caller until hlk_head_free; may be used with any client. NULL and

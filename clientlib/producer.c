@@ -7,6 +7,8 @@
  * 3. next_seq - resolved_below never exceeds the window, so a slot is free when its number comes round. */
 #include "client_impl.h"
 
+#include "../wire/predicate.h"
+
 /* ---- heads ---- */
 
 static struct span optional(const char *text)
@@ -20,6 +22,9 @@ static const char *too_long(const struct hlk_submit_options *o)
 		{ "type", o->type, LIMIT_NAME_BYTES }, { "queue", o->queue, LIMIT_NAME_BYTES },
 		{ "key", o->key, LIMIT_KEY_BYTES }, { "trace", o->trace, LIMIT_NAME_BYTES },
 		{ "correlation", o->correlation, LIMIT_NAME_BYTES },
+		{ "requirements", o->requirements, LIMIT_PREDICATE_BYTES },
+		{ "order_key", o->order_key, LIMIT_KEY_BYTES },
+		{ "hot", o->hot, LIMIT_NAME_BYTES }, { "sticky", o->sticky, LIMIT_KEY_BYTES },
 	};
 	for (size_t i = 0; i < COUNT_OF(checks); i++)
 		if (checks[i].value && strlen(checks[i].value) > checks[i].max)
@@ -29,6 +34,18 @@ static const char *too_long(const struct hlk_submit_options *o)
 		    strlen(o->headers[i].value) > LIMIT_TEXT_BYTES)
 			return "headers";
 	return NULL;
+}
+
+/* What the broker would refuse, with the same words, before it gets there. */
+static bool requirements_good(const struct hlk_submit_options *o, struct hlk_error *error)
+{
+	struct buf packed = { NULL, 0, 0 };
+	char text[128] = "";
+	enum err e = predicate_parse(optional(o->requirements), &packed, text);
+	buf_free(&packed);
+	if (e != ERR_OK)
+		error_fill(error, (int)e, "submit: requirements: %s", text);
+	return e == ERR_OK;
 }
 
 static bool options_good(const struct hlk_submit_options *o, struct hlk_error *error)
@@ -47,7 +64,7 @@ static bool options_good(const struct hlk_submit_options *o, struct hlk_error *e
 	else if ((unsigned)o->confirm > HLK_CONFIRM_NONE)
 		error_fill(error, HLK_INVALID_INPUT, "submit: confirm %u is unknown", (unsigned)o->confirm);
 	else
-		return true;
+		return requirements_good(o, error);
 	return false;
 }
 
@@ -60,6 +77,8 @@ static void encode_head(struct hlk_head *head, const struct hlk_submit_options *
 		.retention_ms = o->retention_ms, .max_attempts = (uint16_t)o->max_attempts,
 		.priority = o->priority ? (uint8_t)(o->priority - 1) : 4, .want_result = o->want_result,
 		.header_count = (uint32_t)o->header_count,
+		.requirements = optional(o->requirements), .order_key = optional(o->order_key),
+		.hot = optional(o->hot), .sticky = optional(o->sticky),
 	};
 	for (size_t i = 0; i < o->header_count; i++)
 		t.headers[i] = (struct task_header){ span_str(o->headers[i].name), span_str(o->headers[i].value) };

@@ -1,6 +1,16 @@
 /* tools/queue.c: `hillock queue`: look at queues, make and change them, stop and empty them. */
 #include "commands.h"
 
+static const char *const selections[] = {
+	[HLK_SELECT_CREDIT] = "credit", [HLK_SELECT_ROUND_ROBIN] = "round-robin", [HLK_SELECT_CHEAPEST] = "cheapest",
+	[HLK_SELECT_HOT] = "hot", [HLK_SELECT_STICKY] = "sticky",
+};
+
+static const char *selection_name(int64_t selection)
+{
+	return selection >= 0 && selection < (int64_t)COUNT_OF(selections) ? selections[selection] : "unknown";
+}
+
 static json_t *queue_json(const struct hlk_queue_row *row)
 {
 	json_t *object = json_object(), *settings = json_object();
@@ -24,6 +34,7 @@ static json_t *queue_json(const struct hlk_queue_row *row)
 	cli_set(settings, "backoff_max_ms", json_integer(row->settings.backoff_max_ms));
 	cli_set(settings, "expires_ms", json_integer(row->settings.expires_ms));
 	cli_set(settings, "retention_ms", json_integer(row->settings.retention_ms));
+	cli_set(settings, "selection", json_string(selection_name(row->settings.selection)));
 	cli_set(object, "settings", settings);
 	return object;
 }
@@ -59,6 +70,7 @@ static const struct column fields[] = {
 	{ "settings.retention_ms", "retention", COLUMN_DURATION },
 	{ "bindings", "bound to types", COLUMN_TEXT },
 	{ "subscribes", "subscribed to events", COLUMN_TEXT },
+	{ "settings.selection", "selection", COLUMN_TEXT },
 };
 
 static void queue_row(const struct hlk_queue_row *row, void *ctx)
@@ -138,6 +150,7 @@ static const struct option settings_options[] = {
 	{ "backoff-max", OPTION_DURATION, 0, "D", NULL, 0, 0, "longest wait between retries" },
 	{ "expires", OPTION_DURATION, 0, "D", NULL, 0, 0, "tasks that waited this long expire; 0: never" },
 	{ "retention", OPTION_DURATION, 0, "D", NULL, 0, 0, "how long results are kept" },
+	{ "selection", OPTION_TEXT, 0, "credit|round-robin|cheapest|hot|sticky", NULL, 0, 0, "which of the workers that fit gets a task" },
 	{ "dry-run", OPTION_FLAG, 0, NULL, NULL, 0, 0, "only say what would be done" },
 	{ 0 },
 };
@@ -145,6 +158,16 @@ static const struct option settings_options[] = {
 static int64_t setting(const struct args *args, const char *name)
 {
 	return args_given(args, name) ? (int64_t)MIN_OF(args_number(args, name), (uint64_t)INT64_MAX) : -1;
+}
+
+/* -2: not one of them. */
+static int64_t selection_setting(const struct args *args)
+{
+	const char *name = args_text(args, "selection");
+	for (size_t i = 0; name && i < COUNT_OF(selections); i++)
+		if (strcmp(name, selections[i]) == 0)
+			return (int64_t)i;
+	return name ? -2 : -1;
 }
 
 static int queue_change(struct cli *cli, bool create)
@@ -155,8 +178,10 @@ static int queue_change(struct cli *cli, bool create)
 		.length_max = setting(args, "length-max"),   .max_attempts = setting(args, "max-attempts"),
 		.lease_ms = setting(args, "lease"),	     .backoff_min_ms = setting(args, "backoff-min"),
 		.backoff_max_ms = setting(args, "backoff-max"), .expires_ms = setting(args, "expires"),
-		.retention_ms = setting(args, "retention"),
+		.retention_ms = setting(args, "retention"),	 .selection = selection_setting(args),
 	};
+	if (settings.selection == -2)
+		return cli_usage(cli, "--selection is credit, round-robin, cheapest, hot or sticky");
 	if (settings.backoff_min_ms > settings.backoff_max_ms && settings.backoff_max_ms >= 0)
 		return cli_usage(cli, "--backoff-min is above --backoff-max");
 	if (args_number(args, "dry-run")) {

@@ -27,6 +27,10 @@ static const struct option options[] = {
 	{ "delay", OPTION_DURATION, 0, "D", "0", 0, 0, "not before this long from now" },
 	{ "expires", OPTION_DURATION, 0, "D", "0", 0, 0, "not after this long from now; 0: the queue's setting" },
 	{ "execution", OPTION_DURATION, 0, "D", "0", 0, 0, "hard limit of one attempt; 0: none" },
+	{ "require", OPTION_TEXT, 0, "PREDICATE", NULL, 0, 0, "what a worker must have declared, as in 'vram_gb >= 40'" },
+	{ "order-key", OPTION_TEXT, 0, "KEY", NULL, 0, 0, "tasks of one key are done in order, one at a time" },
+	{ "hot", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "prefer workers that have this warm (queue set --selection hot)" },
+	{ "sticky", OPTION_TEXT, 0, "KEY", NULL, 0, 0, "prefer one worker for equal keys (queue set --selection sticky)" },
 	{ "max-attempts", OPTION_COUNT, 0, "N", "0", 0, 65535, "failed attempts allowed; 0: the queue's setting" },
 	{ "retention", OPTION_DURATION, 0, "D", "0", 0, 0, "how long the result is kept; 0: the queue's setting" },
 	{ "header", OPTION_LIST, 'H', "NAME=VALUE", NULL, 0, 0, "carried to the worker; may be given again" },
@@ -104,6 +108,10 @@ static int request_read(struct cli *cli, struct request *request)
 		.retention_ms = args_number(args, "retention"),
 		.max_attempts = (uint32_t)args_number(args, "max-attempts"),
 		.want_result = request->wait, /* also what keeps the result until we have it */
+		.requirements = args_text(args, "require"),
+		.order_key = args_text(args, "order-key"),
+		.hot = args_text(args, "hot"),
+		.sticky = args_text(args, "sticky"),
 		.headers = request->headers,
 		.header_count = args->list_count,
 	};
