@@ -413,6 +413,11 @@ static enum err ask_type(struct ask *a)
 	return admin_type(a->c, a->m, a->correlation);
 }
 
+static enum err ask_task_why(struct ask *a)
+{
+	return admin_why(a->c, a->m, a->correlation);
+}
+
 static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_TASK_SHOW] = ask_task_show, [VERB_TASK_LIST] = ask_task_list, [VERB_TASK_CANCEL] = ask_task_cancel,
 	[VERB_TASK_RETRY] = ask_task_retry, [VERB_TASK_PEEK] = ask_task_peek,
@@ -425,7 +430,7 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_QUEUE_BIND] = ask_queue_bind, [VERB_QUEUE_UNBIND] = ask_queue_unbind, [VERB_TOPIC_LIST] = ask_topic_list,
 	[VERB_SUBSCRIPTION_ADD] = ask_subscription_add, [VERB_SUBSCRIPTION_REMOVE] = ask_subscription_remove,
 	[VERB_STATS] = ask_stats, [VERB_WORKER_LIST] = ask_worker_list, [VERB_CHECKPOINT] = ask_checkpoint,
-	[VERB_TYPE_REGISTER] = ask_type, [VERB_TYPE_LIST] = ask_type, [VERB_TYPE_SHOW] = ask_type,
+	[VERB_TASK_WHY] = ask_task_why, [VERB_TYPE_REGISTER] = ask_type, [VERB_TYPE_LIST] = ask_type, [VERB_TYPE_SHOW] = ask_type,
 	[VERB_TYPE_CHECK] = ask_type, [VERB_TYPE_DIFF] = ask_type, [VERB_TYPE_REMOVE] = ask_type,
 };
 

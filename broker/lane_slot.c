@@ -132,6 +132,26 @@ uint32_t tasks_slot_count(const struct tasks *t, uint32_t queue)
 	return q ? MAX_OF(q->slot_count, 1u) : 1;
 }
 
+struct span tasks_requires(struct tasks *t, uint64_t task)
+{
+	uint32_t index;
+	struct segment *s = segment_of(t, task, &index);
+	if (!s || !segment_is_live(s, index) || !class_extra(segment_class(s, index)))
+		return (struct span){ NULL, 0 };
+	uint32_t class = lane_class_by_hash(t, segment_extra(s, index)->lane);
+	return class ? span_of(t->lane_classes[class].packed, t->lane_classes[class].packed_size) : (struct span){ NULL, 0 };
+}
+
+uint64_t tasks_waits_for(struct tasks *t, uint64_t task)
+{
+	uint32_t index;
+	struct segment *s = segment_of(t, task, &index);
+	if (!s || !segment_is_live(s, index) || !class_extra(segment_class(s, index)))
+		return 0;
+	uint64_t current = order_current(t, segment_extra(s, index)->order);
+	return current == task ? 0 : current;
+}
+
 struct span tasks_slot_requires(const struct tasks *t, uint32_t queue, uint32_t slot)
 {
 	const struct queue *q = queue_at(t, queue);

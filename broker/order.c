@@ -128,7 +128,7 @@ void order_done(struct tasks *t, uint64_t order, uint64_t task)
 
 uint64_t order_current(const struct tasks *t, uint64_t order)
 {
-	const struct order *o = order_find(t, order);
+	const struct order *o = order ? order_find(t, order) : NULL;
 	return o ? o->current : 0;
 }
 

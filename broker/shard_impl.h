@@ -203,6 +203,7 @@ void confirm_reported(struct conn *c, const struct reported_item *items, uint32_
 void confirm_applied(struct shard *s, const struct log_record *record, const struct applied *applied);
 void confirm_encode(struct conn *c); /* answer queues -> frames */
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation);
+enum err admin_why(struct conn *c, const struct msg_request *m, uint32_t correlation);  /* VERB_TASK_WHY */
 enum err admin_type(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_TYPE_... */
 void admin_reply(struct conn *c, uint32_t correlation, enum err code, const char *text, uint64_t count);
 

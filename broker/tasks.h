@@ -219,6 +219,11 @@ struct task_view {
 /* False: never existed or forgotten. */
 bool tasks_show(struct tasks *t, uint64_t task, struct task_view *out);
 
+/* What a task requires of an entry, packed (wire/predicate.h); empty = nothing. */
+struct span tasks_requires(struct tasks *t, uint64_t task);
+/* The task that goes before this one, because of their ordering key; 0 = none. */
+uint64_t tasks_waits_for(struct tasks *t, uint64_t task);
+
 uint32_t tasks_queue_count(const struct tasks *t);           /* ids are 1..count; removed ones have an empty name */
 uint32_t tasks_queue_find(const struct tasks *t, struct span name); /* 0 = none */
 bool tasks_queue_room(const struct tasks *t, uint32_t queue, uint32_t count); /* below its length_max, if it has one */

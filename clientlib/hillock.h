@@ -475,6 +475,16 @@ HLK_API int hlk_queue_purge(struct hlk *c, const char *queue, uint64_t *count_ou
 HLK_API int hlk_queue_peek(struct hlk *c, const char *queue, uint32_t limit, hlk_task_row_fn *each, void *ctx);
 /* With payload and result, each up to 64 KiB. */
 HLK_API int hlk_task_show(struct hlk *c, uint64_t task, hlk_task_row_fn *each, void *ctx);
+/* Why a task is not being worked on: for each worker of its queue the first thing that is in the way, and what else is. `reason` is
+ * "requirement" (predicate does not hold, value is what the worker has declared), "no_credit", "away", "in_line", "no_entry",
+ * "paused", "delayed" (until at_ms), "order" (task goes first), "unreadable" (task), "leased", "settled" (text), "expires" (at_ms).
+ * Texts are "" and numbers 0 where they say nothing. */
+struct hlk_why_row {
+	const char *reason, *worker, *predicate, *value, *text;
+	uint32_t entry; uint64_t task, at_ms;
+};
+typedef void hlk_why_fn(const struct hlk_why_row *row, void *ctx); /* rows are borrowed until return */
+HLK_API int hlk_task_why(struct hlk *c, uint64_t task, hlk_why_fn *each, void *ctx);
 /* queue "" = all of them, state "" = any; *cursor 0 to start, and then where to go on (0 = the end). */
 HLK_API int hlk_task_list(struct hlk *c, const char *queue, const char *state, uint32_t limit, uint64_t *cursor,
 			  hlk_task_row_fn *each, void *ctx);

@@ -261,6 +261,64 @@ static void test_ordering_keys_reach_one_worker_at_a_time(void **state)
 	world_free(w);
 }
 
+/* The reasons of one task, as their names joined by a space; the first requirement's words go to `words`. */
+static void why(struct client *c, uint64_t task, char names[256], char words[256])
+{
+	names[0] = words[0] = 0;
+	const struct msg_reply *m = client_ask(c, (struct msg_request){ .verb = VERB_TASK_WHY, .tasks = { &task, 1 } });
+	assert_int_equal(m->code, ERR_OK);
+	assert_int_equal(m->count, m->spec_count);
+	for (uint32_t i = 0; i < m->spec_count; i++) {
+		struct why_reason r;
+		char text[128];
+		size_t len = strlen(names);
+		assert_int_equal(why_reason_decode(msg_reply_spec(m, i), &r, text), ERR_OK);
+		(void)snprintf(names + len, 256 - len, "%s%s", len ? " " : "", why_kind_name(r.kind));
+		if (r.kind == WHY_REQUIREMENT && !words[0])
+			(void)snprintf(words, 256, "%.*s: %.*s", (int)r.predicate.len, (const char *)r.predicate.data,
+				       (int)r.value.len, r.value.len ? (const char *)r.value.data : "");
+		if (r.kind == WHY_ORDER)
+			(void)snprintf(words, 256, "%u", (unsigned)r.task);
+	}
+}
+
+static void test_why_tells_the_first_thing_in_the_way_of_each_entry(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	struct client p, a, b;
+	char names[256], words[256];
+	client_open(&p, w, 1);
+	submit(&p, (struct submit_args){ .requirements = "gpu == \"A100\" && vram_gb >= 40" });
+	why(&p, 1, names, words);
+	assert_string_equal(names, "no_entry");
+	worker(&a, w, 2, (struct serve_args){ .credit = 1, .params = "gpu=\"A100\", vram_gb=16" });
+	worker(&b, w, 3, (struct serve_args){ .credit = 1 });
+	why(&p, 1, names, words);
+	assert_string_equal(names, "requirement requirement");
+	assert_string_equal(words, "vram_gb >= 40: 16");
+	submit(&p, (struct submit_args){ .count = 4, .order_key = "k" });
+	why(&p, 2, names, words);
+	assert_string_equal(names, "leased");
+	why(&p, 3, names, words);
+	assert_non_null(strstr(names, "order"));
+	assert_string_equal(words, "2");
+	submit(&p, (struct submit_args){ .count = 2 });
+	why(&p, 7, names, words);
+	assert_string_equal(names, "no_credit no_credit");
+	submit(&p, (struct submit_args){ .delay_ms = 5000 });
+	assert_int_equal(client_ask(&p, (struct msg_request){ .verb = VERB_QUEUE_PAUSE, .name = span_str("t") })->code, ERR_OK);
+	why(&p, 8, names, words);
+	assert_string_equal(names, "paused delayed no_credit no_credit");
+	uint64_t unknown = 99;
+	assert_int_equal(client_ask(&p, (struct msg_request){ .verb = VERB_TASK_WHY, .tasks = { &unknown, 1 } })->code,
+			 ERR_NOT_FOUND);
+	client_free(&a);
+	client_free(&b);
+	client_free(&p);
+	world_free(w);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -278,6 +336,7 @@ int main(void)
 		cmocka_unit_test_setup(test_the_cheapest_then_the_next, setup),
 		cmocka_unit_test_setup(test_who_has_it_warm_goes_first_and_anybody_before_nobody, setup),
 		cmocka_unit_test_setup(test_equal_sticky_keys_stay_together, setup),
+		cmocka_unit_test_setup(test_why_tells_the_first_thing_in_the_way_of_each_entry, setup),
 		cmocka_unit_test_setup(test_ordering_keys_reach_one_worker_at_a_time, setup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,19 +21,20 @@ _hillock()
 	esac
 	case "$noun $verb" in
 	' ') words="submit work task queue dlq call serve directory worker stats checkpoint bench fsck publish subscribe events subscription type $globals --version" ;;
-	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --max-attempts --retention --header --fingerprint --wait --dry-run" ;;
+	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --dry-run" ;;
 	'work ') words="$globals --queue --exec --concurrency --prefetch --count --limit --quiet" ;;
-	'task ') words="ls show wait cancel retry" ;;
+	'task ') words="ls show wait cancel retry why" ;;
 	'task ls') words="$globals --queue --state --limit --all" ;;
 	'task show') words="$globals" ;;
 	'task wait') words="$globals" ;;
 	'task cancel') words="$globals --reason" ;;
 	'task retry') words="$globals" ;;
+	'task why') words="$globals" ;;
 	'queue ') words="ls show create set peek purge pause resume rm bind unbind" ;;
 	'queue ls') words="$globals" ;;
 	'queue show') words="$globals" ;;
-	'queue create') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --dry-run" ;;
-	'queue set') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --dry-run" ;;
+	'queue create') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --selection --dry-run" ;;
+	'queue set') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --selection --dry-run" ;;
 	'queue peek') words="$globals --limit" ;;
 	'queue purge') words="$globals --yes --dry-run" ;;
 	'queue pause') words="$globals" ;;
