@@ -419,13 +419,14 @@ bool deliver_run(struct shard *s)
 		s->runnable = o->next;
 		if (!s->runnable)
 			s->runnable_tail = &s->runnable;
-		o->listed = false;
 		uint32_t share = 64; /* then it is another queue's turn */
 		bool more = true;
 		while (share-- > 0 && more && bytes < BYTES_PER_TURN) {
 			more = deliver_one(s, o, &bytes);
 			frames++;
 		}
+		/* Not before: its own deliveries would list it again, and park() takes the same link. */
+		o->listed = false;
 		if (more)
 			make_runnable(s, o);
 	}
