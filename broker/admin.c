@@ -129,6 +129,12 @@ static enum err fill_task(struct ask *a, uint64_t task, bool bodies, struct task
 	out->max_attempts = v.max_attempts;
 	out->code = v.code;
 	out->app_code = v.app_code;
+	out->phase = v.phase;
+	out->progress = v.progress;
+	out->progress_text = v.progress_text;
+	out->yields = v.yields;
+	out->parent = v.parent;
+	out->root = v.root;
 	const struct session *worker = v.holder ? tasks_holder_ctx(v.holder) : NULL;
 	if (worker)
 		out->worker = span_str(worker->client);
@@ -138,7 +144,8 @@ static enum err fill_task(struct ask *a, uint64_t task, bool bodies, struct task
 
 static size_t info_bytes(const struct task_info *i)
 {
-	return 256 + i->type.len + i->queue.len + i->reason.len + i->worker.len + i->result.len + i->payload.len + i->key.len;
+	return 256 + i->type.len + i->queue.len + i->reason.len + i->worker.len + i->result.len + i->payload.len + i->key.len +
+	       i->progress_text.len;
 }
 
 /* Those of `tasks` that exist; `next` is what the caller goes on from where all fit. */
@@ -222,21 +229,34 @@ static enum err ask_dlq_list(struct ask *a)
 	return list_state(a, TASK_DEAD, false, true);
 }
 
-/* Cancel and retry: many tasks, one answer. The count is of those that were affected; the code is the first refusal's. */
-static enum err each_task(struct ask *a, bool retry)
+/* One verb of one task: at once, or by a record (*records = 1). */
+static enum err task_verb(struct ask *a, uint64_t task, uint32_t *records)
+{
+	struct shard *s = a->s;
+	*records = 0;
+	switch (a->m->verb) {
+	case VERB_TASK_RETRY:
+	case VERB_DLQ_REDRIVE: return tasks_propose_retry(s->tasks, s->log, task, records, a->text);
+	case VERB_TASK_INTERRUPT: return tasks_propose_interrupt(s->tasks, s->log, task, s->wall_ms, records, a->text);
+	case VERB_TASK_PAUSE: return tasks_control(s->tasks, task, SIGNAL_PAUSE, a->text);
+	case VERB_TASK_RESUME: return tasks_control(s->tasks, task, SIGNAL_RESUME, a->text);
+	case VERB_TASK_STEP: return tasks_control(s->tasks, task, SIGNAL_STEP, a->text);
+	default: return tasks_propose_cancel(s->tasks, s->log, task, s->wall_ms, records, a->text);
+	}
+}
+
+/* Many tasks, one answer. The count is of those that were affected; the code is the first refusal's. `below`: in a tree a task that
+ * has ended is no refusal, as long as the first one is there. */
+static enum err all_tasks(struct ask *a, const uint64_t *tasks, uint32_t count, bool below)
 {
 	struct shard *s = a->s;
 	enum err first = ERR_OK;
 	char first_text[256] = "";
 	uint32_t records = 0, done = 0;
-	if (a->m->tasks.count == 0)
-		return fail(a, ERR_INVALID_INPUT, "REQUEST.tasks: empty");
-	for (uint32_t i = 0; i < a->m->tasks.count; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		uint32_t more = 0;
-		uint64_t task = a->m->tasks.at[i];
-		enum err e = retry ? tasks_propose_retry(s->tasks, s->log, task, &more, a->text)
-				   : tasks_propose_cancel(s->tasks, s->log, task, s->wall_ms, &more, a->text);
-		if (e != ERR_OK && first == ERR_OK) {
+		enum err e = task_verb(a, tasks[i], &more);
+		if (e != ERR_OK && first == ERR_OK && !(below && e == ERR_WRONG_STATE)) {
 			first = e;
 			memcpy(first_text, a->text, sizeof first_text);
 		}
@@ -252,8 +272,32 @@ static enum err each_task(struct ask *a, bool retry)
 	return ERR_OK;
 }
 
-static enum err ask_task_cancel(struct ask *a) { return each_task(a, false); }
-static enum err ask_task_retry(struct ask *a) { return each_task(a, true); }
+enum { FAMILY_MAX = 4096 };
+
+static enum err each_task(struct ask *a)
+{
+	bool family = a->m->verb == VERB_TASK_INTERRUPT || (a->m->verb == VERB_TASK_CANCEL && a->m->tree);
+	if (a->m->tasks.count == 0)
+		return fail(a, ERR_INVALID_INPUT, "REQUEST.tasks: empty");
+	if (!family)
+		return all_tasks(a, a->m->tasks.at, a->m->tasks.count, false);
+	if (a->m->tasks.count > 1)
+		return fail(a, ERR_INVALID_INPUT, "REQUEST.tasks: one tree at a time");
+	uint64_t *tasks = zalloc(FAMILY_MAX * sizeof *tasks);
+	uint32_t count = tasks_family(a->s->tasks, a->m->tasks.at[0], FAMILY_MAX, tasks);
+	enum err e = all_tasks(a, tasks, count, count > 1);
+	free(tasks);
+	return e;
+}
+
+static enum err ask_task_tree(struct ask *a)
+{
+	uint64_t tasks[LIST_MAX];
+	if (a->m->tasks.count != 1)
+		return fail(a, ERR_INVALID_INPUT, "REQUEST.tasks: one task is wanted");
+	uint32_t limit = a->m->limit ? MIN_OF(a->m->limit, (uint32_t)LIST_MAX) : LIST_MAX;
+	return reply_tasks(a, tasks, tasks_family(a->s->tasks, a->m->tasks.at[0], limit, tasks), false, 0);
+}
 
 /* ---- queues ---- */
 
@@ -297,7 +341,7 @@ PROPOSE(queue_set, tasks_propose_queue(a->s->tasks, a->s->log, a->m->name, &a->m
 PROPOSE(queue_purge, tasks_propose_purge(a->s->tasks, a->s->log, a->m->name, false, &records, a->text))
 PROPOSE(queue_pause, tasks_propose_pause(a->s->tasks, a->s->log, a->m->name, true, &records, a->text))
 PROPOSE(queue_resume, tasks_propose_pause(a->s->tasks, a->s->log, a->m->name, false, &records, a->text))
-PROPOSE(dlq_redrive, tasks_propose_redrive(a->s->tasks, a->s->log, a->m->name, a->m->limit, &records, a->text))
+PROPOSE(dlq_redrive_queue, tasks_propose_redrive(a->s->tasks, a->s->log, a->m->name, a->m->code, a->m->limit, &records, a->text))
 PROPOSE(dlq_purge, tasks_propose_purge(a->s->tasks, a->s->log, a->m->name, true, &records, a->text))
 PROPOSE(queue_remove_record, tasks_propose_remove(a->s->tasks, a->s->log, a->m->name, &records, a->text))
 
@@ -342,6 +386,11 @@ static enum err ask_topic_list(struct ask *a)
 	reply(a, &(struct msg_reply){ .count = count, .next = next, .topics = infos, .topic_count = count });
 	free(infos);
 	return ERR_OK;
+}
+
+static enum err ask_dlq_redrive(struct ask *a)
+{
+	return a->m->tasks.count > 0 ? each_task(a) : ask_dlq_redrive_queue(a);
 }
 
 static enum err ask_queue_remove(struct ask *a)
@@ -419,8 +468,8 @@ static enum err ask_task_why(struct ask *a)
 }
 
 static enum err (*const verbs[])(struct ask *a) = {
-	[VERB_TASK_SHOW] = ask_task_show, [VERB_TASK_LIST] = ask_task_list, [VERB_TASK_CANCEL] = ask_task_cancel,
-	[VERB_TASK_RETRY] = ask_task_retry, [VERB_TASK_PEEK] = ask_task_peek,
+	[VERB_TASK_SHOW] = ask_task_show, [VERB_TASK_LIST] = ask_task_list, [VERB_TASK_CANCEL] = each_task,
+	[VERB_TASK_RETRY] = each_task, [VERB_TASK_PEEK] = ask_task_peek,
 	[VERB_QUEUE_LIST] = ask_queue_list, [VERB_QUEUE_SHOW] = ask_queue_show,
 	[VERB_QUEUE_CREATE] = ask_queue_create, [VERB_QUEUE_SET] = ask_queue_set,
 	[VERB_QUEUE_PURGE] = ask_queue_purge, [VERB_QUEUE_PAUSE] = ask_queue_pause,
@@ -429,6 +478,8 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_DLQ_LIST] = ask_dlq_list, [VERB_DLQ_REDRIVE] = ask_dlq_redrive, [VERB_DLQ_PURGE] = ask_dlq_purge,
 	[VERB_QUEUE_BIND] = ask_queue_bind, [VERB_QUEUE_UNBIND] = ask_queue_unbind, [VERB_TOPIC_LIST] = ask_topic_list,
 	[VERB_SUBSCRIPTION_ADD] = ask_subscription_add, [VERB_SUBSCRIPTION_REMOVE] = ask_subscription_remove,
+	[VERB_TASK_INTERRUPT] = each_task, [VERB_TASK_PAUSE] = each_task, [VERB_TASK_RESUME] = each_task,
+	[VERB_TASK_STEP] = each_task, [VERB_TASK_TREE] = ask_task_tree,
 	[VERB_STATS] = ask_stats, [VERB_WORKER_LIST] = ask_worker_list, [VERB_CHECKPOINT] = ask_checkpoint,
 	[VERB_TASK_WHY] = ask_task_why, [VERB_TYPE_REGISTER] = ask_type, [VERB_TYPE_LIST] = ask_type, [VERB_TYPE_SHOW] = ask_type,
 	[VERB_TYPE_CHECK] = ask_type, [VERB_TYPE_DIFF] = ask_type, [VERB_TYPE_REMOVE] = ask_type,

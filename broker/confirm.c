@@ -131,8 +131,11 @@ static void submit_applied(struct shard *s, struct pending *p, const struct appl
 	for (uint32_t i = 0; i < applied->run_count; i++) {
 		const struct confirm_run *run = &applied->runs[i];
 		bool ok = run->code == ERR_OK;
+		struct session *session = ok && p->want_updates ? session_get(s, p->session) : NULL;
 		if (ok && p->want_result)
 			(void)results_watch(s, run->first_task, run->count, p->session);
+		if (session)
+			(void)streams_open(s, run->first_task, run->count, session, 0);
 		if (!ok)
 			s->counters.submits_refused_total += run->count;
 		if (p->confirm == CONFIRM_DURABLE || !ok)

@@ -438,6 +438,8 @@ static void on_sent(void *owner, void *ctx, int res)
 			conn_unblock(c);
 		if (c->session && c->session->results_count > 0)
 			results_list(s, c->session);
+		if (c->session)
+			streams_list(s, c->session);
 		if (c->out.len > 0 || c->closing)
 			conn_touch(c);
 	}

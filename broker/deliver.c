@@ -297,10 +297,13 @@ static void see_record(struct shard *s, struct outlet *o, const struct submit_re
 	o->last_addr = run->addr;
 	o->last_item = run->item;
 	o->last_offset = submit_record_offset(r, run->item);
-	o->execution_ms = o->hot = o->sticky = 0;
+	o->execution_ms = o->hot = o->sticky = o->heartbeat_ms = 0;
+	o->never = false;
 	if (task_head_decode(r->head, &head, text) != ERR_OK)
 		return;
 	o->execution_ms = head.execution_ms;
+	o->heartbeat_ms = head.heartbeat_ms;
+	o->never = head.redelivery == REDELIVERY_NEVER;
 	o->hot = head.hot.len ? bytes_hash(head.hot, s->hash_seed) | 1 : 0;
 	o->sticky = head.sticky.len ? bytes_hash(head.sticky, 1) | 1 : 0;
 }
@@ -364,6 +367,15 @@ static uint32_t lease_of(struct shard *s, const struct outlet *o)
 	return lease_ms > 0 ? (uint32_t)lease_ms : s->config.lease_ms;
 }
 
+/* What earlier attempts have yielded; 0 where there is none of it, as for all first attempts. */
+static uint32_t yields_of(struct shard *s, const struct ready_run *run, uint32_t count)
+{
+	uint32_t any = 0;
+	for (uint32_t i = 0; run->returned && i < count; i++)
+		any |= s->yields[i] = tasks_yields_next(s->tasks, run->first_task + i);
+	return any ? count : 0;
+}
+
 /* One frame. False: nothing can be handed out from this queue now. */
 static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 {
@@ -396,9 +408,21 @@ static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 	const struct msg_deliver m = {
 		.entry = x->entry, .epoch = s->epoch, .lease_ms = lease_of(s, o), .head = r.head,
 		.queue = span_of(o->name, o->name_len), .items = s->items, .count = count,
+		.yields = s->yields, .yield_count = yields_of(s, &run, count),
 	};
-	msg_encode_deliver(&c->out, &m, &payload, 1);
+	if (o->never && !tasks_commit_room(s->log, count)) {
+		s->log_full = true;
+		return false; /* tried again in the next turn */
+	}
+	if (!o->never)
+		msg_encode_deliver(&c->out, &m, &payload, 1);
 	tasks_lease(s->tasks, o->queue, count, session_holder(s, x->session), o->execution_ms, s->wall_ms);
+	if (o->heartbeat_ms)
+		tasks_heartbeat(s->tasks, run.first_task, count, o->heartbeat_ms);
+	if (o->never) {
+		tasks_commit_leases(s->tasks, s->log, run.first_task, count);
+		once_hold(s, x, s->items, count);
+	}
 	x->credit -= count;
 	link_consumer(s, x);
 	conn_touch(c);
@@ -429,6 +453,11 @@ bool deliver_run(struct shard *s)
 		o->listed = false;
 		if (more)
 			make_runnable(s, o);
+		if (s->log_full) {
+			s->log_full = false;
+			make_runnable(s, o);
+			break;
+		}
 	}
 	return s->runnable != NULL;
 }

@@ -6,7 +6,7 @@
  *  2. It is in at most one list and at most one heap; heap_index tells where in the heap.
  *  3. Where its payload is live, the special bit for it is set.
  *  4. Nothing on disk follows the order of the map: hots_sorted orders by number. */
-#include "tasks_impl.h"
+#include "life.h"
 
 enum { SLAB_HOTS = 256 };
 
@@ -72,6 +72,7 @@ void hot_free(struct tasks *t, struct hot *h)
 	ENSURE(h->place == PLACE_NONE || h->place == PLACE_FRESH);
 	ENSURE(h->heap_index == 0);
 	ENSURE(h->holder == NULL);
+	life_free(t, h);
 	struct map64_slot *slot = map64_find(&t->hots, h->task);
 	ENSURE(slot != NULL);
 	map64_remove(&t->hots, slot);
@@ -103,7 +104,8 @@ uint64_t hot_order(struct tasks *t, const struct hot *h)
 bool hot_is_plain(const struct hot *h)
 {
 	return h->final == TASK_UNKNOWN && h->ready_ms == 0 && h->expires_ms == 0 && h->failed == 0 &&
-	       h->attempts == 0 && h->result_addr == 0 && !h->cancel_noted && !h->fixed;
+	       h->attempts == 0 && h->result_addr == 0 && !h->cancel_noted && !h->fixed &&
+	       !life_is_durable(h->life);
 }
 
 void hot_push_back(struct hot_list *list, struct hot *h)
@@ -160,6 +162,9 @@ void hot_unlink(struct hot_list *list, struct hot *h)
 
 void hots_free(struct tasks *t)
 {
+	for (uint32_t i = 0; i < t->hots.cap; i++)
+		if (t->hots.slots[i].key != 0)
+			life_free(t, (struct hot *)(uintptr_t)t->hots.slots[i].value);
 	while (t->slabs) {
 		struct hot_slab *next = t->slabs->next;
 		(void)mem_resize(t, t->slabs, sizeof *t->slabs, 0);
@@ -167,6 +172,7 @@ void hots_free(struct tasks *t)
 	}
 	t->hot_free = NULL;
 	map64_free(&t->hots, &t->memory);
+	map64_free(&t->children, &t->memory);
 	(void)mem_resize(t, t->timers.items, t->timers.cap * sizeof *t->timers.items, 0);
 	(void)mem_resize(t, t->retained.items, t->retained.cap * sizeof *t->retained.items, 0);
 	t->timers = t->retained = (struct heap){ NULL, 0, 0 };

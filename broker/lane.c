@@ -11,7 +11,7 @@
  *  2. A fresh range may name tasks that are gone or have another place; peek skips them. A returned list never does.
  *  3. Fresh tasks of a lane start in the order of their numbers; of an ordering key only one task is in a lane (order.c).
  *  4. Only tasks without a settling record under way have a timer, and at most one: the next thing that can happen. */
-#include "tasks_impl.h"
+#include "life.h"
 
 void view_ready_hook(struct tasks *t, uint32_t queue, uint32_t slot)
 {
@@ -44,10 +44,12 @@ void view_timer(struct tasks *t, struct hot *h)
 		due = h->ready_ms;
 	if (!held && h->expires_ms)
 		due = MIN_OF(due, h->expires_ms);
-	if (h->state == TASK_STARTED && h->overrun_ms)
-		due = h->overrun_ms;
-	if (h->cancelling)
-		due = MIN_OF(due, held ? h->cancel_ms : 0);
+	if (!held && h->life && h->life->close_ms)
+		due = MIN_OF(due, h->life->close_ms);
+	if (held)
+		due = held_due(h);
+	else if (h->cancelling)
+		due = 0;
 	heap_set(t, &t->timers, h, h->settling || h->place == PLACE_ORPHAN ? NEVER : due);
 }
 
@@ -67,6 +69,7 @@ void view_take(struct tasks *t, struct hot *h)
 		h->holder->leases--;
 		h->holder = NULL;
 		break;
+	case PLACE_LIMBO:
 	case PLACE_NONE:
 	case PLACE_FRESH: break;
 	}
@@ -91,6 +94,9 @@ void view_enter(struct tasks *t, struct hot *h, uint64_t now_ms, bool front)
 	ENSURE(q != NULL);
 	h->settling = false;
 	h->overrun_ms = h->cancel_ms = 0;
+	h->warned = false;
+	if (h->life)
+		life_attempt_over(h->life);
 	if (h->final == TASK_DEAD) {
 		h->state = TASK_DEAD;
 		h->place = PLACE_DEAD;
@@ -187,7 +193,7 @@ static bool peek_lane(struct tasks *t, struct lane *lane, struct ready_run *out)
 		out->first_task = h->task;
 		out->count = returned_run(t, h, out);
 		out->attempt = h->acquired + 1;
-		t->peeked.returned = true;
+		t->peeked.returned = out->returned = true;
 		return true;
 	}
 	uint64_t first;
@@ -201,7 +207,7 @@ static bool peek_lane(struct tasks *t, struct lane *lane, struct ready_run *out)
 		out->first_task = first;
 		out->count = fresh_run(t, first, count, out);
 		out->attempt = 1;
-		t->peeked.returned = false;
+		t->peeked.returned = out->returned = false;
 		return true;
 	}
 	return false;
@@ -280,6 +286,7 @@ static void lease_one(struct tasks *t, struct hot *h, struct holder *holder, uin
 	h->place = PLACE_HELD;
 	h->execution_ms = execution_ms;
 	h->holder = holder;
+	h->epoch = t->config.epoch;
 	holder->leases++;
 	hot_push_back(&holder->held, h);
 	if (h->heap_index)

@@ -142,6 +142,11 @@ void results_end(struct session *session, struct shard *s)
 	session->results_count = 0;
 }
 
+void results_ready(struct shard *s, struct session *session, uint64_t task)
+{
+	ring_push(s, session, task);
+}
+
 void results_settled(struct shard *s, uint64_t task)
 {
 	if (s->watch_count == 0)
@@ -154,7 +159,7 @@ void results_settled(struct shard *s, uint64_t task)
 		}
 		struct session *session = session_get(s, s->watches[at].session);
 		erase(s, at); /* moves others up: look at this place again */
-		if (session)
+		if (session && !streams_final(s, task, session))
 			ring_push(s, session, task);
 	}
 }
@@ -180,7 +185,11 @@ enum err results_await(struct conn *c, const struct msg_tasks *m, uint32_t corre
 				   false);
 			break;
 		}
-		if (!open)
+		if (m->want_updates && !streams_open(s, task, 1, session, i < m->from_yield.count ? m->from_yield.at[i] : 0)) {
+			conn_error(c, ERR_RESOURCE_EXHAUSTED, "AWAIT.tasks: watches_max is reached", FRAME_AWAIT, 0, false);
+			break;
+		}
+		if (!open && !(m->want_updates && streams_final(s, task, session)))
 			ring_push(s, session, task);
 	}
 	return ERR_OK;
@@ -202,6 +211,7 @@ static enum err item_of(struct shard *s, uint64_t task, struct result_item *item
 	item->app_code = view.app_code;
 	item->state = (uint8_t)view.state;
 	item->failed = (uint8_t)MIN_OF(view.failed, 255u);
+	item->yields = view.yields;
 	if (view.result_addr == 0 || view.result_size == 0)
 		return ERR_OK;
 	struct log_record record;

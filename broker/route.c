@@ -136,7 +136,7 @@ static void confirm_accepted(struct conn *c, const struct msg_submit *m, const s
 	}
 }
 
-static void answer_submit(struct conn *c, const struct msg_submit *m, bool want_result)
+static void answer_submit(struct conn *c, const struct msg_submit *m, bool want_result, bool want_updates)
 {
 	struct shard *s = c->s;
 	const struct submit_answer *a = &s->answer;
@@ -144,8 +144,8 @@ static void answer_submit(struct conn *c, const struct msg_submit *m, bool want_
 		const struct confirm_run *run = &a->runs[i];
 		if (run->code != ERR_OK)
 			s->counters.submits_refused_total += run->count;
-		else if (want_result)
-			(void)results_watch(s, run->first_task, run->count, c->session->ref);
+		else if (want_result && results_watch(s, run->first_task, run->count, c->session->ref) && want_updates)
+			(void)streams_open(s, run->first_task, run->count, c->session, 0);
 		if (run->code != ERR_OK || m->confirm != CONFIRM_NONE)
 			confirm_runs(c, m->producer, run, 1, run->code != ERR_OK ? a->text : "");
 	}
@@ -153,7 +153,8 @@ static void answer_submit(struct conn *c, const struct msg_submit *m, bool want_
 		confirm_accepted(c, m, a);
 	if (a->records > 0) {
 		confirm_push(s, &(struct pending){ .kind = PENDING_SUBMIT, .confirm = m->confirm,
-						   .want_result = want_result, .records = a->records, .conn = c,
+						   .want_result = want_result, .want_updates = want_updates,
+						   .records = a->records, .conn = c,
 						   .session = c->session->ref, .producer = m->producer });
 	}
 }
@@ -189,6 +190,21 @@ static const struct submit_check *check_payloads(struct shard *s, const struct h
 	return check->code == ERR_OK ? NULL : check;
 }
 
+/* A parent is in the hands of the session when the task is made; one that was accepted before is answered all the same. */
+static const struct submit_check *check_submit(struct conn *c, const struct msg_submit *m, struct span payload,
+					       struct submit_check *check, char text[256])
+{
+	struct shard *s = c->s;
+	uint64_t parent = c->cache->head.parent, root = 0;
+	enum err e = parent ? tasks_parent(s->tasks, parent, c->session->holder, &root, text) : ERR_OK;
+	tasks_set_root(s->tasks, root);
+	if (e == ERR_OK)
+		return check_payloads(s, c->cache, m, payload, check, text);
+	memset(s->refused_bits, 0xff, (m->sizes.count + 63) / 64 * sizeof s->refused_bits[0]);
+	*check = (struct submit_check){ s->refused_bits, e, text };
+	return check;
+}
+
 static enum err on_submit(const struct call *call)
 {
 	struct conn *c = call->c;
@@ -212,10 +228,10 @@ static enum err on_submit(const struct call *call)
 	char why[256];
 	struct submit_check check;
 	tasks_propose_checked(s->tasks, s->log, m, head, call->frame->payload, s->wall_ms,
-			      check_payloads(s, c->cache, m, call->frame->payload, &check, why), &s->answer);
+			      check_submit(c, m, call->frame->payload, &check, why), &s->answer);
 	s->counters.submits_total += m->sizes.count;
 	hold_submitted(s);
-	answer_submit(c, m, head->want_result);
+	answer_submit(c, m, head->want_result || head->want_updates, head->want_updates);
 	return ERR_OK;
 }
 
@@ -227,8 +243,10 @@ static enum err on_await(const struct call *call)
 static enum err on_forget(const struct call *call)
 {
 	const struct u64s *tasks = &call->msg->tasks.tasks;
-	for (uint32_t i = 0; i < tasks->count; i++)
+	for (uint32_t i = 0; i < tasks->count; i++) {
 		results_forget(call->c->s, tasks->at[i], call->c->session->ref);
+		streams_close(call->c->s, tasks->at[i], call->c->session);
+	}
 	return ERR_OK;
 }
 
@@ -241,6 +259,8 @@ static enum err on_serve(const struct call *call)
 	if (e != ERR_OK)
 		return e;
 	struct holder *holder = session_holder(call->c->s, call->c->session);
+	if (m->has_held)
+		tasks_holder_adopt(call->c->s->tasks, holder, m->held, m->held_count);
 	if (m->has_held)
 		tasks_holder_keep(call->c->s->tasks, call->c->s->log, holder, m->held, m->held_count, call->c->s->wall_ms);
 	deliver_serve(call->c->session, m);
@@ -265,14 +285,14 @@ static enum err on_report(const struct call *call)
 		return ERR_AGAIN;
 	uint32_t refused = 0;
 	struct holder *holder = session_holder(s, c->session);
-	uint32_t waiting = tasks_propose_report(s->tasks, s->log, holder, m, call->frame->payload, s->wall_ms,
+	uint32_t records = tasks_propose_report(s->tasks, s->log, holder, m, call->frame->payload, s->wall_ms,
 						s->refused, &refused);
-	ENSURE(refused <= m->count && waiting <= m->count);
+	ENSURE(refused <= m->count);
 	s->counters.reports_total += m->count;
 	if (refused > 0)
 		confirm_reported(c, s->refused, refused);
-	if (waiting > 0)
-		confirm_push(s, &(struct pending){ .kind = PENDING_REPORT, .records = 1, .conn = c });
+	if (records > 0)
+		confirm_push(s, &(struct pending){ .kind = PENDING_REPORT, .records = records, .conn = c });
 	return ERR_OK;
 }
 

@@ -99,8 +99,10 @@ void session_end(struct shard *s, struct session *session)
 		tasks_holder_lost(s->tasks, s->log, session->holder, s->wall_ms);
 	memset(session->id, 0, sizeof session->id);
 	results_end(session, s);
+	streams_end(s, session);
 	free(session->client);
 	free(session->vnet);
+	free(session->identity);
 	free(session);
 }
 
@@ -137,8 +139,13 @@ void session_detach(struct conn *c)
 
 struct holder *session_holder(struct shard *s, struct session *session)
 {
-	if (!session->holder)
+	if (!session->holder) {
+		uint64_t parts[2];
 		session->holder = tasks_holder_new(s->tasks, session);
+		memcpy(parts, session->id, sizeof parts);
+		uint64_t key = (parts[0] ^ parts[0] >> 31) * 0x9e3779b97f4a7c15u ^ parts[1]; /* half of a secret's bits: no way back */
+		tasks_holder_known(session->holder, key ^ key >> 29, span_str(session->client));
+	}
 	return session->holder;
 }
 
@@ -153,6 +160,7 @@ static struct session *session_new(struct shard *s, const uint8_t id[16])
 	session->ref = (struct session_ref){ slot, s->slot_generations[slot] };
 	s->slots[slot] = session;
 	session->grace.fire = grace_over;
+	session->streams_tail = &session->streams_due;
 	if (++s->counters.sessions > s->hash_size)
 		hash_grow(s);
 	struct session **at = hash_slot(s, id);
@@ -183,6 +191,35 @@ static void welcome(struct conn *c, bool resumed, uint32_t correlation)
 	conn_touch(c);
 }
 
+/* The other session that is what this one says it is. Few have an identity, so all are looked at. */
+static struct session *session_of_identity(struct shard *s, struct span identity, const struct session *self)
+{
+	for (uint32_t i = 0; identity.len > 0 && i < s->slot_count; i++) {
+		struct session *session = s->slots[i];
+		if (session && session != self && session->identity && span_eq(span_str(session->identity), identity))
+			return session;
+	}
+	return NULL;
+}
+
+/* It ends here and now: its leases are taken back, and its connection, should it still be read, can say nothing more. */
+static void session_displace(struct shard *s, struct session *session)
+{
+	struct conn *c = session->conn;
+	shard_note(s, SHARD_WARN, "session", "displaced", "client=%s leases=%u", session->client,
+		   session->holder ? tasks_holder_leases(session->holder) : 0);
+	if (c) {
+		confirm_encode(c);
+		s->msg.kind = FRAME_GOODBYE;
+		s->msg.goodbye = (struct msg_goodbye){ .code = ERR_DISPLACED, .text = span_str(err_text(ERR_DISPLACED)) };
+		msg_encode(&c->out, &s->msg, 0, NULL, 0);
+		conn_touch(c);
+	}
+	session_end(s, session);
+	if (c)
+		conn_close(c);
+}
+
 static struct session *session_find(struct shard *s, const uint8_t id[16])
 {
 	struct session *found = *hash_slot(s, id);
@@ -205,6 +242,10 @@ enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t corre
 	bool resumed = session != NULL;
 	if (!session && s->counters.sessions >= s->config.sessions_max)
 		return ERR_RESOURCE_EXHAUSTED;
+	struct session *rival = session_of_identity(s, m->identity, session);
+	bool rival_lives = rival && rival->conn && s->now_ms - rival->conn->in_ms <= s->config.heartbeat_ms;
+	if (rival_lives && !m->force)
+		return ERR_DUPLICATE_SESSION;
 	char *client = strndup(m->client.len ? (const char *)m->client.data : "", m->client.len);
 	ENSURE(client != NULL);
 	if (session && session->conn) {
@@ -221,6 +262,10 @@ enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t corre
 		ENSURE(session->vnet != NULL);
 		directory_begin(s, session);
 	}
+	free(session->identity);
+	session->identity = m->identity.len ? strndup((const char *)m->identity.data, m->identity.len) : NULL;
+	if (rival)
+		session_displace(s, rival); /* from here on *m is gone */
 	timer_clear(s, &session->grace);
 	free(session->client);
 	session->client = client;
@@ -235,6 +280,7 @@ enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t corre
 	if (session->results_count > 0)
 		results_list(s, session);
 	event_session_attached(session);
+	streams_list(s, session);
 	return ERR_OK;
 }
 

@@ -121,6 +121,23 @@ static void on_signal(void *ctx, struct holder *holder, const struct signal_item
 	conn_touch(c);
 }
 
+static void on_update(void *ctx, const struct update_item *item, struct span data, uint32_t after)
+{
+	struct shard *s = ctx;
+	if (s->stream_count > 0)
+		streams_update(s, item, data, after);
+}
+
+static void on_committed(void *ctx, uint32_t count)
+{
+	once_committed(ctx, count);
+}
+
+static void on_yielded(void *ctx, uint64_t task)
+{
+	streams_yielded(ctx, task);
+}
+
 static void on_settled(void *ctx, uint64_t task)
 {
 	results_settled(ctx, task);
@@ -195,7 +212,9 @@ static void open_tasks(struct shard *s)
 {
 	struct tasks_config config = s->config.tasks;
 	s->io->v->random(s->io, &config.seed, sizeof config.seed);
-	config.hooks = (struct tasks_hooks){ .ctx = s, .ready = on_ready, .slot = on_slot, .signal = on_signal, .settled = on_settled };
+	config.hooks = (struct tasks_hooks){ .ctx = s, .ready = on_ready, .slot = on_slot, .signal = on_signal, .settled = on_settled,
+					     .update = on_update, .yielded = on_yielded, .committed = on_committed };
+	config.limbo_ms = s->config.grace_ms;
 	s->tasks = tasks_new(&config);
 	s->types = types_new();
 }
@@ -212,6 +231,8 @@ static void shard_free(struct shard *s)
 		calls_free(s->calls);
 		directory_free(s->directory);
 	}
+	streams_free(s);
+	free(s->committed);
 	deliver_free(s);
 	if (s->log)
 		log_close(s->log);
@@ -258,6 +279,7 @@ enum err shard_open(const struct shard_config *config, struct shard **out, char 
 	fill_defaults(&s->config);
 	s->runnable_tail = &s->runnable;
 	s->results_tail = &s->results;
+	s->streaming_tail = &s->streaming;
 	s->time_stale = true;
 	shard_time(s);
 	conn_init(s);
@@ -384,6 +406,7 @@ static void answer_reads(struct shard *s)
 		return;
 	s->fetched = false;
 	results_fetched(s);
+	streams_fetched(s);
 }
 
 void shard_turn_until(struct shard *s, uint64_t until_ns)
@@ -405,6 +428,8 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	answer_reads(s);
 	deliver_retry(s);
 	s->more = deliver_run(s);
+	s->more = once_run(s) || s->more;
+	s->more = streams_run(s) || s->more;
 	s->more = results_run(s) || s->more;
 	s->more = events_run(s) || s->more;
 	if (s->paused)

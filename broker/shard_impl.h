@@ -125,7 +125,6 @@ struct session {
 	uint64_t *results; /* settled tasks it waits for, not yet pushed: a ring */
 	uint32_t results_head, results_count, results_cap;
 	struct session *results_next;
-	bool results_listed;
 	struct event_peer *events; /* event.h; NULL until it publishes or subscribes */
 	char *client, *vnet;
 	/* directory.c, call.c */
@@ -137,6 +136,11 @@ struct session {
 	struct live_call *calls;  /* it waits for, newest first */
 	uint64_t call_last;  /* the highest number it has used */
 	bool draining;       /* no new work for it */
+	bool results_listed, streams_listed;
+	struct stream *streams;       /* all of them; those with something to push are on the list, too */
+	struct stream *streams_due, **streams_tail;
+	struct session *streams_next;
+	char *identity;      /* NULL: any number of its kind may live */
 };
 
 struct session *session_get(struct shard *s, struct session_ref ref);
@@ -164,6 +168,10 @@ void deliver_rebind(struct shard *s);           /* queues came or went */
 void deliver_unblock(struct conn *c);           /* its output has room again */
 bool deliver_run(struct shard *s);              /* true = there is more */
 void deliver_retry(struct shard *s);            /* tries held queues again now and then: a failed read may have been a passing fault */
+/* Tasks that are handed out once (once.c): their leases are in the log before they leave. */
+void once_hold(struct shard *s, const struct consumer *x, const struct deliver_item *items, uint32_t count);
+void once_committed(struct shard *s, uint32_t count);
+bool once_run(struct shard *s); /* true = there is more */
 void deliver_free(struct shard *s);
 
 /* ---- results ---- */
@@ -178,6 +186,23 @@ void results_list(struct shard *s, struct session *session); /* it has something
 void results_fetched(struct shard *s);
 bool results_run(struct shard *s);
 
+/* ---- streams: what becomes known of tasks while they run ---- */
+
+struct stream; /* streams.c */
+/* Updates of these tasks go to the session, yields from number `from` on. False: streams_max is reached. */
+bool streams_open(struct shard *s, uint64_t first_task, uint32_t count, struct session *session, uint32_t from);
+void streams_close(struct shard *s, uint64_t task, struct session *session);
+/* The task is final. True: a stream holds the result back; results_ready is called when the last yield is on its way. */
+bool streams_final(struct shard *s, uint64_t task, struct session *session);
+void streams_update(struct shard *s, const struct update_item *item, struct span data, uint32_t after);
+void streams_yielded(struct shard *s, uint64_t task);
+void streams_list(struct shard *s, struct session *session); /* it may have something to push and has a connection */
+void streams_fetched(struct shard *s);
+bool streams_run(struct shard *s); /* true = there is more */
+void streams_end(struct shard *s, struct session *session); /* the session is over */
+void streams_free(struct shard *s);
+void results_ready(struct shard *s, struct session *session, uint64_t task);
+
 /* ---- routing, answers, administration ---- */
 
 /* ERR_AGAIN: not now; keep the frame and try again. Else the frame is done with: ERR_OK, or a refusal (text). */
@@ -186,7 +211,7 @@ enum err route_frame(struct conn *c, const struct frame *frame, char text[128]);
 enum pending_kind { PENDING_SUBMIT, PENDING_REPORT, PENDING_ADMIN, PENDING_PUBLISH };
 struct pending {
 	uint8_t kind, confirm;
-	bool want_result;
+	bool want_result, want_updates;
 	uint16_t code;         /* ADMIN: of the first refusal */
 	uint32_t records;      /* still to be applied */
 	uint32_t correlation;
@@ -265,13 +290,21 @@ struct shard {
 	uint32_t watch_cap, watch_count;
 	uint32_t results_waiting;    /* in the rings of all sessions: bounded together with the watches */
 	struct session *results, **results_tail;
-	bool results_blocked, fetched;
+	bool results_blocked, streams_blocked, fetched;
+	struct map64 streams;        /* task -> its first struct stream */
+	uint32_t stream_count;
+	uint64_t stream_memory;
+	struct session *streaming, **streaming_tail;
+	struct committed *committed; /* leases on their way to the log, in order: a ring */
+	uint32_t committed_head, committed_count, committed_ready, committed_cap;
+	struct push *push_room;      /* streams.c: one frame in the making */
 
 	struct directory *directory;
 	struct calls *calls;
 	struct hold hold;
 	struct timer compact;
 	uint64_t compact_batches;
+	bool log_full;            /* deliver: no room for a lease in this batch */
 	bool compact_again, more; /* more: the next turn has work without waiting */
 
 	struct events *events;    /* event.h */
@@ -282,6 +315,7 @@ struct shard {
 	uint64_t refused_bits[LIMIT_FRAME_ITEMS / 64]; /* of one SUBMIT's items */
 	struct msg msg;
 	struct deliver_item items[DELIVER_TASKS_MAX];
+	uint32_t yields[DELIVER_TASKS_MAX];
 	struct reported_item refused[LIMIT_FRAME_ITEMS];
 	struct result_item result_items[DELIVER_TASKS_MAX];
 	struct span result_pieces[DELIVER_TASKS_MAX];

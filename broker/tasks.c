@@ -6,7 +6,7 @@
  * Invariants
  *  1. Entry times do not go back; what time takes away (producers, keys, results) goes in apply, by entry time.
  *  2. Before tasks_begin no view is kept; after it every open task is counted in its queue. */
-#include "tasks_impl.h"
+#include "life.h"
 #include "topics.h"
 
 struct tasks *tasks_new(const struct tasks_config *config)
@@ -46,6 +46,7 @@ void tasks_free(struct tasks *t)
 	topics_free(t->topics);
 	(void)mem_resize(t, t->recent, (t->recent_mask + 1) * sizeof *t->recent, 0);
 	(void)mem_resize(t, t->reported, t->reported_cap * sizeof *t->reported, 0);
+	buf_free(&t->scratch_yields);
 	buf_free(&t->scratch_items);
 	buf_free(&t->scratch_sources);
 	ENSURE(t->memory == sizeof *t);
@@ -85,6 +86,8 @@ void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct lo
 	case REC_EVENT: apply_event(t, entry, record, live, out); return;
 	case REC_RETAIN: apply_retain(t, record, out); return;
 	case REC_TYPE: break;
+	case REC_LEASE: apply_lease(t, record, live); return;
+	case REC_YIELD: apply_yield(t, record, live, out); return;
 	}
 	ensure_failed("a record of tasks has a known kind", __FILE__, __LINE__);
 }
@@ -96,7 +99,12 @@ static bool begin_hot(struct tasks *t, struct hot *h, uint64_t now_ms)
 {
 	if (h->final != TASK_UNKNOWN)
 		return false;
-	bool fresh = h->ready_ms <= now_ms && h->failed == 0 && h->attempts == 0 && !h->cancelling;
+	if (h->life && h->life->lease_attempt) {
+		limbo_enter(t, h, now_ms);
+		return false;
+	}
+	bool fresh = h->ready_ms <= now_ms && h->failed == 0 && h->attempts == 0 && !h->cancelling &&
+		     (!h->life || h->life->yields == 0);
 	if (!fresh) {
 		view_enter(t, h, now_ms, false);
 		return false;
@@ -189,7 +197,7 @@ void tasks_begin(struct tasks *t, uint64_t now_ms)
 	free(dead);
 	for (uint32_t i = 0; i < t->queue_count; i++) {
 		const struct queue *q = t->queues[i];
-		ENSURE(q->ready + q->scheduled + q->dead == q->alive);
+		ENSURE(q->ready + q->scheduled + q->leased + q->dead == q->alive);
 		if (q->ready > 0)
 			view_ready_hook(t, i + 1, TASKS_ANY_SLOT);
 	}
@@ -211,6 +219,17 @@ static void show_hot(const struct tasks *t, const struct hot *h, struct task_vie
 	out->result_size = h->result_size;
 	out->holder = h->holder;
 	out->cancelling = h->cancelling;
+	const struct life *l = h->life;
+	if (l) {
+		out->phase = l->phase;
+		out->progress = l->progress;
+		out->progress_text = span_of(l->progress_text, l->progress_size);
+		out->yields = l->yields;
+		out->parent = l->parent;
+		out->root = l->root;
+	}
+	if (h->cancelling && h->final == TASK_UNKNOWN && out->phase != PHASE_INTERRUPTING)
+		out->phase = PHASE_CANCELLING;
 	const struct queue *q = queue_at(t, out->queue);
 	out->max_attempts = h->max_attempts ? h->max_attempts : q ? (uint32_t)q->settings.max_attempts : 0;
 }
@@ -376,5 +395,5 @@ void tasks_get_stats(const struct tasks *t, struct tasks_stats *out)
 	out->duplicates_total = t->duplicates_total;
 	out->stale_total = t->stale_total;
 	out->expired_total = t->expired_total;
-	out->memory_bytes = t->memory + t->scratch_items.cap + t->scratch_sources.cap;
+	out->memory_bytes = t->memory + t->scratch_items.cap + t->scratch_sources.cap + t->scratch_yields.cap;
 }

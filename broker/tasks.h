@@ -23,7 +23,7 @@ struct tasks;
 struct holder; /* who may hold leases: one per session */
 
 enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6, REC_TYPE = 7,
-		   REC_TOPIC = 8, REC_EVENT = 9, REC_RETAIN = 17 };
+		   REC_TOPIC = 8, REC_EVENT = 9, REC_LEASE = 10, REC_YIELD = 11, REC_RETAIN = 17 };
 
 /* What the owner is told while state changes. Called from apply, tick and holder_lost; may not change tasks. */
 struct tasks_hooks {
@@ -36,6 +36,13 @@ struct tasks_hooks {
 	void (*signal)(void *ctx, struct holder *holder, const struct signal_item *item);
 	/* A task reached a terminal state (live applies only); look at it with tasks_show. */
 	void (*settled)(void *ctx, uint64_t task);
+	/* A worker said something of a task that it holds, which nobody keeps: progress, a log line, a state. `after` yields of
+	 * it had come before. */
+	void (*update)(void *ctx, const struct update_item *item, struct span data, uint32_t after);
+	/* Yields of the task were accepted (live applies only): see tasks_yields. */
+	void (*yielded)(void *ctx, uint64_t task);
+	/* The next `count` leases of tasks_commit_leases, in the order of the calls, are durable. */
+	void (*committed)(void *ctx, uint32_t count);
 };
 
 /* Settings: length_max 0 and max_attempts 0 = no limit; expires_ms 0 = never; retention_ms 0 = only for those who want a result. */
@@ -45,6 +52,7 @@ struct tasks_config {
 	uint64_t producer_idle_ms; /* a producer's numbers are forgotten after this long unused (dedup window) */
 	uint64_t key_window_ms;    /* idempotency keys */
 	uint64_t cancel_grace_ms;  /* a silent worker is overruled after this */
+	uint64_t limbo_ms;         /* after a restart: how long the holder of a task that is never handed out again is waited for */
 	bool auto_create;          /* a submit to an unknown queue makes it */
 	struct queue_settings defaults;
 	uint32_t epoch;            /* of the leases this process gives; where the log has yet to say it: tasks_set_epoch */
@@ -111,14 +119,32 @@ struct submit_check { const uint64_t *refused; enum err code; const char *text; 
 void tasks_propose_checked(struct tasks *t, struct log *log, const struct msg_submit *m, const struct task_head *head,
 			   struct span payload, uint64_t now_ms, const struct submit_check *check, struct submit_answer *out);
 
-/* A worker's report. START, EXTEND and RELEASE without delay change the volatile half at once. The rest become one
- * REC_SETTLE. Items that are refused (stale, late, foreign, unknown) are answered in `refused`, room for m->count. Returns
- * how many items the appended record has (0 = none appended), and *refused_count. If the log has no room nothing is changed and all
- * settling items are refused with RESOURCE_EXHAUSTED (the worker keeps its results and sends again). `refused` also has items that are
- * answered OK without a record: a RELEASE without delay, and what this holder (or, after a restart of the broker, the same token) has
- * reported before. A report for a task whose settlement is under way is LATE_RESULT. */
+/* A worker's report. START, EXTEND, PROGRESS, LOG and RELEASE without delay change the volatile half at once. Settling verbs become one
+ * REC_SETTLE, yields one REC_YIELD in front of it. Items that are refused (stale, late, foreign, unknown) are answered in `refused`, room
+ * for m->count. Returns how many records were appended, and *refused_count. If the log has no room nothing is changed and all items that
+ * need it are refused with RESOURCE_EXHAUSTED (the worker keeps its results and sends again). `refused` also has items that are
+ * answered OK without a record: a RELEASE without delay, a yield that is there, and what this holder (or, after a restart of the broker,
+ * the same token) has reported before. A report for a task whose settlement is under way is LATE_RESULT. */
 uint32_t tasks_propose_report(struct tasks *t, struct log *log, struct holder *holder, const struct msg_report *m,
 			      struct span payload, uint64_t now_ms, struct reported_item *refused, uint32_t *refused_count);
+
+/* Yields. How many are accepted; 0 for tasks that are not known (any more). */
+uint32_t tasks_yields(const struct tasks *t, uint64_t task);
+/* How many there will be when all records under way are applied: what the next attempt is told. */
+uint32_t tasks_yields_next(const struct tasks *t, uint64_t task);
+/* The address of the REC_YIELD with this one. False: not there. */
+bool tasks_yield_at(const struct tasks *t, uint64_t task, uint32_t number, uint64_t *addr);
+/* The next yield of the task in a REC_YIELD whose number is `number`: *index is where to look from (0 at first) and where it goes on,
+ * *offset is the same for its bytes. False: no more in this record. */
+bool yield_record_next(const struct log_record *record, uint64_t task, uint32_t number, uint32_t *index, uint64_t *offset,
+		       struct span *out);
+
+/* Families. May this holder make tasks that are part of `parent`? *root: of the tree. PERMISSION, WRONG_STATE. */
+enum err tasks_parent(struct tasks *t, uint64_t parent, const struct holder *holder, uint64_t *root, char text[256]) MUST_CHECK;
+/* tasks_propose_submit of a head with a parent needs the root: tell it first. */
+void tasks_set_root(struct tasks *t, uint64_t root);
+/* The task and all below it that are known, parents first, at most `limit`. Returns how many. */
+uint32_t tasks_family(const struct tasks *t, uint64_t task, uint32_t limit, uint64_t *out);
 
 /* Administration. Each appends at most one record, whose apply says how many were affected; *records tells whether it did. */
 enum err tasks_propose_queue(struct tasks *t, struct log *log, struct span name, const struct queue_settings *settings,
@@ -133,19 +159,29 @@ enum err tasks_propose_purge(struct tasks *t, struct log *log, struct span name,
 /* One task back to ready with no failures counted (`acquired` goes on: it is in the fencing token): a dead letter, a failed or
  * cancelled one that is still retained (at least 10 minutes), a delayed one now. */
 enum err tasks_propose_retry(struct tasks *t, struct log *log, uint64_t task, uint32_t *records, char text[256]) MUST_CHECK;
-/* The oldest `limit` dead letters of a queue back to ready. */
-enum err tasks_propose_redrive(struct tasks *t, struct log *log, struct span name, uint32_t limit, uint32_t *records,
-			       char text[256]) MUST_CHECK;
+/* The oldest `limit` dead letters of a queue back to ready; with `code` only those that ended by this class. */
+enum err tasks_propose_redrive(struct tasks *t, struct log *log, struct span name, uint16_t code, uint32_t limit,
+			       uint32_t *records, char text[256]) MUST_CHECK;
 /* Waiting: settles as CANCELLED. Leased: the holder gets SIGNAL_CANCEL at once and has cancel_grace_ms to confirm; the record keeps the
  * wish over a restart (*records = 1 in both cases). Cancelled twice is fine (*records = 0). */
 enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, uint64_t now_ms, uint32_t *records,
 			      char text[256]) MUST_CHECK;
+
+/* As cancel; a holder is told to stop at once. */
+enum err tasks_propose_interrupt(struct tasks *t, struct log *log, uint64_t task, uint64_t now_ms, uint32_t *records,
+				 char text[256]) MUST_CHECK;
+/* Asks the holder for SIGNAL_PAUSE, RESUME or STEP; its answer is a report. WRONG_STATE where nobody holds it. */
+enum err tasks_control(struct tasks *t, uint64_t task, enum signal_kind signal, char text[256]) MUST_CHECK;
 
 /* ---- volatile half ---- */
 
 struct holder *tasks_holder_new(struct tasks *t, void *ctx);
 void *tasks_holder_ctx(const struct holder *holder);
 uint32_t tasks_holder_leases(const struct holder *holder);
+/* Who it is: a number that only the same session has, also after a restart; and a name for people. */
+void tasks_holder_known(struct holder *holder, uint64_t key, struct span name);
+/* After a restart: takes over the leases of tasks that are never handed out again and that this very session held. */
+void tasks_holder_adopt(struct tasks *t, struct holder *holder, const struct task_ref *held, uint32_t count);
 /* The session is gone for good: tasks not started go back to ready (same priority, in front, nothing counted); started ones
  * are proposed as failed attempts (class INTERNAL). Frees the holder. If the log has no room, the rest is done by later ticks. */
 void tasks_holder_lost(struct tasks *t, struct log *log, struct holder *holder, uint64_t now_ms);
@@ -163,6 +199,7 @@ struct ready_run {
 	uint64_t addr;       /* of the REC_SUBMIT or REC_MOVE record: submit_record_open reads it */
 	uint32_t attempt;    /* the attempt these will be (same for all) */
 	uint32_t slot;       /* of the lane they are in */
+	bool returned;       /* they have been handed out before: there may be yields */
 };
 /* Tasks that differ in their requirements (or, in a fair queue, their principal) wait in different lanes; a slot is the number
  * of such a lane within its queue, small and dense. Slot 0 has the plain tasks. Only slots whose bit is set in `slots` (`words`
@@ -175,6 +212,15 @@ enum queue_selection tasks_queue_selection(const struct tasks *t, uint32_t queue
 struct span tasks_slot_requires(const struct tasks *t, uint32_t queue, uint32_t slot);
 /* Leases the first `count` of what tasks_peek just showed. */
 void tasks_lease(struct tasks *t, uint32_t queue, uint32_t count, struct holder *holder, uint64_t execution_ms, uint64_t now_ms);
+
+/* Right behind tasks_lease, for tasks that are never handed out again: their leases go to the log, and the tasks may leave when `committed`
+ * has been called for them. False: no room in the log; ask tasks_commit_room before. */
+bool tasks_commit_room(const struct log *log, uint32_t count);
+void tasks_commit_leases(struct tasks *t, struct log *log, uint64_t first_task, uint32_t count);
+/* The task leaves now: it is lost if this holder is. False: the lease is over. */
+bool tasks_commit_leave(struct tasks *t, uint64_t task, uint32_t attempt, const struct holder *holder);
+/* Right behind tasks_lease: once started, the holder must be heard of each of these tasks within so many ms. */
+void tasks_heartbeat(struct tasks *t, uint64_t first_task, uint32_t count, uint64_t heartbeat_ms);
 
 /* A view of the payloads in a REC_SUBMIT, REC_MOVE or REC_EVENT record. */
 struct submit_record { struct span head; const uint32_t *sizes; uint32_t count; struct span payload; uint64_t submitted_ms;
@@ -215,6 +261,11 @@ struct task_view {
 	uint32_t result_size;
 	struct holder *holder;
 	bool cancelling;
+	uint8_t phase;        /* enum phase */
+	uint32_t progress;    /* millionths, of the current attempt */
+	uint32_t yields;
+	struct span progress_text; /* borrowed until the next call */
+	uint64_t parent, root;
 };
 /* False: never existed or forgotten. */
 bool tasks_show(struct tasks *t, uint64_t task, struct task_view *out);

@@ -5,7 +5,7 @@
  * Invariants
  *  1. A proposal appends one record or none; its apply works on durable state alone and says how many tasks it changed.
  *  2. A purge names the tasks that were leased when it was proposed: those stay. Leases are volatile, so apply cannot ask. */
-#include "tasks_impl.h"
+#include "life.h"
 
 static enum err no_room(char text[256])
 {
@@ -253,25 +253,6 @@ enum err tasks_propose_retry(struct tasks *t, struct log *log, uint64_t task, ui
 	return ERR_OK;
 }
 
-enum err tasks_propose_redrive(struct tasks *t, struct log *log, struct span name, uint32_t limit, uint32_t *records,
-			       char text[256])
-{
-	const struct queue *q = queue_at(t, queue_lookup(t, name));
-	*records = 0;
-	if (!q)
-		return no_queue(name, text);
-	t->scratch_items.len = 0;
-	uint32_t count = 0;
-	for (const struct hot *h = q->dead_letters.first; h && count < MIN_OF(limit, LIMIT_FRAME_ITEMS); h = h->next, count++)
-		buf_append(&t->scratch_items, &h->task, sizeof h->task);
-	if (count == 0)
-		return ERR_OK;
-	if (!redrive_append(log, (const void *)t->scratch_items.data, count))
-		return no_room(text);
-	*records = 1;
-	return ERR_OK;
-}
-
 static bool redrive_task(struct tasks *t, uint64_t task, uint64_t now_ms)
 {
 	struct hot *h = hot_find(t, task);
@@ -336,10 +317,12 @@ enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, u
 	}
 	if (h && h->cancelling)
 		return ERR_OK;
-	bool held = h && (h->place == PLACE_HELD || h->place == PLACE_ORPHAN);
+	bool held = h && (h->place == PLACE_HELD || h->place == PLACE_ORPHAN || h->place == PLACE_LIMBO);
 	struct rec_settle_item item = { .task = task, .state = TASK_CANCELLED, .code = ERR_CANCELLED };
-	if (held)
+	if (held) {
 		item.state = TASK_LEASED;
+		item.ready_ms = now_ms + t->config.cancel_grace_ms;
+	}
 	if (!settle_propose(log, APPLIED_ADMIN, &item, 1))
 		return no_room(text);
 	*records = 1;
@@ -348,7 +331,8 @@ enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, u
 		h->cancelling = true;
 		h->cancel_ms = now_ms + t->config.cancel_grace_ms;
 		view_timer(t, h);
-		task_signal(t, h, SIGNAL_CANCEL, ERR_CANCELLED);
+		task_signal_left(t, h, SIGNAL_CANCEL, ERR_CANCELLED, t->config.cancel_grace_ms);
+		phase_set(t, h, PHASE_CANCELLING, ERR_OK);
 		return ERR_OK;
 	}
 	if (!h)
@@ -356,5 +340,60 @@ enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, u
 	view_take(t, h);
 	h->settling = true;
 	view_timer(t, h);
+	return ERR_OK;
+}
+
+enum err tasks_propose_interrupt(struct tasks *t, struct log *log, uint64_t task, uint64_t now_ms, uint32_t *records,
+				 char text[256])
+{
+	enum err e = tasks_propose_cancel(t, log, task, now_ms, records, text);
+	struct hot *h = hot_find(t, task);
+	if (e != ERR_OK || !h || !h->cancelling || !h->holder)
+		return e;
+	task_signal_left(t, h, SIGNAL_INTERRUPT, ERR_CANCELLED, h->cancel_ms - MIN_OF(h->cancel_ms, now_ms));
+	phase_set(t, h, PHASE_INTERRUPTING, ERR_OK);
+	return ERR_OK;
+}
+
+enum err tasks_control(struct tasks *t, uint64_t task, enum signal_kind signal, char text[256])
+{
+	struct hot *h = task ? hot_find(t, task) : NULL;
+	uint32_t class;
+	struct hot *open;
+	if (!h || !h->holder || h->settling) {
+		if (!task_open(t, task, &class, &open))
+			return settled_reason(t, task, text);
+		(void)snprintf(text, 256, "task %llu is in no worker's hands", (unsigned long long)task);
+		return ERR_WRONG_STATE;
+	}
+	if (h->cancelling) {
+		(void)snprintf(text, 256, "task %llu is being cancelled", (unsigned long long)task);
+		return ERR_WRONG_STATE;
+	}
+	task_signal(t, h, signal, ERR_OK);
+	phase_set(t, h, signal == SIGNAL_PAUSE ? PHASE_PAUSING : signal == SIGNAL_STEP ? PHASE_STEPPING : PHASE_RESUMING, ERR_OK);
+	return ERR_OK;
+}
+
+enum err tasks_propose_redrive(struct tasks *t, struct log *log, struct span name, uint16_t code, uint32_t limit,
+			       uint32_t *records, char text[256])
+{
+	const struct queue *q = queue_at(t, queue_lookup(t, name));
+	*records = 0;
+	if (!q)
+		return no_queue(name, text);
+	t->scratch_items.len = 0;
+	uint32_t count = 0;
+	for (const struct hot *h = q->dead_letters.first; h && count < MIN_OF(limit, LIMIT_FRAME_ITEMS); h = h->next) {
+		if (code != 0 && h->code != code)
+			continue;
+		buf_append(&t->scratch_items, &h->task, sizeof h->task);
+		count++;
+	}
+	if (count == 0)
+		return ERR_OK;
+	if (!redrive_append(log, (const void *)t->scratch_items.data, count))
+		return no_room(text);
+	*records = 1;
 	return ERR_OK;
 }

@@ -2,17 +2,18 @@
  *
  *   log -> TASKS_CHECKPOINT -> file;  start: restore -> tasks_load_segment ... -> apply the rest
  *
- * Layout, version 2, little-endian, all parts 8-aligned: struct checkpoint_head; options {u64 retention, u64 attempts}; queues
+ * Layout, version 3, little-endian, all parts 8-aligned: struct checkpoint_head; options {u64 retention, u64 attempts}; queues
  * (struct checkpoint_queue, name padded to 256, i64 settings[setting_count]; in version 1 there are seven, before the name);
  * lane classes (lane_class.c; not in version 1); segments (as index files, with live bits; those with an index file without the
- * rest); moved {u64 task, u64 addr} by task; objects (struct checkpoint_hot) by task; producers; keys; the recent.
+ * rest); moved {u64 task, u64 addr} by task; objects (struct checkpoint_hot) by task; producers; keys; the recent; from version
+ * 3 on the lives (life.h).
  *
  * Invariants
  *  1. Equal durable states give equal bytes: nothing follows the order of a hash map, nothing volatile is written.
  *  2. Restore trusts no number in the bytes; what does not fit is ERR_DAMAGED with its place. */
-#include "tasks_impl.h"
+#include "life.h"
 
-enum { CHECKPOINT_MAGIC = 0x43544b48, CHECKPOINT_VERSION = 2 };
+enum { CHECKPOINT_MAGIC = 0x43544b48, CHECKPOINT_VERSION = 3 };
 struct checkpoint_head {
 	uint32_t magic, version;
 	uint64_t next_task, time_ms;
@@ -125,12 +126,13 @@ void tasks_checkpoint(struct tasks *t, struct buf *out)
 	put_moved(t, out);
 	for (uint32_t i = 0; i < hots; i++)
 		put_hot(t, out, sorted[i]);
-	free(sorted);
 	producers_put(t, out);
 	keys_put(t, out);
 	for (uint32_t i = 0; i <= t->recent_mask; i++)
 		if (t->recent[i].task != 0)
 			buf_append(out, &t->recent[i], sizeof t->recent[i]);
+	lives_put(sorted, hots, out);
+	free(sorted);
 }
 
 /* ---- back ---- */
@@ -308,6 +310,8 @@ static const char *restore_parts(struct tasks *t, struct reader *r)
 		return "the idempotency keys";
 	if (!get_recent(t, r, head.recent))
 		return "the recent tasks";
+	if (head.version >= 3 && !lives_get(t, r))
+		return "the lives of tasks";
 	return r->rest.len > 0 ? "the end: there are more bytes" : NULL;
 }
 

@@ -84,8 +84,9 @@ struct segment {
 
 /* ---- hot objects ---- */
 
-/* FRESH: a range names it, of its lane or of those that wait for their ordering key. REJOINED: in the list of its ordering key. */
-enum place { PLACE_NONE, PLACE_FRESH, PLACE_RETURNED, PLACE_HELD, PLACE_ORPHAN, PLACE_DEAD, PLACE_REJOINED };
+/* FRESH: a range names it, of its lane or of those that wait for their ordering key. REJOINED: in the list of its ordering key.
+ * LIMBO: leased before the restart, never to be handed out again; its holder may come back. */
+enum place { PLACE_NONE, PLACE_FRESH, PLACE_RETURNED, PLACE_HELD, PLACE_ORPHAN, PLACE_DEAD, PLACE_REJOINED, PLACE_LIMBO };
 
 struct hot {
 	uint64_t task;
@@ -104,6 +105,7 @@ struct hot {
 	/* (v) */
 	bool cancelling;                /* the same, from its proposal on */
 	bool settling;                  /* a record that settles it is under way */
+	bool warned;                    /* the holder knows that a deadline is near */
 	uint8_t state;                  /* SCHEDULED, READY, LEASED, STARTED; as counted in its queue */
 	uint8_t place;
 	uint32_t acquired;              /* times handed out; the current attempt where leased */
@@ -111,6 +113,8 @@ struct hot {
 	uint64_t execution_ms, overrun_ms, cancel_ms;
 	struct holder *holder;
 	struct hot *prev, *next;
+	struct life *life;              /* what few tasks have: see life.h. NULL = none of it */
+	uint32_t epoch;                 /* (v) of its lease: with the attempt the fencing token */
 };
 
 struct hot_list {
@@ -214,6 +218,8 @@ struct holder {
 	void *ctx;
 	uint32_t number;
 	uint32_t leases;
+	uint64_t key;                   /* says which session it is, after a restart, too */
+	char name[64];
 	struct hot_list held;
 };
 
@@ -244,6 +250,8 @@ struct tasks {
 	struct map64 hots;         /* task -> struct hot */
 	struct hot_slab *slabs;
 	struct hot *hot_free;
+	uint64_t yields_kept;      /* of all tasks */
+	struct map64 children;     /* parent -> the newest struct life of its children */
 	struct heap retained;      /* final and not dead, by the time they are forgotten */
 	struct queue **queues;     /* id - 1 */
 	uint32_t queue_count, queue_cap; /* count: slots used, also by proposed ones */
@@ -257,12 +265,13 @@ struct tasks {
 	struct heap timers;
 	struct hot_list orphans;   /* started, holder lost, record still to be proposed */
 	uint64_t retry_ms;         /* the log had no room: not before this */
+	uint64_t root;             /* of the submission that is being proposed, where it has a parent */
 	uint32_t holder_numbers, holders;
 	uint64_t stale_total;
 	struct { uint32_t queue, count, slot, priority; bool returned; uint64_t first; } peeked;
 	struct reported_item *reported;
 	uint32_t reported_cap;
-	struct buf scratch_items, scratch_sources; /* of one proposal */
+	struct buf scratch_items, scratch_sources, scratch_yields; /* of one proposal */
 	uint32_t compact_cursor, moves_in_flight;
 	struct segment *reindexed; /* being made from its records */
 };
@@ -425,7 +434,9 @@ struct settlement {
 	enum applied_origin origin;
 };
 void task_finish(struct tasks *t, uint64_t task, struct hot *h, uint32_t class, const struct settlement *s);
+void task_signal_left(const struct tasks *t, const struct hot *h, enum signal_kind kind, uint16_t code, uint64_t left_ms);
 void task_signal(const struct tasks *t, const struct hot *h, enum signal_kind kind, uint16_t code);
+void reported_reserve(struct tasks *t, uint32_t count);
 void task_forget(struct tasks *t, struct hot *h); /* a final one: result and payload are let go */
 bool task_open(struct tasks *t, uint64_t task, uint32_t *class, struct hot **h);
 /* What a failed attempt leads to: fills state, ready_ms, code of the item. */

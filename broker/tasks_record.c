@@ -35,6 +35,9 @@ enum err rec_submit_read(struct span body, struct submit_view *out)
 	out->lane = (struct rec_lane){ 0 };
 	if (out->fixed.flags & SUBMIT_LANE)
 		read_into(&r, &out->lane, sizeof out->lane);
+	out->life = (struct rec_life){ 0 };
+	if (out->fixed.flags & SUBMIT_LIFE)
+		read_into(&r, &out->life, sizeof out->life);
 	if (r.failed || out->fixed.version != REC_VERSION)
 		return ERR_DAMAGED;
 	if (out->fixed.count == 0 || out->fixed.count > LIMIT_FRAME_ITEMS || out->fixed.priority > LIMIT_PRIORITY)
@@ -53,6 +56,7 @@ size_t rec_submit_size(const struct submit_view *v)
 	size_t size = sizeof v->fixed + (v->fixed.flags & SUBMIT_OPTIONS ? sizeof v->options : 0);
 	if (v->fixed.flags & SUBMIT_LANE)
 		size += sizeof v->lane + align_up(v->requires.len, 8) + align_up(v->principal.len, 8);
+	size += v->fixed.flags & SUBMIT_LIFE ? sizeof v->life : 0;
 	size += align_up(v->fixed.count * sizeof(uint32_t), 8) + align_up(v->key.len, 8);
 	return size + align_up(v->head.len, 8) + v->payload.len;
 }
@@ -67,6 +71,8 @@ void rec_submit_write(const struct submit_view *v, uint8_t *out)
 		out = write_padded(out, &v->options, sizeof v->options);
 	if (v->fixed.flags & SUBMIT_LANE)
 		out = write_padded(out, &v->lane, sizeof v->lane);
+	if (v->fixed.flags & SUBMIT_LIFE)
+		out = write_padded(out, &v->life, sizeof v->life);
 	out = write_padded(out, v->sizes, v->fixed.count * sizeof(uint32_t));
 	out = write_padded(out, v->key.data, v->key.len);
 	out = write_padded(out, v->requires.data, v->requires.len);
@@ -151,6 +157,21 @@ enum err rec_settle_read(struct span body, struct settle_view *out)
 	out->items = (const struct rec_settle_item *)(const void *)read_bytes(&r, bytes).data;
 	out->results = r.rest;
 	return ERR_OK;
+}
+
+enum err rec_yield_read(struct span body, struct yield_view *out)
+{
+	struct reader r = { .rest = body };
+	uint64_t bytes = 0;
+	read_into(&r, &out->fixed, sizeof out->fixed);
+	if (r.failed || out->fixed.version != REC_VERSION || out->fixed.count > r.rest.len / sizeof *out->items)
+		return ERR_DAMAGED;
+	size_t size = out->fixed.count * sizeof *out->items;
+	out->items = (const struct rec_yield_item *)(const void *)read_bytes(&r, size).data;
+	for (uint32_t i = 0; i < out->fixed.count; i++)
+		bytes += out->items[i].size;
+	out->data = r.rest;
+	return bytes == r.rest.len ? ERR_OK : ERR_DAMAGED;
 }
 
 enum err submit_record_open(const struct log_record *record, struct submit_record *out)

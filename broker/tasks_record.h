@@ -5,13 +5,15 @@
  * All integers are little-endian, all parts start 8-aligned, pad bytes are zero. What a version means never changes: a
  * new layout takes a new version number, and readers keep the old ones.
  *
- *   REC_SUBMIT   rec_submit | rec_options (if SUBMIT_OPTIONS) | rec_lane (if SUBMIT_LANE) | u32 sizes[count] | key |
- *                requirements | principal | head | payloads
+ *   REC_SUBMIT   rec_submit | rec_options (if SUBMIT_OPTIONS) | rec_lane (if SUBMIT_LANE) | rec_life (if SUBMIT_LIFE) |
+ *                u32 sizes[count] | key | requirements | principal | head | payloads
+ *   REC_LEASE    rec_lease | rec_lease_item[count]
  *   REC_MOVE     rec_move | u64 tasks[count] | u32 sizes[count] | u32 text_sizes[count] | head | payloads | texts
  *                (count is 1 in version 1)
  *   REC_SETTLE   rec_settle | rec_settle_item[count] | results and error texts, one after the other
  *   REC_QUEUE    rec_queue | i64 settings[setting_count] | name
  *                (version 1, still read: rec_queue without the last two fields, and seven settings)
+ *   REC_YIELD    rec_yield | rec_yield_item[count] | items, one after the other
  *   REC_REDRIVE  rec_redrive | u64 tasks[count]
  *   REC_PURGE    rec_purge | u64 except[count], ascending */
 #pragma once
@@ -20,7 +22,11 @@
 
 enum { REC_VERSION = 1, REC_QUEUE_VERSION = 2, REC_QUEUE_SETTINGS_V1 = 7 };
 
-enum { SUBMIT_OPTIONS = 1, SUBMIT_LANE = 2 };
+enum { SUBMIT_OPTIONS = 1, SUBMIT_LANE = 2, SUBMIT_LIFE = 32 };
+struct rec_life {
+	uint64_t parent, root; /* 0 = none */
+	uint64_t close_ms;     /* wall clock; 0 = never */
+};
 struct rec_submit {
 	uint8_t version, priority;
 	uint16_t flags;
@@ -75,6 +81,26 @@ struct rec_queue {
 	uint32_t setting_count, pad; /* the first so many of QUEUE_SETTINGS (wire/queue_settings.h) */
 };
 
+struct rec_lease { /* leases that must not be given twice */
+	uint8_t version, pad[3];
+	uint32_t count;
+	uint64_t key; /* of the session */
+};
+struct rec_lease_item {
+	uint64_t task;
+	uint32_t attempt, epoch;
+};
+
+struct rec_yield {
+	uint8_t version, pad[3];
+	uint32_t count;
+};
+struct rec_yield_item {
+	uint64_t task;
+	uint32_t number, size;
+	uint32_t attempt, epoch;
+};
+
 struct rec_redrive {
 	uint8_t version, pad[3];
 	uint32_t count;
@@ -91,6 +117,8 @@ _Static_assert(sizeof(struct rec_submit) == 40 && sizeof(struct rec_options) == 
 _Static_assert(sizeof(struct rec_lane) == 16, "on disk");
 _Static_assert(sizeof(struct rec_move) == 16 && sizeof(struct rec_settle) == 8, "on disk");
 _Static_assert(sizeof(struct rec_settle_item) == 40 && sizeof(struct rec_queue) == 16, "on disk");
+_Static_assert(sizeof(struct rec_lease) == 16 && sizeof(struct rec_lease_item) == 16 && sizeof(struct rec_life) == 24, "on disk");
+_Static_assert(sizeof(struct rec_yield) == 8 && sizeof(struct rec_yield_item) == 24, "on disk");
 _Static_assert(sizeof(struct rec_redrive) == 8 && sizeof(struct rec_purge) == 16, "on disk");
 _Static_assert(LIMIT_HEAD_BYTES < 65536 && LIMIT_KEY_BYTES < 65536 && LIMIT_NAME_BYTES < 256, "sizes fit their fields");
 
@@ -110,6 +138,7 @@ struct submit_view {
 	struct rec_submit fixed;
 	struct rec_options options;
 	struct rec_lane lane;
+	struct rec_life life;
 	const uint32_t *sizes;
 	struct span key, requires, principal, head, payload; /* requires: requirements as text */
 };
@@ -135,3 +164,11 @@ struct settle_view {
 };
 /* Opens the body of a REC_SETTLE. ERR_DAMAGED where it does not parse. Borrows. */
 enum err rec_settle_read(struct span body, struct settle_view *out) MUST_CHECK;
+
+struct yield_view {
+	struct rec_yield fixed;
+	const struct rec_yield_item *items;
+	struct span data;
+};
+/* Opens the body of a REC_YIELD. ERR_DAMAGED where it does not parse. Borrows. */
+enum err rec_yield_read(struct span body, struct yield_view *out) MUST_CHECK;

@@ -6,7 +6,7 @@
  *  1. Only the holder of the current (task, attempt, epoch) changes anything; everybody else gets a reason.
  *  2. From the append of its REC_SETTLE to the apply a task is `settling`: nobody else can settle or hand it out.
  *  3. If the log has no room, no item of the report that needs the log has changed anything. */
-#include "tasks_impl.h"
+#include "life.h"
 
 struct holder *tasks_holder_new(struct tasks *t, void *ctx)
 {
@@ -14,6 +14,13 @@ struct holder *tasks_holder_new(struct tasks *t, void *ctx)
 	*holder = (struct holder){ .tasks = t, .ctx = ctx, .number = ++t->holder_numbers };
 	t->holders++;
 	return holder;
+}
+
+void tasks_holder_known(struct holder *holder, uint64_t key, struct span name)
+{
+	holder->key = key;
+	(void)snprintf(holder->name, sizeof holder->name, "%.*s", (int)MIN_OF(name.len, sizeof holder->name - 1),
+		       name.data ? (const char *)name.data : "");
 }
 
 void *tasks_holder_ctx(const struct holder *holder)
@@ -54,10 +61,11 @@ void outcome_of_failure(struct tasks *t, const struct hot *h, uint16_t class_cod
 		item->state = TASK_FAILED;
 		return;
 	}
+	bool never = h->life && h->life->never; /* a failed attempt is an attempt */
 	bool retry = class_code == ERR_TRANSIENT || class_code == ERR_TIMEOUT || class_code == ERR_RESOURCE_EXHAUSTED ||
 		     class_code == ERR_INTERNAL;
 	uint64_t max = h->max_attempts ? h->max_attempts : (uint64_t)q->settings.max_attempts;
-	if (!retry || (max > 0 && h->failed + 1 >= max)) {
+	if (!retry || never || (max > 0 && h->failed + 1 >= max)) {
 		item->state = TASK_DEAD;
 		return;
 	}
@@ -72,11 +80,12 @@ void outcome_of_failure(struct tasks *t, const struct hot *h, uint16_t class_cod
 
 struct rec_settle_item item_of(const struct tasks *t, const struct hot *h, uint8_t state, uint16_t code)
 {
+	(void)t;
 	bool held = h->state == TASK_LEASED || h->state == TASK_STARTED;
 	struct rec_settle_item item = { .task = h->task, .state = state, .code = code };
 	if (held) {
 		item.attempt = h->acquired;
-		item.epoch = t->config.epoch;
+		item.epoch = h->epoch;
 		item.holder = h->holder ? h->holder->number : 0;
 	}
 	return item;
@@ -124,17 +133,19 @@ static enum err foreign_reason(struct tasks *t, const struct holder *holder, con
 	if (!task_open(t, i->ref.task, &class, &open))
 		return ERR_LATE_RESULT;
 	*state = h ? h->state : TASK_READY;
-	bool same_lease = h && h->holder == holder && h->acquired == i->ref.attempt && i->ref.epoch == t->config.epoch;
+	bool same_lease = h && h->holder == holder && h->acquired == i->ref.attempt && i->ref.epoch == h->epoch;
 	return same_lease ? ERR_LATE_RESULT : ERR_STALE_LEASE; /* its own lease, then: settling */
 }
 
-enum decision { REFUSED, AT_ONCE, ANSWERED, SETTLES };
+enum decision { REFUSED, AT_ONCE, ANSWERED, SETTLES, YIELDS };
 
 static void report_start(struct tasks *t, struct hot *h, uint64_t now_ms)
 {
 	if (h->state == TASK_STARTED)
 		return;
 	h->state = TASK_STARTED;
+	phase_set(t, h, PHASE_STARTED, ERR_OK);
+	beat(t, h, now_ms);
 	if (h->execution_ms) {
 		h->overrun_ms = ms_after(now_ms, h->execution_ms);
 		view_timer(t, h);
@@ -143,7 +154,7 @@ static void report_start(struct tasks *t, struct hot *h, uint64_t now_ms)
 
 /* What a report of the rightful holder leads to. */
 static enum decision decide(struct tasks *t, struct hot *h, const struct report_item *i, uint64_t now_ms,
-			    struct rec_settle_item *item, enum err *code)
+			    struct span data, struct rec_settle_item *item, enum err *code)
 {
 	uint64_t delay = i->flags & REPORT_FLAG_DELAY ? i->delay_ms : NEVER;
 	*item = item_of(t, h, TASK_UNKNOWN, ERR_OK);
@@ -154,11 +165,18 @@ static enum decision decide(struct tasks *t, struct hot *h, const struct report_
 	case REPORT_START: report_start(t, h, now_ms); return AT_ONCE;
 	case REPORT_EXTEND:
 		if (h->overrun_ms && delay != NEVER) {
-			h->overrun_ms = now_ms + delay;
+			h->overrun_ms = ms_after(now_ms, delay);
+			h->warned = false;
 			view_timer(t, h);
 		}
 		return AT_ONCE;
-	case REPORT_COMPLETE: item->state = TASK_DONE; return SETTLES;
+	case REPORT_COMPLETE:
+		if (delay != NEVER && i->delay_ms != (h->life ? h->life->yields_next : 0)) {
+			*code = ERR_AGAIN; /* yields that come before it are still on their way */
+			return REFUSED;
+		}
+		item->state = TASK_DONE;
+		return SETTLES;
 	case REPORT_FAIL:
 		if (!is_outcome_class(i->class_code)) {
 			*code = ERR_INVALID_INPUT;
@@ -171,6 +189,10 @@ static enum decision decide(struct tasks *t, struct hot *h, const struct report_
 		item->code = is_outcome_class(i->class_code) ? i->class_code : ERR_PERMANENT;
 		return SETTLES;
 	case REPORT_RELEASE:
+		if (h->life && h->life->never && !h->cancelling && delay == NEVER) { /* the log knows of the lease */
+			item->state = TASK_READY;
+			return SETTLES;
+		}
 		if (h->cancelling || delay != NEVER) {
 			item->state = h->cancelling ? TASK_CANCELLED : TASK_SCHEDULED;
 			item->code = h->cancelling ? ERR_CANCELLED : ERR_OK;
@@ -189,10 +211,10 @@ static enum decision decide(struct tasks *t, struct hot *h, const struct report_
 		item->code = ERR_CANCELLED;
 		return SETTLES;
 	case REPORT_PROGRESS:
-	case REPORT_LOG:
-	case REPORT_YIELD:
-	case REPORT_PAUSED:
-	case REPORT_RESUMED:
+	case REPORT_LOG: progress_take(t, h, i, data); return AT_ONCE;
+	case REPORT_PAUSED: phase_set(t, h, PHASE_PAUSED, ERR_OK); return AT_ONCE;
+	case REPORT_RESUMED: phase_set(t, h, PHASE_NONE, ERR_OK); return AT_ONCE;
+	case REPORT_YIELD: return YIELDS;
 	case REPORT_NONE: break;
 	}
 	*code = ERR_INVALID_INPUT;
@@ -205,12 +227,13 @@ struct report_source { uint64_t offset; struct hot *hot; const struct report_ite
 
 static void refuse_item(struct reported_item *out, uint32_t *count, const struct report_item *i, enum err code, uint8_t state)
 {
-	out[(*count)++] = (struct reported_item){ i->ref, (uint16_t)code, i->verb, state, 0 };
+	uint32_t number = i->verb == REPORT_YIELD ? i->app_code : 0;
+	out[(*count)++] = (struct reported_item){ i->ref, (uint16_t)code, i->verb, state, number };
 }
 
 /* First pass: what can be said without the log. Items for the log go to the scratch buffers. */
-static uint64_t report_sort(struct tasks *t, struct holder *holder, const struct msg_report *m, uint64_t now_ms,
-			    struct reported_item *refused, uint32_t *refused_count)
+static uint64_t report_sort(struct tasks *t, struct holder *holder, const struct msg_report *m, struct span payload,
+			    uint64_t now_ms, struct reported_item *refused, uint32_t *refused_count)
 {
 	uint64_t offset = 0, bytes = 0;
 	for (uint32_t k = 0; k < m->count; offset += m->items[k].size, k++) {
@@ -220,13 +243,20 @@ static uint64_t report_sort(struct tasks *t, struct holder *holder, const struct
 		enum err code = ERR_OK;
 		uint8_t state = TASK_UNKNOWN;
 		if (!h || h->holder != holder || h->settling || h->final != TASK_UNKNOWN ||
-		    h->acquired != i->ref.attempt || i->ref.epoch != t->config.epoch) {
+		    h->acquired != i->ref.attempt || i->ref.epoch != h->epoch) {
 			code = foreign_reason(t, holder, i, h, &state);
 			t->stale_total += code != ERR_OK;
 			refuse_item(refused, refused_count, i, code, state);
 			continue;
 		}
-		enum decision d = decide(t, h, i, now_ms, &item, &code);
+		beat(t, h, now_ms);
+		struct span data = i->size ? span_sub(payload, offset, i->size) : (struct span){ NULL, 0 };
+		enum decision d = decide(t, h, i, now_ms, data, &item, &code);
+		bool wait = false;
+		if (d == YIELDS)
+			code = yield_take(t, h, i, offset, &wait);
+		if (d == YIELDS && !wait)
+			d = ANSWERED;
 		if (d == REFUSED || d == ANSWERED)
 			refuse_item(refused, refused_count, i, code, h->state);
 		if (d != SETTLES)
@@ -240,27 +270,21 @@ static uint64_t report_sort(struct tasks *t, struct holder *holder, const struct
 	return bytes;
 }
 
-uint32_t tasks_propose_report(struct tasks *t, struct log *log, struct holder *holder, const struct msg_report *m,
-			      struct span payload, uint64_t now_ms, struct reported_item *refused, uint32_t *refused_count)
+/* The items in the scratch buffers go into one REC_SETTLE. False: no room in the log (or `full`: in front of it), nothing is settled. */
+static bool report_append(struct tasks *t, struct log *log, struct span payload, uint64_t bytes, bool full,
+			  struct reported_item *refused, uint32_t *refused_count)
 {
-	ENSURE(t->begun && holder->tasks == t);
-	*refused_count = 0;
-	t->peeked.count = 0;
-	t->scratch_items.len = t->scratch_sources.len = 0;
-	uint64_t bytes = report_sort(t, holder, m, now_ms, refused, refused_count);
 	uint32_t count = (uint32_t)(t->scratch_items.len / sizeof(struct rec_settle_item));
-	if (count == 0)
-		return 0;
 	const struct report_source *sources = (const void *)t->scratch_sources.data;
 	struct rec_settle head = { .version = REC_VERSION, .origin = APPLIED_REPORT, .count = count };
 	uint64_t addr;
-	uint8_t *body = log_append(log, REC_SETTLE, sizeof head + t->scratch_items.len + bytes, &addr);
+	uint8_t *body = full ? NULL : log_append(log, REC_SETTLE, sizeof head + t->scratch_items.len + bytes, &addr);
 	if (!body) {
 		for (uint32_t k = 0; k < count; k++) {
 			sources[k].hot->settling = false;
 			refuse_item(refused, refused_count, sources[k].item, ERR_RESOURCE_EXHAUSTED, sources[k].hot->state);
 		}
-		return 0;
+		return false;
 	}
 	memcpy(body, &head, sizeof head);
 	memcpy(body + sizeof head, t->scratch_items.data, t->scratch_items.len);
@@ -273,7 +297,28 @@ uint32_t tasks_propose_report(struct tasks *t, struct log *log, struct holder *h
 		if (sources[k].hot->heap_index)
 			view_timer(t, sources[k].hot);
 	}
-	return count;
+	return true;
+}
+
+uint32_t tasks_propose_report(struct tasks *t, struct log *log, struct holder *holder, const struct msg_report *m,
+			      struct span payload, uint64_t now_ms, struct reported_item *refused, uint32_t *refused_count)
+{
+	ENSURE(t->begun && holder->tasks == t);
+	*refused_count = 0;
+	t->peeked.count = 0;
+	t->scratch_items.len = t->scratch_sources.len = t->scratch_yields.len = 0;
+	uint64_t bytes = report_sort(t, holder, m, payload, now_ms, refused, refused_count);
+	uint32_t records = 0;
+	bool full = false;
+	if (t->scratch_yields.len > 0) { /* in front of the settlements: a result comes after the last yield */
+		full = !yields_append(t, log, payload);
+		records += !full;
+		if (full)
+			yields_refuse(t, refused, refused_count);
+	}
+	if (t->scratch_items.len > 0)
+		records += report_append(t, log, payload, bytes, full, refused, refused_count);
+	return records;
 }
 
 /* ---- a holder that is gone ---- */
@@ -284,7 +329,11 @@ void orphans_propose(struct tasks *t, struct log *log, uint64_t now_ms)
 	uint32_t count = 0;
 	for (const struct hot *h = t->orphans.first; h && count < TICK_ITEMS_MAX; h = h->next, count++) {
 		struct rec_settle_item item = item_of(t, h, TASK_CANCELLED, ERR_CANCELLED);
-		if (!h->cancelling)
+		const struct life *l = h->life;
+		if (!h->cancelling && l && l->never) {
+			item.state = l->left ? TASK_LOST : TASK_READY; /* it never left: nobody can have begun */
+			item.code = l->left ? ERR_LOST : ERR_OK;
+		} else if (!h->cancelling)
 			outcome_of_failure(t, h, ERR_INTERNAL, NEVER, now_ms, &item);
 		buf_append(&t->scratch_items, &item, sizeof item);
 	}
@@ -306,7 +355,7 @@ static void holder_drop(struct tasks *t, struct hot *h, uint64_t now_ms)
 {
 	if (h->settling) {
 		view_take(t, h);
-	} else if (h->state == TASK_STARTED || h->cancelling) {
+	} else if (h->state == TASK_STARTED || h->cancelling || (h->life && h->life->never)) {
 		view_take(t, h);
 		h->place = PLACE_ORPHAN;
 		hot_push_front(&t->orphans, h);
@@ -336,12 +385,12 @@ void tasks_holder_keep(struct tasks *t, struct log *log, struct holder *holder, 
 	struct map64 attempts = { NULL, 0, 0 };
 	t->peeked.count = 0;
 	for (uint32_t i = 0; i < count; i++)
-		if (held[i].task != 0 && held[i].epoch == t->config.epoch && !map64_find(&attempts, held[i].task))
-			map64_add(&attempts, held[i].task, held[i].attempt, &t->memory);
+		if (held[i].task != 0 && !map64_find(&attempts, held[i].task))
+			map64_add(&attempts, held[i].task, (uint64_t)held[i].epoch << 32 | held[i].attempt, &t->memory);
 	for (struct hot *h = holder->held.last, *before; h; h = before) {
 		before = h->prev;
 		const struct map64_slot *slot = map64_find(&attempts, h->task);
-		if (!h->settling && (!slot || slot->value != h->acquired))
+		if (!h->settling && (!slot || slot->value != ((uint64_t)h->epoch << 32 | h->acquired)))
 			holder_drop(t, h, now_ms);
 	}
 	map64_free(&attempts, &t->memory);

@@ -7,7 +7,7 @@
  *  1. A task gets one terminal state; an item for a task that is not open changes nothing and answers LATE_RESULT.
  *  2. The durable half of each function reads durable fields only; the view half is under `begun`.
  *  3. A result is pinned exactly while its task is final and in memory. */
-#include "tasks_impl.h"
+#include "life.h"
 
 bool task_open(struct tasks *t, uint64_t task, uint32_t *class, struct hot **h)
 {
@@ -22,9 +22,15 @@ bool task_open(struct tasks *t, uint64_t task, uint32_t *class, struct hot **h)
 
 void task_signal(const struct tasks *t, const struct hot *h, enum signal_kind kind, uint16_t code)
 {
+	task_signal_left(t, h, kind, code, 0);
+}
+
+void task_signal_left(const struct tasks *t, const struct hot *h, enum signal_kind kind, uint16_t code, uint64_t left_ms)
+{
 	if (!h->holder || !t->config.hooks.signal)
 		return;
-	struct signal_item item = { .ref = { h->task, h->acquired, t->config.epoch }, .signal = (uint8_t)kind, .code = code };
+	struct signal_item item = { .ref = { h->task, h->acquired, h->epoch }, .signal = (uint8_t)kind, .code = code,
+				    .left_ms = (uint32_t)MIN_OF(left_ms, UINT32_MAX) };
 	t->config.hooks.signal(t->config.hooks.ctx, h->holder, &item);
 }
 
@@ -139,7 +145,7 @@ void task_finish(struct tasks *t, uint64_t task, struct hot *h, uint32_t class, 
 		q->alive--;
 	recent_note(t, class, h ? h->failed : 0, s->time_ms, &s->item);
 	uint64_t retention_ms = h ? h->retention_ms : t->options[class_options(class)].retention_ms;
-	if (s->keep_payload)
+	if (s->keep_payload || (h && h->life && h->life->yields > 0))
 		retention_ms = MAX_OF(retention_ms, RETENTION_DEFAULT_MS);
 	if (state == TASK_DEAD || retention_ms > 0) {
 		retain(t, h ? h : hot_new(t, task, class), s, retention_ms);
@@ -160,6 +166,8 @@ static void again(struct tasks *t, struct hot *h, uint32_t class, const struct s
 	leave(t, h, class);
 	if (!h)
 		h = hot_new(t, s->item.task, class);
+	if (h->life)
+		h->life->lease_attempt = 0;
 	h->ready_ms = s->item.ready_ms;
 	h->attempts = MAX_OF(h->attempts, s->item.attempt);
 	h->acquired = MAX_OF(h->acquired, h->attempts);
@@ -171,6 +179,8 @@ static void again(struct tasks *t, struct hot *h, uint32_t class, const struct s
 	recent_note(t, class, h->failed, s->time_ms, &s->item);
 	if (t->begun)
 		view_enter(t, h, s->time_ms, false);
+	if (s->live && s->item.verb == REPORT_FAIL)
+		phase_set(t, h, PHASE_RETRY, s->item.code);
 }
 
 static enum err apply_item(struct tasks *t, const struct settlement *s)
@@ -182,6 +192,8 @@ static enum err apply_item(struct tasks *t, const struct settlement *s)
 	if (s->item.state == TASK_LEASED) { /* remember that it is to be cancelled */
 		h = h ? h : hot_new(t, s->item.task, class);
 		h->cancel_noted = h->cancelling = true;
+		if (h->life && h->life->lease_attempt)
+			h->life->cancel_ms = s->item.ready_ms;
 		if (t->begun)
 			view_timer(t, h);
 		return ERR_OK;
@@ -200,7 +212,7 @@ static enum err apply_item(struct tasks *t, const struct settlement *s)
 	return ERR_OK;
 }
 
-static void reported_reserve(struct tasks *t, uint32_t count)
+void reported_reserve(struct tasks *t, uint32_t count)
 {
 	if (count <= t->reported_cap)
 		return;

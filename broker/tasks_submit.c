@@ -9,7 +9,7 @@
  *  1. A record of n items takes n numbers, whatever becomes of the items.
  *  2. The runs of an answer cover its sequences without gap, in order.
  *  3. An item is accepted at most once per (producer, sequence) within the window, and at most once per key. */
-#include "tasks_impl.h"
+#include "life.h"
 #include "topics.h"
 
 /* Adds to the runs, joining what continues the last one. False: no room. */
@@ -152,7 +152,7 @@ static struct submit_view record_template(const struct tasks *t, const struct su
 	struct submit_view v = { .head = s->m->head, .key = head->key };
 	uint64_t expires = head->expires_ms ? head->expires_ms : (uint64_t)q->settings.expires_ms;
 	uint64_t retention = head->retention_ms ? head->retention_ms : (uint64_t)q->settings.retention_ms;
-	if (retention == 0 && head->want_result)
+	if (retention == 0 && (head->want_result || head->want_updates))
 		retention = RETENTION_DEFAULT_MS;
 	v.fixed = (struct rec_submit){ .version = REC_VERSION, .priority = head->priority, .queue = (uint16_t)s->queue,
 				       .head_size = (uint16_t)s->m->head.len, .producer = s->m->producer,
@@ -162,8 +162,13 @@ static struct submit_view record_template(const struct tasks *t, const struct su
 	v.options.retention_ms = retention;
 	v.options.max_attempts = head->max_attempts;
 	v.options.key_size = (uint16_t)head->key.len;
+	if (head->parent || head->close_ms) {
+		v.fixed.flags = SUBMIT_LIFE;
+		v.life = (struct rec_life){ head->parent, head->parent ? t->root : 0,
+					    head->close_ms ? ms_after(s->now_ms, head->close_ms) : 0 };
+	}
 	if (v.options.ready_ms || v.options.expires_ms || retention || head->max_attempts || head->key.len)
-		v.fixed.flags = SUBMIT_OPTIONS;
+		v.fixed.flags |= SUBMIT_OPTIONS;
 	record_lane(&v, head);
 	return v;
 }
@@ -313,13 +318,19 @@ static void arrive(struct tasks *t, const struct arrival *a, uint32_t count)
 	q->alive += count;
 	q->submitted += count;
 	t->submitted_total += count;
-	for (uint32_t i = 0; (later || o->expires_ms || fixed) && i < count; i++) {
+	bool life = a->v.life.parent || a->v.life.close_ms;
+	for (uint32_t i = 0; (later || o->expires_ms || fixed || life) && i < count; i++) {
 		struct hot *h = hot_new(t, first + i, a->class);
 		h->ready_ms = later ? o->ready_ms : 0;
 		h->expires_ms = o->expires_ms;
 		h->fixed = fixed;
 		h->retention_ms = o->retention_ms;
 		h->max_attempts = o->max_attempts;
+		if (life) {
+			struct life *l = life_of(t, h);
+			l->close_ms = a->v.life.close_ms;
+			life_family(t, l, a->v.life.parent, a->v.life.root);
+		}
 		if (t->begun && later) {
 			view_enter(t, h, a->entry->time_ms, false);
 		} else if (t->begun) {

@@ -6,7 +6,7 @@
  * Invariants
  *  1. Time alone changes no durable state here: it leads to a proposal.
  *  2. At most TICK_ITEMS_MAX tasks per call; tasks_next_ms says whether more are due. */
-#include "tasks_impl.h"
+#include "life.h"
 
 uint64_t tasks_next_ms(const struct tasks *t)
 {
@@ -17,15 +17,17 @@ uint64_t tasks_next_ms(const struct tasks *t)
 }
 
 /* The settlement a due task has come to; false where it only becomes ready. */
-static bool due_item(struct tasks *t, const struct hot *h, uint64_t now_ms, struct rec_settle_item *item)
+static bool due_item(struct tasks *t, struct hot *h, uint64_t now_ms, struct rec_settle_item *item)
 {
 	bool held = h->state == TASK_LEASED || h->state == TASK_STARTED;
+	if (held)
+		return held_over(t, h, now_ms, item);
 	*item = item_of(t, h, TASK_CANCELLED, ERR_CANCELLED);
-	if (h->cancelling && (!held || h->cancel_ms <= now_ms))
+	if (h->cancelling)
 		return true;
-	if (held) {
-		ENSURE(h->overrun_ms && h->overrun_ms <= now_ms);
-		outcome_of_failure(t, h, ERR_TIMEOUT, NEVER, now_ms, item);
+	if (h->life && h->life->close_ms && h->life->close_ms <= now_ms) {
+		item->state = TASK_EXPIRED;
+		item->code = ERR_TIMEOUT;
 		return true;
 	}
 	if (h->expires_ms && h->expires_ms <= now_ms) {
@@ -54,6 +56,10 @@ void tasks_tick(struct tasks *t, struct log *log, uint64_t now_ms)
 		struct rec_settle_item item;
 		ENSURE(!h->settling);
 		if (!due_item(t, h, now_ms, &item)) {
+			if (h->state == TASK_LEASED || h->state == TASK_STARTED) {
+				view_timer(t, h);
+				continue;
+			}
 			view_leave(t, h);
 			view_enter(t, h, now_ms, false);
 			continue;

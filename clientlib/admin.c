@@ -150,6 +150,11 @@ static void task_rows(struct hlk *c, const struct msg_reply *m, void *arg)
 	for (uint32_t i = 0; i < m->task_count; i++) {
 		struct task_info t;
 		msg_reply_task(m, i, &t);
+		struct hlk_attempt_row attempts[LIMIT_HISTORY];
+		for (uint32_t k = 0; k < t.attempt_count; k++)
+			attempts[k] = (struct hlk_attempt_row){ t.attempts[k].attempt, t.attempts[k].time_ms, t.attempts[k].code,
+								t.attempts[k].app_code, text_of(t.attempts[k].worker),
+								text_of(t.attempts[k].text) };
 		const struct hlk_task_row row = {
 			.task = t.task, .state = task_state_name(t.state), .type = text_of(t.type), .queue = text_of(t.queue),
 			.reason = text_of(t.reason), .worker = text_of(t.worker), .key = text_of(t.key),
@@ -157,7 +162,9 @@ static void task_rows(struct hlk *c, const struct msg_reply *m, void *arg)
 			.expires_ms = t.expires_ms, .settled_ms = t.settled_ms, .acquired = t.acquired, .failed = t.failed,
 			.max_attempts = t.max_attempts, .app_code = t.app_code, .code = t.code, .size = t.size,
 			.result = t.result.data, .result_size = t.result.len,
-			.payload = t.payload.data, .payload_size = t.payload.len,
+			.payload = t.payload.data, .payload_size = t.payload.len, .phase = phase_name(t.phase),
+			.progress = t.progress / 1e6, .progress_text = text_of(t.progress_text), .yields = t.yields,
+			.parent = t.parent, .root = t.root, .attempts = attempts, .attempt_count = t.attempt_count,
 		};
 		rows->each(&row, rows->ctx);
 	}
@@ -330,6 +337,52 @@ static int change_task(struct hlk *c, enum verb verb, uint64_t task, const char 
 int hlk_task_cancel(struct hlk *c, uint64_t task, const char *reason)
 {
 	return change_task(c, VERB_TASK_CANCEL, task, reason, "task cancel");
+}
+
+int hlk_task_cancel_tree(struct hlk *c, uint64_t task, const char *reason, uint64_t *count)
+{
+	struct call *call = call_new(VERB_TASK_CANCEL, NULL);
+	call->msg.request.tasks = (struct u64s){ &task, 1 };
+	call->msg.request.text = span_str(reason);
+	call->msg.request.tree = true;
+	call->fn = count_out;
+	call->arg = count;
+	return call_end(c, call, "task cancel");
+}
+
+int hlk_task_interrupt(struct hlk *c, uint64_t task, const char *reason)
+{
+	return change_task(c, VERB_TASK_INTERRUPT, task, reason, "task interrupt");
+}
+
+int hlk_task_pause(struct hlk *c, uint64_t task)
+{
+	return change_task(c, VERB_TASK_PAUSE, task, NULL, "task pause");
+}
+
+int hlk_task_resume(struct hlk *c, uint64_t task)
+{
+	return change_task(c, VERB_TASK_RESUME, task, NULL, "task resume");
+}
+
+int hlk_task_step(struct hlk *c, uint64_t task)
+{
+	return change_task(c, VERB_TASK_STEP, task, NULL, "task step");
+}
+
+int hlk_task_tree(struct hlk *c, uint64_t task, uint32_t limit, hlk_task_row_fn *each, void *ctx)
+{
+	const struct task_query q = { .verb = VERB_TASK_TREE, .task = task, .limit = limit, .what = "task tree" };
+	return ask_tasks(c, &q, NULL, each, ctx);
+}
+
+int hlk_dlq_redrive_tasks(struct hlk *c, const uint64_t *tasks, uint32_t count, uint64_t *count_out_)
+{
+	struct call *call = call_new(VERB_DLQ_REDRIVE, NULL);
+	call->msg.request.tasks = (struct u64s){ tasks, count };
+	call->fn = count_out;
+	call->arg = count_out_;
+	return call_end(c, call, "dlq redrive");
 }
 
 int hlk_task_retry(struct hlk *c, uint64_t task)

@@ -107,6 +107,7 @@ static void free_client(struct hlk *c)
 	free(c->token);
 	free(c->vnet);
 	free(c->session.node);
+	free(c->identity);
 	mock_free(c->mock);
 	free(c);
 }
@@ -121,6 +122,8 @@ static int start(struct hlk *c, const struct hlk_options *o, struct hlk_error *e
 	c->name = name_or_process(o->name);
 	c->token = o->token ? strdup(o->token) : NULL;
 	c->vnet = o->vnet ? strdup(o->vnet) : NULL;
+	c->identity = o->identity ? strdup(o->identity) : NULL;
+	c->force = o->force;
 	if (!c->name || (o->token && !c->token) || (o->vnet && !c->vnet)) {
 		error_fill(error, HLK_MEMORY, "out of memory");
 		return HLK_MEMORY;

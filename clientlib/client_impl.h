@@ -30,6 +30,8 @@ enum {
 	BATCH_BYTES = 256 << 10,
 	FAST_HANDLER_US = 200,
 	REPORT_AGAIN_MS = 200,        /* a settling report that met a full broker is made again after this */
+	YIELDS_UNDONE_MAX = 65536,    /* not acknowledged; then hlk_yield says HLK_AGAIN */
+	YIELD_BYTES_MAX = 64 << 20,
 	MAP_ERROR_TEXT = 512,
 };
 
@@ -103,7 +105,7 @@ struct hlk_head {
 	struct buf bytes;
 	enum hlk_confirm confirm;
 	bool alone;                      /* has a key: one task per frame */
-	bool want_result;
+	bool want_result, want_updates;
 };
 
 /* Submissions that travel together; kept until every one has its answer. */
@@ -112,7 +114,7 @@ struct submit_frame {
 	uint64_t first_seq, end;         /* end: link.queued_total when it had been queued */
 	uint32_t count, unresolved, correlation;
 	enum hlk_confirm confirm;
-	bool want_result, queued;
+	bool want_result, want_updates, queued;
 	struct buf bytes;
 };
 struct slot { hlk_submit_fn *fn; void *ctx; };
@@ -143,6 +145,9 @@ struct results {
 	void *ctx;
 	struct map64 awaits;             /* task -> struct await */
 	struct map64 expected;           /* confirmed with want_result, not here yet -> correlation of its AWAIT, or 0 */
+	struct map64 watched;            /* updates are wanted -> the yield that comes next */
+	hlk_update_fn *update;
+	void *update_ctx;
 	bool blind;                      /* want_result without a confirm was asked for: ids are not known */
 	struct u64_list ask, forget;     /* not sent yet */
 	int64_t next_deadline_ms;
@@ -176,10 +181,11 @@ struct hlk_task {
 	void *ctx;
 	uint32_t epoch;
 	bool started, lost;
+	uint32_t next_yield;
 	struct hlk_task_info info;
 };
 
-struct report_key { struct task_ref ref; uint8_t verb; bool done; };
+struct report_key { struct task_ref ref; uint32_t number; uint8_t verb; bool done; }; /* number: of a yield */
 /* A REPORT frame with settling verbs, kept until each is acknowledged. */
 struct report_frame {
 	struct report_frame *next;
@@ -202,10 +208,11 @@ struct worker {
 	void **slabs;
 	uint32_t slab_count;
 	struct report_item *items;       /* of the batch that is being collected */
-	uint32_t item_count, item_settling;
+	uint32_t item_count, item_kept;
 	struct buf payload;
 	struct report_frame *first, *last, *cursor;
-	uint32_t cursor_key, undone;
+	uint32_t cursor_key, undone;     /* undone: yields included */
+	uint64_t kept_bytes;             /* of the frames that are kept */
 	int64_t again_ms;
 	struct dropped *dropped;         /* settled although lost: told at the next step */
 	uint32_t dropped_count, dropped_cap;
@@ -302,7 +309,8 @@ struct directory { struct watch *watches; uint32_t last; };
 struct mock;
 struct hlk {
 	struct hlk_error error;
-	char *name, *token, *vnet;
+	char *name, *token, *vnet, *identity;
+	bool force;
 	struct node *nodes;
 	uint32_t node_count, backoff_min_ms, backoff_max_ms;
 	void (*state)(struct hlk *c, bool connected, const char *detail, void *ctx);
@@ -375,7 +383,8 @@ void producer_close(struct hlk *c, bool tell);
 /* ---- results.c ---- */
 void results_flush(struct hlk *c);
 void results_up(struct hlk *c);
-void results_expect(struct hlk *c, uint64_t task, bool ask);
+void results_expect(struct hlk *c, uint64_t task, bool ask, bool updates);
+void results_updates(struct hlk *c, const struct msg_updates *m, struct span payload);
 void results_frame(struct hlk *c, const struct msg_results *m, struct span payload);
 bool results_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
 void results_timers(struct hlk *c);

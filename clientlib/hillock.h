@@ -81,6 +81,8 @@ struct hlk_options {
 	const uint8_t *session; /* 16 secret bytes to resume as; default: random */
 	uint32_t window;        /* unconfirmed submissions allowed; default 8192, at most 65536 */
 	uint32_t backoff_min_ms, backoff_max_ms; /* of reconnects, with full jitter; default 50 and 5000 */
+	const char *identity;   /* what this worker is, where only one may live at a time; NULL: it does not matter */
+	bool force;             /* a live client of the same identity is displaced; else this one waits */
 	void (*state)(struct hlk *c, bool connected, const char *detail, void *ctx); /* told of every change; may be NULL */
 	void *ctx;
 };
@@ -118,6 +120,11 @@ struct hlk_submit_options {
 	uint64_t delay_ms, expires_ms, execution_ms, retention_ms;
 	uint32_t max_attempts;
 	bool want_result;         /* push the result to this client: see hlk_on_result */
+	bool want_updates;        /* and what becomes known before: see hlk_on_update; includes want_result */
+	bool never_again;         /* the task is handed out once: when its worker is lost it ends as "lost" */
+	uint64_t parent;          /* a task this client holds, of which this one is a part; 0 = none */
+	uint64_t heartbeat_ms;    /* once started, the worker must be heard of the task this often; 0 = the queue's setting */
+	uint64_t close_ms;        /* final this long after its submission, whatever happens; 0 = no limit */
 	enum hlk_confirm confirm;
 	const char *trace, *correlation;
 	const struct hlk_header *headers; size_t header_count;
@@ -167,6 +174,30 @@ HLK_API int hlk_await(struct hlk *c, uint64_t task, int timeout_ms, hlk_result_f
  * its outcome (look at result->code), HLK_TIMEOUT, HLK_NOT_FOUND. */
 HLK_API int hlk_await_wait(struct hlk *c, uint64_t task, int timeout_ms, struct hlk_result *result);
 
+/* ---------------------------------------------------------------- what becomes known before the result */
+
+enum hlk_update_kind { HLK_PROGRESS = 1, HLK_LOG, HLK_YIELD, HLK_STATE };
+struct hlk_update {
+	uint64_t task;
+	enum hlk_update_kind kind;
+	uint32_t number;         /* HLK_YIELD: 0, 1 ... none left out, none twice, in order; HLK_STATE: the attempt */
+	double progress;         /* HLK_PROGRESS: 0..1 */
+	int level;               /* HLK_LOG: 0 debug, 1 info, 2 notice, 3 warning, 4 error */
+	const char *state;       /* HLK_STATE: "started", "cancelling", "paused", "retry" ...; else "" */
+	int code;                /* HLK_STATE "retry": the class of the failure */
+	const void *data; size_t size; /* the text, or the item of a yield; borrowed until the callback returns */
+};
+typedef void hlk_update_fn(struct hlk *c, const struct hlk_update *update, void *ctx);
+
+/* Told of every update of tasks submitted with want_updates or awaited with hlk_await_updates. Yields are complete whatever connections
+ * do; progress, log lines and states may be left out where they come too fast. The result comes after the last yield. */
+HLK_API void hlk_on_update(struct hlk *c, hlk_update_fn *fn, void *ctx);
+/* As hlk_await, with updates: yields from number `from_yield` on. Any process may do this, also after the end of the task, for as long as
+ * its result is kept: a caller that was cut off goes on with the number after the last one it has. */
+HLK_API int hlk_await_updates(struct hlk *c, uint64_t task, uint32_t from_yield, int timeout_ms, hlk_result_fn *fn, void *ctx);
+/* As hlk_await_wait, with updates; they are told during the call. */
+HLK_API int hlk_await_updates_wait(struct hlk *c, uint64_t task, uint32_t from_yield, int timeout_ms, struct hlk_result *result);
+
 /* ---------------------------------------------------------------- working */
 
 struct hlk_task_info {
@@ -175,13 +206,17 @@ struct hlk_task_info {
 	uint64_t fingerprint, execution_ms; int priority;
 	const void *payload; size_t size;
 	const struct hlk_header *headers; size_t header_count;
+	uint32_t yielded;     /* yields of earlier attempts that are safe: see hlk_yield */
+	uint64_t parent;      /* 0 = none */
+	bool never_again;     /* it will not be handed out again */
 };
 /* A task arrived. Settle it with hlk_complete or one of its sisters, now or later; it stays valid until then. The start has been reported
  * already unless the entry says manual_start. Handlers run inside hlk_process: one that takes long should hand the task to a thread
  * or process of its own and settle it from the client's thread when that is done. */
 typedef void hlk_task_fn(struct hlk *c, struct hlk_task *task, void *ctx);
-/* The broker withdraws a task: signal is "cancel" (settle it soon; hlk_confirm_cancel or complete), "lease-lost" or "deadline-soon". After
- * "lease-lost" settling is a no-op that the broker would refuse. */
+/* The broker says something of a task: signal is "cancel" (settle it soon; hlk_confirm_cancel or complete), "interrupt" (the same,
+ * at once), "pause", "resume", "step" (see hlk_paused), "lease-lost" or "deadline-soon". After "lease-lost" settling is a no-op that
+ * the broker would refuse. */
 typedef void hlk_signal_fn(struct hlk *c, struct hlk_task *task, const char *signal, void *ctx);
 
 typedef void hlk_call_fn(struct hlk *c, struct hlk_call *call, void *ctx);
@@ -220,6 +255,19 @@ HLK_API void *hlk_task_ctx(const struct hlk_task *task);
 
 HLK_API int hlk_start(struct hlk_task *task);
 HLK_API int hlk_extend(struct hlk_task *task, uint32_t lease_ms);
+/* How far it is, 0..1, and a word about it (may be NULL). Forgotten when the attempt ends. */
+HLK_API int hlk_progress(struct hlk_task *task, double done, const char *text);
+/* A line for those who watch. level: 0 debug, 1 info, 2 notice, 3 warning, 4 error. */
+HLK_API int hlk_log(struct hlk_task *task, int level, const char *text);
+/* One more item of a stream of results; the data is copied, kept and sent again until the broker has it. The library numbers
+ * them: a task that is begun anew yields from the start, and what info.yielded says is there already is left out. HLK_AGAIN while
+ * too much is not acknowledged: process and try again. */
+HLK_API int hlk_yield(struct hlk_task *task, const void *data, size_t size);
+/* "I go on where the attempt before was": the next hlk_yield is number info.yielded. Before the first one. */
+HLK_API int hlk_yield_on(struct hlk_task *task);
+/* The answers to the signals "pause", and "resume" or "step". */
+HLK_API int hlk_paused(struct hlk_task *task);
+HLK_API int hlk_resumed(struct hlk_task *task);
 /* The settling verbs. Each ends the task for this client and frees `task`; the payload must not be used any more. The report is kept and
  * sent again until the broker acknowledges it. `settled` callbacks: see hlk_on_settled. Only where one answers an error (HLK_TOO_BIG: the
  * result is over the broker's limit; HLK_INVALID_INPUT: not a class) nothing was settled and the task is still yours. */
@@ -445,11 +493,15 @@ struct hlk_queue_row {
 	uint64_t ready, leased, scheduled, dead, submitted_total, done_total, failed_total, expired_total, cancelled_total, dead_total;
 	uint32_t workers;
 };
+struct hlk_attempt_row { uint32_t attempt; uint64_t time_ms; int code; uint32_t app_code; const char *worker, *text; };
 struct hlk_task_row {
 	uint64_t task; const char *state, *type, *queue, *reason, *worker, *key;
 	int priority; uint64_t submitted_ms, ready_ms, expires_ms, settled_ms; /* since 1970; 0 = does not apply */
 	uint32_t acquired, failed, max_attempts, app_code; int code; uint32_t size;
 	const void *result; size_t result_size; const void *payload; size_t payload_size;
+	const char *phase;                      /* "paused", "cancelling" ...; "" = nothing of that */
+	double progress; const char *progress_text; uint32_t yields; uint64_t parent, root;
+	const struct hlk_attempt_row *attempts; size_t attempt_count; /* the last ones that failed */
 };
 struct hlk_worker_row {
 	const char *name, *address;
@@ -489,9 +541,20 @@ HLK_API int hlk_task_why(struct hlk *c, uint64_t task, hlk_why_fn *each, void *c
 HLK_API int hlk_task_list(struct hlk *c, const char *queue, const char *state, uint32_t limit, uint64_t *cursor,
 			  hlk_task_row_fn *each, void *ctx);
 HLK_API int hlk_task_cancel(struct hlk *c, uint64_t task, const char *reason);
+/* The task and all below it: waiting ones end at once, workers are asked. *count_out (may be NULL): how many. */
+HLK_API int hlk_task_cancel_tree(struct hlk *c, uint64_t task, const char *reason, uint64_t *count_out);
+/* The same, and workers are told to stop at once. */
+HLK_API int hlk_task_interrupt(struct hlk *c, uint64_t task, const char *reason);
+/* Requests to the worker; its answer is the task's phase ("paused"). HLK_WRONG_STATE where no worker has it. */
+HLK_API int hlk_task_pause(struct hlk *c, uint64_t task);
+HLK_API int hlk_task_resume(struct hlk *c, uint64_t task);
+HLK_API int hlk_task_step(struct hlk *c, uint64_t task);  /* on to the next place where it can pause */
+/* The task and all below it that the broker still knows, parents first. */
+HLK_API int hlk_task_tree(struct hlk *c, uint64_t task, uint32_t limit, hlk_task_row_fn *each, void *ctx);
 HLK_API int hlk_task_retry(struct hlk *c, uint64_t task);
 HLK_API int hlk_dlq_list(struct hlk *c, const char *queue, uint32_t limit, uint64_t *cursor, hlk_task_row_fn *each, void *ctx);
 HLK_API int hlk_dlq_redrive(struct hlk *c, const char *queue, uint32_t limit, uint64_t *count_out);
+HLK_API int hlk_dlq_redrive_tasks(struct hlk *c, const uint64_t *tasks, uint32_t count, uint64_t *count_out); /* these */
 HLK_API int hlk_dlq_purge(struct hlk *c, const char *queue, uint64_t *count_out);
 /* Binds a queue to types: tasks that name no queue go where their type is bound, exactly before NAMESPACE.* before *, the longest
  * first; without a binding to the queue of the type's name. HLK_AMBIGUOUS where another queue has the same pattern. */

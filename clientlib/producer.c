@@ -75,7 +75,9 @@ static void encode_head(struct hlk_head *head, const struct hlk_submit_options *
 		.trace = optional(o->trace), .correlation = optional(o->correlation), .fingerprint = o->fingerprint,
 		.delay_ms = o->delay_ms, .expires_ms = o->expires_ms, .execution_ms = o->execution_ms,
 		.retention_ms = o->retention_ms, .max_attempts = (uint16_t)o->max_attempts,
-		.priority = o->priority ? (uint8_t)(o->priority - 1) : 4, .want_result = o->want_result,
+		.priority = o->priority ? (uint8_t)(o->priority - 1) : 4, .want_result = o->want_result || o->want_updates,
+		.want_updates = o->want_updates, .parent = o->parent, .heartbeat_ms = o->heartbeat_ms, .close_ms = o->close_ms,
+		.redelivery = o->never_again ? REDELIVERY_NEVER : REDELIVERY_SAFE,
 		.header_count = (uint32_t)o->header_count,
 		.requirements = optional(o->requirements), .order_key = optional(o->order_key),
 		.hot = optional(o->hot), .sticky = optional(o->sticky),
@@ -96,7 +98,8 @@ struct hlk_head *hlk_head_new(const struct hlk_submit_options *options, struct h
 	atomic_init(&head->refs, 1);
 	head->confirm = options->confirm;
 	head->alone = options->key && *options->key;
-	head->want_result = options->want_result;
+	head->want_result = options->want_result || options->want_updates;
+	head->want_updates = options->want_updates;
 	encode_head(head, options);
 	if (head->bytes.len <= LIMIT_HEAD_BYTES)
 		return head;
@@ -176,6 +179,7 @@ static void seal(struct hlk *c)
 	f->count = f->unresolved = p->batch_count;
 	f->confirm = head->confirm;
 	f->want_result = head->want_result;
+	f->want_updates = head->want_updates;
 	f->prev = p->last;
 	*(p->last ? &p->last->next : &p->first) = f;
 	p->last = f;
@@ -264,7 +268,7 @@ static void resolve(struct hlk *c, struct submit_frame *f, uint64_t seq, const s
 	while (p->resolved_below < p->next_seq && p->resolved[p->resolved_below & p->mask])
 		p->resolved_below++;
 	if (f->want_result && answer->code == HLK_OK && answer->task)
-		results_expect(c, answer->task, answer->duplicate);
+		results_expect(c, answer->task, answer->duplicate, f->want_updates);
 	else if (f->want_result && f->confirm == HLK_CONFIRM_NONE)
 		c->results.blind = true;
 	if (--f->unresolved == 0) {

@@ -1,15 +1,22 @@
 /* clientlib/report.c: what workers say about their tasks. In the flow: hlk_complete -> REPORT -> link.out, and
  * REPORTED -> REPORT -> hlk_on_settled.
  *
- * 1. Reports leave in the order in which they were made, many in one frame. A frame with settling verbs is kept until each of
+ * 1. Reports leave in the order in which they were made, many in one frame. A frame with settling verbs or yields is kept until each of
  *    them is acknowledged or refused, and is sent again, as it is, after every reconnect.
  * 2. The lease of a report that is kept may be gone when it arrives; the broker's answer decides.
  * 3. A full broker (a retryable refusal) refuses nothing for good: the frame is sent again a little later. */
 #include "client_impl.h"
 
-static bool settles(uint8_t verb)
+/* These are answered, and kept until they are: settling verbs and yields. */
+static bool is_kept(uint8_t verb)
 {
-	return verb != REPORT_START && verb != REPORT_EXTEND;
+	return verb != REPORT_START && verb != REPORT_EXTEND && verb != REPORT_PROGRESS && verb != REPORT_LOG &&
+	       verb != REPORT_PAUSED && verb != REPORT_RESUMED;
+}
+
+static uint32_t number_of(const struct report_item *item)
+{
+	return item->verb == REPORT_YIELD ? item->app_code : 0;
 }
 
 static bool same_ref(const struct task_ref *a, const struct task_ref *b)
@@ -21,11 +28,12 @@ static bool same_ref(const struct task_ref *a, const struct task_ref *b)
 
 static struct report_frame *keep_frame(struct worker *w)
 {
-	struct report_frame *f = calloc(1, sizeof *f + w->item_settling * sizeof f->keys[0]);
+	struct report_frame *f = calloc(1, sizeof *f + w->item_kept * sizeof f->keys[0]);
 	ENSURE(f != NULL);
 	for (uint32_t i = 0; i < w->item_count; i++)
-		if (settles(w->items[i].verb))
-			f->keys[f->count++] = (struct report_key){ .ref = w->items[i].ref, .verb = w->items[i].verb };
+		if (is_kept(w->items[i].verb))
+			f->keys[f->count++] = (struct report_key){ .ref = w->items[i].ref, .verb = w->items[i].verb,
+								     .number = number_of(&w->items[i]) };
 	f->undone = f->count;
 	w->undone += f->count;
 	*(w->last ? &w->last->next : &w->first) = f;
@@ -44,8 +52,8 @@ void report_flush(struct hlk *c)
 	msg_encode_report(&bytes, &m, &payload, 1);
 	uint32_t correlation = client_correlation(c);
 	frame_set_correlation(&bytes, 0, correlation);
-	struct report_frame *f = w->item_settling ? keep_frame(w) : NULL;
-	w->item_count = w->item_settling = 0;
+	struct report_frame *f = w->item_kept ? keep_frame(w) : NULL;
+	w->item_count = w->item_kept = 0;
 	w->payload.len = 0;
 	if (net_ready(c))
 		net_queue(c, buf_span(&bytes));
@@ -55,6 +63,7 @@ void report_flush(struct hlk *c)
 	}
 	f->bytes = bytes;
 	f->correlation = correlation;
+	w->kept_bytes += bytes.len;
 }
 
 void report_add(struct hlk_task *task, const struct report_item *item, struct span data)
@@ -75,7 +84,7 @@ void report_add(struct hlk_task *task, const struct report_item *item, struct sp
 	to->ref = (struct task_ref){ task->info.id, task->info.attempt, task->epoch };
 	to->size = (uint32_t)data.len;
 	buf_append(&w->payload, data.data, data.len);
-	w->item_settling += settles(item->verb);
+	w->item_kept += is_kept(item->verb);
 }
 
 void report_up(struct hlk *c)
@@ -135,11 +144,81 @@ int hlk_extend(struct hlk_task *task, uint32_t lease_ms)
 	return HLK_OK;
 }
 
+static int lost(const struct hlk_task *task, const char *what)
+{
+	return error_set(task->client, HLK_STALE_LEASE, "%s: the lease of task %llu is lost", what,
+			 (unsigned long long)task->info.id);
+}
+
+static int say_text(struct hlk_task *task, struct report_item item, const char *text, const char *what)
+{
+	struct span s = span_str(text ? text : "");
+	s.len = MIN_OF(s.len, (size_t)LIMIT_TEXT_BYTES);
+	if (task->lost)
+		return lost(task, what);
+	report_add(task, &item, s);
+	return HLK_OK;
+}
+
+int hlk_progress(struct hlk_task *task, double done, const char *text)
+{
+	if (!(done >= 0 && done <= 1))
+		return error_set(task->client, HLK_INVALID_INPUT, "progress: %g is not in 0..1", done);
+	const struct report_item item = { .verb = REPORT_PROGRESS, .app_code = (uint32_t)(done * 1e6 + 0.5) };
+	return say_text(task, item, text, "progress");
+}
+
+int hlk_log(struct hlk_task *task, int level, const char *text)
+{
+	if (level < 0 || level >= LOG_LEVELS)
+		return error_set(task->client, HLK_INVALID_INPUT, "log: level %d is not in 0..%d", level, LOG_LEVELS - 1);
+	return say_text(task, (struct report_item){ .verb = REPORT_LOG, .class_code = (uint16_t)level }, text, "log");
+}
+
+int hlk_paused(struct hlk_task *task)
+{
+	return say_text(task, (struct report_item){ .verb = REPORT_PAUSED }, NULL, "paused");
+}
+
+int hlk_resumed(struct hlk_task *task)
+{
+	return say_text(task, (struct report_item){ .verb = REPORT_RESUMED }, NULL, "resumed");
+}
+
+int hlk_yield_on(struct hlk_task *task)
+{
+	if (task->next_yield != 0)
+		return error_set(task->client, HLK_WRONG_STATE, "yield: %u were made already", task->next_yield);
+	task->next_yield = task->info.yielded;
+	return HLK_OK;
+}
+
+int hlk_yield(struct hlk_task *task, const void *data, size_t size)
+{
+	struct hlk *c = task->client;
+	const struct worker *w = &c->worker;
+	if (task->lost)
+		return lost(task, "yield");
+	if (size > c->session.payload_max)
+		return error_set(c, HLK_TOO_BIG, "yield: an item of %zu bytes is over the limit of %u", size,
+				 c->session.payload_max);
+	if (w->undone + w->item_kept >= YIELDS_UNDONE_MAX || w->kept_bytes + w->payload.len > YIELD_BYTES_MAX)
+		return HLK_AGAIN;
+	if (task->next_yield < task->info.yielded) {
+		task->next_yield++;
+		return HLK_OK; /* an earlier attempt has done it */
+	}
+	const struct report_item item = { .verb = REPORT_YIELD, .app_code = task->next_yield++ };
+	report_add(task, &item, span_of(data, size));
+	return HLK_OK;
+}
+
 int hlk_complete(struct hlk_task *task, const void *result, size_t size)
 {
-	const struct report_item item = { .verb = REPORT_COMPLETE };
 	struct hlk *c = task->client;
 	ENSURE(c != NULL); /* settled twice */
+	uint32_t yields = MAX_OF(task->next_yield, task->info.yielded);
+	const struct report_item item = { .verb = REPORT_COMPLETE, .flags = yields ? REPORT_FLAG_DELAY : 0, .delay_ms = yields };
 	if (size > c->session.payload_max)
 		return error_set(c, HLK_TOO_BIG, "complete: a result of %zu bytes is over the limit of %u", size,
 				 c->session.payload_max);
@@ -206,7 +285,8 @@ static struct report_key *search(struct worker *w, struct report_frame *from, ui
 {
 	for (struct report_frame *f = from; f; f = f->next, key = 0)
 		for (uint32_t i = key; i < f->count; i++)
-			if (!f->keys[i].done && f->keys[i].verb == item->verb && same_ref(&f->keys[i].ref, &item->ref)) {
+			if (!f->keys[i].done && f->keys[i].verb == item->verb && f->keys[i].number == item->number &&
+			    same_ref(&f->keys[i].ref, &item->ref)) {
 				w->cursor = f;
 				w->cursor_key = i + 1;
 				return &f->keys[i];
@@ -226,7 +306,7 @@ bool report_pending(const struct worker *w, const struct task_ref *ref)
 {
 	for (const struct report_frame *f = w->first; f && f->resent; f = f->next)
 		for (uint32_t i = 0; i < f->count; i++)
-			if (!f->keys[i].done && same_ref(&f->keys[i].ref, ref))
+			if (!f->keys[i].done && f->keys[i].verb != REPORT_YIELD && same_ref(&f->keys[i].ref, ref))
 				return true;
 	return false;
 }
@@ -239,6 +319,7 @@ static void drop_frame(struct worker *w, struct report_frame *gone)
 		at = &before->next;
 	}
 	*at = gone->next;
+	w->kept_bytes -= gone->bytes.len;
 	if (w->last == gone)
 		w->last = before;
 	w->cursor = gone->next;
@@ -252,11 +333,12 @@ static void finish(struct hlk *c, struct report_key *key, int code)
 {
 	struct worker *w = &c->worker;
 	const struct task_ref ref = key->ref;
+	bool yield = key->verb == REPORT_YIELD; /* a lost lease is told by a signal */
 	key->done = true;
 	w->undone--;
 	if (--w->cursor->undone == 0)
 		drop_frame(w, w->cursor);
-	if (w->settled)
+	if (w->settled && !yield)
 		w->settled(c, ref.task, ref.attempt, code, w->settled_ctx);
 }
 
@@ -273,7 +355,7 @@ void report_reported(struct hlk *c, const struct msg_reported *m)
 {
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct reported_item *item = &m->items[i];
-		if (!settles(item->verb)) {
+		if (!is_kept(item->verb)) {
 			if (item->code != ERR_OK)
 				worker_lost(c, &item->ref);
 			continue;

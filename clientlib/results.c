@@ -32,12 +32,30 @@ static void asked(struct results *r, const struct u64s *tasks, uint32_t correlat
 	}
 }
 
+/* The next run of tasks that are alike, watched or not; *msg says which, and from which yield on. */
+static uint32_t fill_list(const struct results *r, const struct u64_list *list, uint32_t from, struct msg *msg, uint32_t *yields)
+{
+	uint32_t count = 0;
+	for (; from + count < list->count && count < ASK_MAX; count++) {
+		const struct map64_slot *watch = map64_find(&r->watched, list->at[from + count]);
+		bool watched = msg->kind == FRAME_AWAIT && watch;
+		if (count > 0 && watched != msg->tasks.want_updates)
+			break;
+		msg->tasks.want_updates = watched;
+		yields[count] = watched ? (uint32_t)watch->value : 0;
+	}
+	msg->tasks.tasks = (struct u64s){ list->at + from, count };
+	msg->tasks.from_yield = (struct u32s){ yields, msg->tasks.want_updates ? count : 0 };
+	return count;
+}
+
 static void send_list(struct hlk *c, enum frame_kind kind, struct u64_list *list)
 {
-	for (uint32_t from = 0; from < list->count; from += ASK_MAX) {
+	uint32_t yields[ASK_MAX], count;
+	for (uint32_t from = 0; from < list->count; from += count) {
 		uint32_t correlation = client_correlation(c);
 		struct msg msg = { .kind = kind };
-		msg.tasks.tasks = (struct u64s){ list->at + from, MIN_OF(list->count - from, (uint32_t)ASK_MAX) };
+		count = fill_list(&c->results, list, from, &msg, yields);
 		if (kind == FRAME_AWAIT)
 			asked(&c->results, &msg.tasks.tasks, correlation);
 		session_send(c, &msg, correlation);
@@ -64,8 +82,10 @@ void results_up(struct hlk *c)
 				list_add(&r->ask, maps[m]->slots[i].key);
 }
 
-void results_expect(struct hlk *c, uint64_t task, bool ask)
+void results_expect(struct hlk *c, uint64_t task, bool ask, bool updates)
 {
+	if (updates && !map64_find(&c->results.watched, task))
+		map64_add(&c->results.watched, task, 0, NULL);
 	if (!map64_find(&c->results.expected, task))
 		map64_add(&c->results.expected, task, 0, NULL);
 	if (ask) /* accepted before, perhaps from another session: make sure that it comes here */
@@ -97,9 +117,17 @@ static struct await *reversed(struct await *chain)
 	return out;
 }
 
+static void unwatch(struct results *r, uint64_t task)
+{
+	struct map64_slot *watch = map64_find(&r->watched, task);
+	if (watch)
+		map64_remove(&r->watched, watch);
+}
+
 static void one_result(struct hlk *c, const struct hlk_result *result)
 {
 	struct results *r = &c->results;
+	unwatch(r, result->task);
 	struct await *chain = ids_take(&r->awaits, result->task);
 	struct map64_slot *expected = map64_find(&r->expected, result->task);
 	if (expected)
@@ -121,8 +149,76 @@ void results_frame(struct hlk *c, const struct msg_results *m, struct span paylo
 			.data = span_sub(payload, at, item->size).data, .size = item->size,
 		};
 		at += item->size;
+		const struct map64_slot *watch = map64_find(&c->results.watched, item->task);
+		if (watch && watch->value < item->yields) {
+			list_add(&c->results.ask, item->task); /* the cut swallowed some: they come again, and then this result */
+			client_touch(c);
+			continue;
+		}
 		one_result(c, &result);
 	}
+}
+
+/* ---- updates ---- */
+
+static void one_update(struct hlk *c, const struct update_item *item, struct span data)
+{
+	struct results *r = &c->results;
+	const struct hlk_update update = {
+		.task = item->task, .kind = (enum hlk_update_kind)item->kind, .number = item->number,
+		.progress = item->kind == UPDATE_PROGRESS ? item->number / 1e6 : 0,
+		.level = item->kind == UPDATE_LOG ? item->level : 0,
+		.state = item->kind == UPDATE_STATE ? phase_name(item->level) : "", .code = item->code,
+		.data = data.data, .size = data.len,
+	};
+	if (r->update)
+		r->update(c, &update, r->update_ctx);
+}
+
+/* Of yields only the one that comes next is told. One further on means that some were lost on the way: they are asked for. */
+void results_updates(struct hlk *c, const struct msg_updates *m, struct span payload)
+{
+	struct results *r = &c->results;
+	size_t at = 0;
+	uint64_t asked_for = 0;
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct update_item *item = &m->items[i];
+		struct span data = span_sub(payload, at, item->size);
+		at += item->size;
+		struct map64_slot *watch = map64_find(&r->watched, item->task);
+		if (!watch && item->kind == UPDATE_YIELD)
+			continue;
+		if (item->kind == UPDATE_YIELD && item->number != watch->value) {
+			if (item->number > watch->value && asked_for != item->task) {
+				asked_for = item->task;
+				list_add(&r->ask, item->task);
+				client_touch(c);
+			}
+			continue;
+		}
+		if (item->kind == UPDATE_YIELD)
+			watch->value++;
+		one_update(c, item, data);
+	}
+}
+
+void hlk_on_update(struct hlk *c, hlk_update_fn *fn, void *ctx)
+{
+	c->results.update = fn;
+	c->results.update_ctx = ctx;
+}
+
+int hlk_await_updates(struct hlk *c, uint64_t task, uint32_t from_yield, int timeout_ms, hlk_result_fn *fn, void *ctx)
+{
+	struct results *r = &c->results;
+	int code = hlk_await(c, task, timeout_ms, fn, ctx);
+	if (code != HLK_OK)
+		return code;
+	if (map64_find(&r->watched, task))
+		return HLK_OK; /* they come already, from where they are */
+	map64_add(&r->watched, task, from_yield, NULL);
+	list_add(&r->ask, task);
+	return HLK_OK;
 }
 
 static void collect_asked(const struct map64 *map, bool awaits, uint32_t correlation, struct u64_list *out)
@@ -211,8 +307,10 @@ void results_timers(struct hlk *c)
 		struct await *a = take_overdue(c);
 		if (!a)
 			return;
-		if (!ids_get(&c->results.awaits, a->task) && !map64_find(&c->results.expected, a->task))
+		if (!ids_get(&c->results.awaits, a->task) && !map64_find(&c->results.expected, a->task)) {
 			list_add(&c->results.forget, a->task);
+			unwatch(&c->results, a->task);
+		}
 		const struct hlk_result result = { .task = a->task, .state = "unknown", .code = HLK_TIMEOUT, .data = "" };
 		tell(c, a, &result);
 	}
@@ -233,6 +331,7 @@ void results_close(struct hlk *c, bool tell_all)
 		return;
 	map64_free(&r->awaits, NULL);
 	map64_free(&r->expected, NULL);
+	map64_free(&r->watched, NULL);
 	free(r->ask.at);
 	free(r->forget.at);
 	buf_free(&r->kept);
@@ -254,12 +353,13 @@ static void waited_result(struct hlk *c, const struct hlk_result *result, void *
 	w->result.data = kept->data;
 }
 
-int hlk_await_wait(struct hlk *c, uint64_t task, int timeout_ms, struct hlk_result *result)
+static int await_wait(struct hlk *c, uint64_t task, bool updates, uint32_t from, int timeout_ms, struct hlk_result *result)
 {
 	struct waited w = { .done = false };
 	int code = client_may_block(c);
 	if (code == HLK_OK)
-		code = hlk_await(c, task, timeout_ms, waited_result, &w);
+		code = updates ? hlk_await_updates(c, task, from, timeout_ms, waited_result, &w)
+			       : hlk_await(c, task, timeout_ms, waited_result, &w);
 	if (code != HLK_OK)
 		return code;
 	while (!w.done)
@@ -274,4 +374,14 @@ int hlk_await_wait(struct hlk *c, uint64_t task, int timeout_ms, struct hlk_resu
 		return error_set(c, w.result.code, "await: task %llu: %.400s", (unsigned long long)task,
 				 (const char *)w.result.data);
 	return HLK_OK;
+}
+
+int hlk_await_wait(struct hlk *c, uint64_t task, int timeout_ms, struct hlk_result *result)
+{
+	return await_wait(c, task, false, 0, timeout_ms, result);
+}
+
+int hlk_await_updates_wait(struct hlk *c, uint64_t task, uint32_t from_yield, int timeout_ms, struct hlk_result *result)
+{
+	return await_wait(c, task, true, from_yield, timeout_ms, result);
 }

@@ -25,6 +25,8 @@ void session_say_hello(struct hlk *c)
 	msg.hello.token = span_str(c->token);
 	msg.hello.vnet = span_str(c->vnet);
 	msg.hello.resume = c->session.known;
+	msg.hello.identity = span_str(c->identity);
+	msg.hello.force = c->force && !c->session.known; /* once: it does not fight for the place */
 	session_send(c, &msg, 0);
 }
 
@@ -83,6 +85,8 @@ static void goodbye(struct hlk *c, const struct msg_goodbye *m)
 {
 	net_fail(c, m->code ? m->code : HLK_UNAVAILABLE, "the broker said goodbye: %.*s", (int)MIN_OF(m->text.len, 300u),
 		 m->text.len ? (const char *)m->text.data : "");
+	if (m->code == ERR_DISPLACED)
+		c->session.refused_code = m->code;
 	c->link.goodbye_ms = 1 + MIN_OF(m->retry_after_ms, 60000u);
 }
 
@@ -99,6 +103,7 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_PONG: return;
 	case FRAME_CONFIRMS: producer_confirms(c, &m->confirms); return;
 	case FRAME_RESULTS: results_frame(c, &m->results, frame->payload); return;
+	case FRAME_UPDATES: results_updates(c, &m->updates, frame->payload); return;
 	case FRAME_REPORTED: report_reported(c, &m->reported); return;
 	case FRAME_SIGNALS: worker_signals(c, &m->signals); return;
 	case FRAME_CHANGES: directory_changes(c, &m->changes); return;
@@ -109,7 +114,6 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_WELCOME:
 	case FRAME_ERROR:
 	case FRAME_GOODBYE:
-	case FRAME_UPDATES:
 	case FRAME_SUBMIT:
 	case FRAME_AWAIT:
 	case FRAME_FORGET:

@@ -105,7 +105,7 @@ static struct task_ref *held_refs(const struct worker *w, uint32_t *count)
 			refs[n++] = (struct task_ref){ t->info.id, t->info.attempt, t->epoch };
 	for (const struct report_frame *f = w->first; f; f = f->next)
 		for (uint32_t i = 0; i < f->count; i++)
-			if (!f->keys[i].done)
+			if (!f->keys[i].done && f->keys[i].verb != REPORT_YIELD) /* its task is here, or settled */
 				refs[n++] = f->keys[i].ref;
 	ENSURE(n < cap);
 	*count = n;
@@ -362,7 +362,8 @@ static struct hlk_task_info info_of(const struct msg_deliver *m, const struct ta
 		.type = type, .queue = m->queue.len ? text_of(m->queue) : own, .key = text_of(head->key),
 		.trace = text_of(head->trace), .correlation = text_of(head->correlation),
 		.fingerprint = head->fingerprint, .execution_ms = head->execution_ms, .priority = head->priority + 1,
-		.headers = d->headers, .header_count = head->header_count,
+		.headers = d->headers, .header_count = head->header_count, .parent = head->parent,
+		.never_again = head->redelivery == REDELIVERY_NEVER,
 	};
 }
 
@@ -455,6 +456,8 @@ static void deliver_items(struct hlk *c, struct entry *e, const struct msg_deliv
 		task->info.attempt = item->attempt;
 		task->info.payload = data;
 		task->info.size = item->size;
+		task->info.yielded = m->yield_count ? m->yields[i] : 0;
+		task->next_yield = 0;
 		ids_put(&w->tasks, item->task, task);
 		time_us = hand_over(c, task, time_us);
 	}
@@ -519,6 +522,15 @@ void worker_lost(struct hlk *c, const struct task_ref *ref)
 		lose(c, task);
 }
 
+static const char *signal_name(uint8_t signal)
+{
+	static const char *const names[] = {
+		[SIGNAL_CANCEL] = "cancel", [SIGNAL_DEADLINE_SOON] = "deadline-soon", [SIGNAL_INTERRUPT] = "interrupt",
+		[SIGNAL_PAUSE] = "pause", [SIGNAL_RESUME] = "resume", [SIGNAL_STEP] = "step",
+	};
+	return signal < COUNT_OF(names) ? names[signal] : NULL;
+}
+
 void worker_signals(struct hlk *c, const struct msg_signals *m)
 {
 	for (uint32_t i = 0; i < m->count; i++) {
@@ -529,10 +541,8 @@ void worker_signals(struct hlk *c, const struct msg_signals *m)
 			continue;
 		if (item->signal == SIGNAL_LEASE_LOST)
 			lose(c, task);
-		else if (e->signal && item->signal == SIGNAL_CANCEL)
-			e->signal(c, task, "cancel", e->ctx);
-		else if (e->signal && item->signal == SIGNAL_DEADLINE_SOON)
-			e->signal(c, task, "deadline-soon", e->ctx);
+		else if (e->signal && signal_name(item->signal))
+			e->signal(c, task, signal_name(item->signal), e->ctx);
 	}
 }
 
@@ -542,16 +552,25 @@ static void lose_all(struct hlk *c)
 	struct worker *w = &c->worker;
 	uint32_t count = 0, left;
 	for (const struct hlk_task *t = w->live; t; t = t->next)
-		count += !t->lost;
+		count += !t->lost && !t->info.never_again;
 	struct task_ref *refs = calloc((size_t)count + 1, sizeof *refs);
 	ENSURE(refs != NULL);
 	left = count;
 	for (const struct hlk_task *t = w->live; t; t = t->next) /* newest first: fill from the end */
-		if (!t->lost)
+		if (!t->lost && !t->info.never_again)
 			refs[--left] = (struct task_ref){ t->info.id, t->info.attempt, t->epoch };
 	for (uint32_t i = 0; i < count; i++)
 		worker_lost(c, &refs[i]);
 	free(refs);
+}
+
+/* Tasks that are handed out once are kept for us by a broker that was restarted; it takes back those we do not name. */
+static bool holds_once(const struct worker *w)
+{
+	bool any = false;
+	for (const struct hlk_task *t = w->live; t; t = t->next)
+		any = any || (!t->lost && t->info.never_again);
+	return any;
 }
 
 void worker_up(struct hlk *c, bool resumed)
@@ -559,7 +578,7 @@ void worker_up(struct hlk *c, bool resumed)
 	struct worker *w = &c->worker;
 	if (!resumed)
 		lose_all(c);
-	w->held_due = resumed && (w->entry_count > 0 || w->live || w->undone > 0);
+	w->held_due = resumed ? w->entry_count > 0 || w->live || w->undone > 0 : holds_once(w);
 	if (w->held_due)
 		send_serve(c); /* before the reports: they end leases that are named in it */
 	report_up(c);

@@ -74,6 +74,9 @@ void cli_set(json_t *object, const char *key, json_t *value);
 /* The outcome of a task: id, state, code, app_code, failed, and result or error. */
 void result_set(json_t *object, const struct hlk_result *result);
 
+/* watch.c: hlk_update_fn that prints the update as one JSON object on a line of its own, at once. */
+void update_print(struct hlk *c, const struct hlk_update *update, void *ctx);
+
 /* help.c */
 void help_main(void);
 void help_noun(const char *noun);

@@ -6,8 +6,10 @@
 extern const struct command submit_command;                                              /* submit.c */
 extern const struct command work_command;                                                /* work.c */
 extern const struct command task_ls_command, task_show_command, task_wait_command;       /* task.c */
-extern const struct command task_cancel_command, task_retry_command;
 extern const struct command task_why_command;                                            /* why.c */
+extern const struct command task_cancel_command, task_retry_command, task_interrupt_command, task_tree_command;
+extern const struct command task_pause_command, task_resume_command, task_step_command;
+extern const struct command task_watch_command;                                          /* watch.c */
 extern const struct command queue_ls_command, queue_show_command, queue_create_command;  /* queue.c */
 extern const struct command queue_set_command, queue_peek_command, queue_purge_command;
 extern const struct command queue_pause_command, queue_resume_command, queue_rm_command;

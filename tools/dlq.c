@@ -1,6 +1,8 @@
 /* tools/dlq.c: `hillock dlq`: the dead letters of the queues: look, put back, drop. */
 #include "commands.h"
 
+#include <unistd.h>
+
 static const struct option ls_options[] = {
 	{ "limit", OPTION_COUNT, 'n', "N", "100", 1, 0, "how many at most" },
 	{ 0 },
@@ -57,6 +59,10 @@ const struct command dlq_show_command = {
 
 static const struct option redrive_options[] = {
 	{ "limit", OPTION_COUNT, 'n', "N", NULL, 1, UINT32_MAX, "at most this many, the oldest first" },
+	{ "id", OPTION_LIST, 0, "ID", NULL, 0, 0, "only this one; may be given again" },
+	{ "type", OPTION_TEXT, 0, "TYPE", NULL, 0, 0, "only of this type" },
+	{ "code", OPTION_TEXT, 0, "CODE", NULL, 0, 0, "only those that ended by this class, for example DEPENDENCY" },
+	{ "rate", OPTION_COUNT, 0, "N", "0", 0, 100000, "at most so many in a second; 0: at once" },
 	{ "dry-run", OPTION_FLAG, 0, NULL, NULL, 0, 0, "only say what would be done" },
 	{ 0 },
 };
@@ -98,8 +104,65 @@ static int dlq_done(struct cli *cli, const char *key, uint64_t count)
 	return CLI_OK;
 }
 
+/* The dead letters that the filters choose. */
+struct chosen {
+	const struct cli *cli;
+	uint64_t *tasks, limit;
+	size_t count;
+};
+
+static void choose(const struct hlk_task_row *row, void *ctx)
+{
+	struct chosen *chosen = ctx;
+	const struct args *args = &chosen->cli->args;
+	const char *type = args_text(args, "type"), *code = args_text(args, "code");
+	bool listed = args->list_count == 0;
+	for (uint32_t i = 0; i < args->list_count; i++)
+		listed = listed || strtoull(args->list[i], NULL, 10) == row->task;
+	if (!listed || (type && strcmp(type, row->type) != 0) || (code && strcmp(code, hlk_error_name(row->code)) != 0) ||
+	    chosen->count >= chosen->limit)
+		return;
+	if (chosen->count % 1024 == 0) {
+		chosen->tasks = realloc(chosen->tasks, (chosen->count + 1024) * sizeof *chosen->tasks);
+		ENSURE(chosen->tasks != NULL);
+	}
+	chosen->tasks[chosen->count++] = row->task;
+}
+
+/* Chosen ones, in pieces of a tenth of a second where there is a rate. */
+static int redrive_chosen(struct cli *cli, uint64_t limit)
+{
+	const char *queue = cli->args.plain[0];
+	struct chosen chosen = { .cli = cli, .limit = limit ? limit : UINT64_MAX };
+	uint64_t cursor = 0, done = 0, rate = args_number(&cli->args, "rate");
+	int code = HLK_OK;
+	do {
+		code = hlk_dlq_list(cli->client, queue, 500, &cursor, choose, &chosen);
+	} while (code == HLK_OK && cursor != 0 && chosen.count < chosen.limit);
+	bool dry = args_number(&cli->args, "dry-run");
+	if (code == HLK_OK && dry)
+		cli_say("would put back %zu dead letters of queue %s", chosen.count, queue);
+	uint32_t piece = rate ? (uint32_t)MIN_OF(MAX_OF(rate / 10, 1), 1000) : 1000;
+	for (size_t at = 0; code == HLK_OK && !dry && at < chosen.count; at += piece) {
+		uint64_t count = 0;
+		code = hlk_dlq_redrive_tasks(cli->client, chosen.tasks + at, (uint32_t)MIN_OF(piece, chosen.count - at), &count);
+		done += count;
+		if (code == HLK_OK && rate && at + piece < chosen.count)
+			(void)usleep((useconds_t)(1000000ull * piece / rate));
+	}
+	free(chosen.tasks);
+	if (code != HLK_OK)
+		return cli_failed(cli, code, "redrive of queue %s", queue);
+	return dry ? CLI_OK : dlq_done(cli, "redriven", done);
+}
+
 static int dlq_redrive(struct cli *cli)
 {
+	const struct args *args = &cli->args;
+	if (args->list_count > 0 || args_text(args, "type") || args_text(args, "code") || args_number(args, "rate") > 0) {
+		int connected = cli_connect(cli);
+		return connected == CLI_OK ? redrive_chosen(cli, args_number(args, "limit")) : connected;
+	}
 	uint64_t count = 0, limit = args_number(&cli->args, "limit");
 	bool go_on;
 	int code = dead_look(cli, "put back", limit, &count, &go_on);
@@ -128,6 +191,7 @@ static int dlq_purge(struct cli *cli)
 const struct command dlq_redrive_command = {
 	"dlq", "redrive", "QUEUE", 1, 1, "puts dead letters back into their queue, with attempts counted anew",
 	"A single one: hillock task retry ID.",
+	"hillock dlq redrive mail --code DEPENDENCY --rate 50\tone kind of failure, fifty in a second\n"
 	"hillock dlq redrive mail --limit 10\tten at first, to see whether the cause is gone\n"
 	"hillock dlq redrive mail\tall of them", redrive_options, dlq_redrive,
 };

@@ -19,12 +19,12 @@
 #include "../wire/limits.h"
 #include "progress.h"
 
-enum { JOB_VARIABLES = 6, JOB_VARIABLE_BYTES = 320 };
+enum { JOB_VARIABLES = 8, JOB_PIPES = 4, JOB_VARIABLE_BYTES = 320 };
 
 extern char **environ;
 
 struct pipes {
-	int child[3], ours[3]; /* input, output, error */
+	int child[JOB_PIPES], ours[JOB_PIPES]; /* input, output, error, events */
 };
 
 static void close_once(int *fd)
@@ -34,16 +34,16 @@ static void close_once(int *fd)
 	*fd = -1;
 }
 
-static void pipes_close(int fds[3])
+static void pipes_close(int fds[JOB_PIPES])
 {
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < JOB_PIPES; i++)
 		close_once(&fds[i]);
 }
 
 static bool pipes_make(struct pipes *p)
 {
-	*p = (struct pipes){ { -1, -1, -1 }, { -1, -1, -1 } };
-	for (int i = 0; i < 3; i++) {
+	*p = (struct pipes){ { -1, -1, -1, -1 }, { -1, -1, -1, -1 } };
+	for (int i = 0; i < JOB_PIPES; i++) {
 		int ends[2];
 		if (pipe2(ends, O_CLOEXEC) < 0)
 			return false;
@@ -88,7 +88,7 @@ static int spawn(const char *command, char *const environment_of_task[], const s
 	(void)posix_spawn_file_actions_init(&actions);
 	(void)posix_spawnattr_init(&attributes);
 	int error = 0;
-	for (int i = 0; i < 3 && error == 0; i++)
+	for (int i = 0; i < JOB_PIPES && error == 0; i++)
 		error = posix_spawn_file_actions_adddup2(&actions, p->child[i], i);
 	(void)posix_spawnattr_setsigmask(&attributes, &none);
 	(void)posix_spawnattr_setsigdefault(&attributes, &defaults);
@@ -127,7 +127,8 @@ static bool start(struct job *job, char own[JOB_VARIABLES][JOB_VARIABLE_BYTES], 
 		errno = error;
 		return false;
 	}
-	*job = (struct job){ .process = process, .pid = pid, .input = p.ours[0], .output = p.ours[1], .error = p.ours[2] };
+	*job = (struct job){ .process = process, .pid = pid, .input = p.ours[0], .output = p.ours[1], .error = p.ours[2],
+			     .events = p.ours[3] };
 	return true;
 }
 
@@ -149,7 +150,9 @@ bool job_start(struct job *job, struct hlk_task *task, const char *command, uint
 	(void)snprintf(own[3], JOB_VARIABLE_BYTES, "HILLOCK_QUEUE=%s", info->queue);
 	(void)snprintf(own[4], JOB_VARIABLE_BYTES, "HILLOCK_TASK_KEY=%s", info->key);
 	(void)snprintf(own[5], JOB_VARIABLE_BYTES, "HILLOCK_TASK_PRIORITY=%d", info->priority > 0 ? info->priority - 1 : 0);
-	if (!start(job, own, 6, command))
+	(void)snprintf(own[6], JOB_VARIABLE_BYTES, "HILLOCK_TASK_YIELDED=%u", info->yielded);
+	(void)snprintf(own[7], JOB_VARIABLE_BYTES, "HILLOCK_FD=3");
+	if (!start(job, own, 8, command))
 		return false;
 	job->task = task;
 	job->payload = info->payload;
@@ -183,6 +186,7 @@ void job_fds(const struct job *job, struct pollfd *fds)
 	fds[1] = (struct pollfd){ running ? job->input : -1, POLLOUT, 0 };
 	fds[2] = (struct pollfd){ running ? job->output : -1, POLLIN, 0 };
 	fds[3] = (struct pollfd){ running ? job->error : -1, POLLIN, 0 };
+	fds[4] = (struct pollfd){ running && job->lines.len < JOB_LINES ? job->events : -1, POLLIN, 0 };
 }
 
 static void input_write(struct job *job)
@@ -236,6 +240,68 @@ static void error_read(struct job *job)
 		close_once(&job->error);
 }
 
+/* One line of HILLOCK_FD. False: not now. */
+static bool event_line(struct hlk_task *task, const char *line, size_t len)
+{
+	char text[512];
+	size_t word = 0;
+	if (!task)
+		return true; /* a call has no progress */
+	while (word < len && line[word] != ' ')
+		word++;
+	const char *rest = line + word + (word < len);
+	size_t rest_len = len - word - (word < len);
+	(void)snprintf(text, sizeof text, "%.*s", (int)rest_len, rest);
+	if (word == 5 && memcmp(line, "yield", 5) == 0)
+		return hlk_yield(task, rest, rest_len) != HLK_AGAIN;
+	char *end = text;
+	if (word == 8 && memcmp(line, "progress", 8) == 0) {
+		double done = strtod(text, &end);
+		(void)hlk_progress(task, done, *end == ' ' ? end + 1 : end);
+	} else if (word == 3 && memcmp(line, "log", 3) == 0) {
+		long level = strtol(text, &end, 10);
+		(void)hlk_log(task, (int)level, *end == ' ' ? end + 1 : end);
+	}
+	return true;
+}
+
+/* What the child says on HILLOCK_FD. Where yields have no room the rest stays, and with it the child. */
+static void events_read(struct job *job)
+{
+	char chunk[4096];
+	ssize_t n = 1;
+	while (job->events >= 0 && job->lines.len < JOB_LINES && n > 0) {
+		n = read(job->events, chunk, sizeof chunk);
+		if (n > 0)
+			buf_append(&job->lines, chunk, (size_t)n);
+		else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+			close_once(&job->events);
+	}
+	size_t from = 0;
+	const char *at = (const char *)job->lines.data, *end;
+	while (from < job->lines.len && (end = memchr(at + from, '\n', job->lines.len - from)) != NULL) {
+		size_t len = (size_t)(end - (at + from));
+		if (!event_line(job->task, at + from, len))
+			break;
+		from += len + 1;
+	}
+	if (from == 0 && job->lines.len >= JOB_LINES && !memchr(at, '\n', job->lines.len))
+		from = job->lines.len; /* a line over any limit */
+	if (from > 0)
+		memmove(job->lines.data, job->lines.data + from, job->lines.len - from);
+	job->lines.len -= from;
+}
+
+void job_pause(struct job *job, bool pause)
+{
+	ENSURE(job->task != NULL);
+	if (job->exited || job->paused == pause)
+		return;
+	job->paused = pause;
+	(void)kill(-job->pid, pause ? SIGSTOP : SIGCONT);
+	(void)(pause ? hlk_paused(job->task) : hlk_resumed(job->task));
+}
+
 void job_end(struct job *job, enum job_stop why, uint64_t now_ns)
 {
 	ENSURE((job->task || job->call) && why != JOB_RUNS);
@@ -245,6 +311,7 @@ void job_end(struct job *job, enum job_stop why, uint64_t now_ns)
 		job->stop = why; /* these leave nothing to report */
 	if (!job->exited && job->kill_ns == 0) {
 		(void)kill(-job->pid, SIGTERM);
+		(void)kill(-job->pid, SIGCONT); /* one that is paused cannot end */
 		job->kill_ns = now_ns + JOB_KILL_AFTER_MS * 1000000ull;
 	}
 	if (!job->exited && why == JOB_ABANDONED)
@@ -276,7 +343,10 @@ bool job_step(struct job *job, const struct pollfd *fds, uint64_t now_ns)
 		output_read(job, now_ns);
 	if (job->error >= 0 && (fds[3].revents || job->exited))
 		error_read(job);
-	return job->exited;
+	if (job->events >= 0 || job->lines.len > 0)
+		events_read(job);
+	bool lines = job->lines.len > 0 && memchr(job->lines.data, '\n', job->lines.len) != NULL;
+	return job->exited && !lines;
 }
 
 /* The table in `hillock work --help`. */
@@ -354,6 +424,8 @@ int job_settle(struct job *job, char *text, size_t size)
 	close_once(&job->input);
 	close_once(&job->output);
 	close_once(&job->error);
+	close_once(&job->events);
+	buf_free(&job->lines);
 	describe(job, text, size);
 	if (job->call)
 		return answer(job, text);

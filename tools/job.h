@@ -1,7 +1,8 @@
 /* tools/job.h: one task, or one call, in the hands of one child process.
  *
  * The payload goes to its standard input, its standard output is the result, the end of its standard error the error
- * text. A job is driven by poll alone: job_fds says what it waits for, job_step does what can be done now. */
+ * text; lines on the descriptor HILLOCK_FD are progress, log lines and yields. A job is driven by poll alone: job_fds says what
+ * it waits for, job_step does what can be done now. */
 #pragma once
 
 #include <poll.h>
@@ -9,7 +10,7 @@
 #include "../clientlib/hillock.h"
 #include "../wire/span.h"
 
-enum { JOB_FDS = 4, JOB_TAIL = 1024, JOB_KILL_AFTER_MS = 5000 };
+enum { JOB_FDS = 5, JOB_LINES = 2 << 20, JOB_TAIL = 1024, JOB_KILL_AFTER_MS = 5000 };
 
 /* Why the child was told to end, when it was not its own decision. */
 enum job_stop { JOB_RUNS, JOB_CANCELLED, JOB_LEASE_LOST, JOB_OVERTIME, JOB_TOO_BIG, JOB_ABANDONED };
@@ -21,7 +22,9 @@ struct job {
 	size_t payload_size;
 	int process;           /* a pidfd */
 	int pid;
-	int input, output, error; /* our ends; -1 once closed */
+	int input, output, error, events; /* our ends; -1 once closed */
+	struct buf lines;         /* of HILLOCK_FD, not yet said */
+	bool paused;
 	size_t written;           /* of the payload */
 	struct buf result;
 	char tail[JOB_TAIL];      /* the end of standard error */
@@ -42,6 +45,8 @@ void job_fds(const struct job *job, struct pollfd *fds);
 bool job_step(struct job *job, const struct pollfd *fds, uint64_t now_ns) MUST_CHECK;
 /* Asks the child's process group to end; it is killed when it has not after JOB_KILL_AFTER_MS. The first reason stays. */
 void job_end(struct job *job, enum job_stop why, uint64_t now_ns);
+/* Stops and continues the child's process group, and says so to the broker. */
+void job_pause(struct job *job, bool pause);
 /* The next moment job_step must run although no descriptor is ready; 0: none. */
 uint64_t job_due_ns(const struct job *job);
 /* Settles the task, or answers the call, by how the child ended and frees the slot. Returns the error code it was settled with: HLK_OK when

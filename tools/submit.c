@@ -36,6 +36,11 @@ static const struct option options[] = {
 	{ "header", OPTION_LIST, 'H', "NAME=VALUE", NULL, 0, 0, "carried to the worker; may be given again" },
 	{ "fingerprint", OPTION_TEXT, 0, "HEX", NULL, 0, 0, "of the payload's schema, as type show prints it" },
 	{ "wait", OPTION_FLAG, 'w', NULL, NULL, 0, 0, "wait for the result; for ever, or for --timeout where given" },
+	{ "updates", OPTION_FLAG, 'u', NULL, NULL, 0, 0, "with --wait: progress, log lines and yields, one JSON object each" },
+	{ "parent", OPTION_COUNT, 0, "ID", "0", 0, 0, "a task held by this client, of which these are part" },
+	{ "never-again", OPTION_FLAG, 0, NULL, NULL, 0, 0, "handed out once; ends as lost when its worker is lost" },
+	{ "heartbeat", OPTION_DURATION, 0, "D", "0", 0, 0, "its worker must be heard of it this often; 0: the queue's setting" },
+	{ "close", OPTION_DURATION, 0, "D", "0", 0, 0, "final after this long, whatever happens; 0: no limit" },
 	{ "dry-run", OPTION_FLAG, 0, NULL, NULL, 0, 0, "check everything, submit nothing" },
 	{ 0 },
 };
@@ -107,6 +112,11 @@ static int request_read(struct cli *cli, struct request *request)
 		.execution_ms = args_number(args, "execution"),
 		.retention_ms = args_number(args, "retention"),
 		.max_attempts = (uint32_t)args_number(args, "max-attempts"),
+		.want_updates = request->wait && args_number(args, "updates"),
+		.never_again = args_number(args, "never-again"),
+		.parent = args_number(args, "parent"),
+		.heartbeat_ms = args_number(args, "heartbeat"),
+		.close_ms = args_number(args, "close"),
 		.want_result = request->wait, /* also what keeps the result until we have it */
 		.requirements = args_text(args, "require"),
 		.order_key = args_text(args, "order-key"),
@@ -201,6 +211,8 @@ static int submit_one(struct cli *cli, const struct request *request)
 		buf_free(&payload);
 		return code;
 	}
+	if (request->options.want_updates)
+		hlk_on_update(cli->client, update_print, cli);
 	code = hlk_submit_wait(cli->client, &request->options, payload.data, payload.len, cli->timeout_ms, &task,
 			       &duplicate);
 	buf_free(&payload);
@@ -381,6 +393,8 @@ static int submit_lines(struct cli *cli, const struct request *request)
 		input_close(input);
 		return code;
 	}
+	if (!dry && request->options.want_updates)
+		hlk_on_update(cli->client, update_print, cli);
 	struct hlk_error error = { 0 };
 	struct hlk_head *head = dry ? NULL : hlk_head_new(&request->options, &error);
 	ENSURE(dry || head != NULL); /* request_read has made one already */

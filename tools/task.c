@@ -27,6 +27,32 @@ json_t *cli_task_json(const struct hlk_task_row *row)
 		output_set_bytes(object, "reason", row->reason, strlen(row->reason));
 	if (row->worker && row->worker[0])
 		output_set_bytes(object, "worker", row->worker, strlen(row->worker));
+	if (row->phase && row->phase[0])
+		cli_set(object, "phase", json_string(row->phase));
+	if (row->progress > 0)
+		cli_set(object, "progress", json_real(row->progress));
+	if (row->progress_text && row->progress_text[0])
+		output_set_bytes(object, "progress_text", row->progress_text, strlen(row->progress_text));
+	if (row->yields > 0)
+		cli_set(object, "yields", json_integer(row->yields));
+	if (row->parent)
+		cli_set(object, "parent", cli_integer(row->parent));
+	if (row->root)
+		cli_set(object, "root", cli_integer(row->root));
+	json_t *attempts = row->attempt_count > 0 ? json_array() : NULL;
+	for (size_t i = 0; i < row->attempt_count; i++) {
+		const struct hlk_attempt_row *a = &row->attempts[i];
+		json_t *one = json_object();
+		cli_set(one, "attempt", json_integer(a->attempt));
+		cli_set(one, "time_ms", cli_integer(a->time_ms));
+		cli_set(one, "code", json_string(hlk_error_name(a->code)));
+		cli_set(one, "app_code", json_integer(a->app_code));
+		output_set_bytes(one, "worker", a->worker, strlen(a->worker));
+		output_set_bytes(one, "text", a->text, strlen(a->text));
+		(void)json_array_append_new(attempts, one);
+	}
+	if (attempts)
+		cli_set(object, "attempts", attempts);
 	if (row->result_size > 0 || strcmp(row->state, "done") == 0)
 		output_set_bytes(object, "result", row->result, row->result_size);
 	if (row->payload_size > 0)
@@ -58,6 +84,12 @@ const struct column cli_task_fields[] = {
 	{ "failed", "failed attempts", COLUMN_NUMBER },
 	{ "max_attempts", "max attempts", COLUMN_NUMBER },
 	{ "worker", "worker", COLUMN_TEXT },
+	{ "phase", "phase", COLUMN_STATE },
+	{ "progress", "progress", COLUMN_DECIMAL },
+	{ "progress_text", "progress text", COLUMN_TEXT },
+	{ "yields", "yields", COLUMN_NUMBER },
+	{ "parent", "parent", COLUMN_NUMBER },
+	{ "root", "root", COLUMN_NUMBER },
 	{ "code", "code", COLUMN_TEXT },
 	{ "app_code", "app code", COLUMN_NUMBER },
 	{ "reason", "reason", COLUMN_TEXT },
@@ -185,11 +217,32 @@ const struct command task_wait_command = {
 
 static const struct option cancel_options[] = {
 	{ "reason", OPTION_TEXT, 0, "TEXT", "cancelled by hand", 0, 0, "kept with the task" },
+	{ "tree", OPTION_FLAG, 0, NULL, NULL, 0, 0, "with everything below it" },
 	{ 0 },
 };
 
-/* Does one verb for every id on the command line; says which ones failed and goes on. */
-static int each_task(struct cli *cli, bool cancel)
+/* What can be done to single tasks: the verb, and how it is told. */
+struct deed {
+	const char *key, *what; /* "cancelled", "cancel" */
+	int (*one)(struct cli *cli, uint64_t task);
+};
+
+static int cancel_one(struct cli *cli, uint64_t task)
+{
+	const char *reason = args_text(&cli->args, "reason");
+	uint64_t count;
+	return args_number(&cli->args, "tree") ? hlk_task_cancel_tree(cli->client, task, reason, &count)
+					       : hlk_task_cancel(cli->client, task, reason);
+}
+
+static int retry_one(struct cli *cli, uint64_t task) { return hlk_task_retry(cli->client, task); }
+static int interrupt_one(struct cli *cli, uint64_t task) { return hlk_task_interrupt(cli->client, task, ""); }
+static int pause_one(struct cli *cli, uint64_t task) { return hlk_task_pause(cli->client, task); }
+static int resume_one(struct cli *cli, uint64_t task) { return hlk_task_resume(cli->client, task); }
+static int step_one(struct cli *cli, uint64_t task) { return hlk_task_step(cli->client, task); }
+
+/* Does one deed for every id on the command line; says which ones failed and goes on. */
+static int each_task(struct cli *cli, const struct deed *deed)
 {
 	uint32_t done = 0, count = cli->args.plain_count;
 	uint64_t task;
@@ -203,39 +256,84 @@ static int each_task(struct cli *cli, bool cancel)
 	for (uint32_t i = 0; i < count; i++) {
 		if (cli_task_id(cli, i, &task) != CLI_OK)
 			return CLI_USAGE;
-		code = cancel ? hlk_task_cancel(cli->client, task, args_text(&cli->args, "reason"))
-			      : hlk_task_retry(cli->client, task);
+		code = deed->one(cli, task);
 		if (code == HLK_OK)
 			done++;
 		else
-			failed = cli_failed(cli, code, "%s of task %llu", cancel ? "cancel" : "retry",
-					    (unsigned long long)task);
+			failed = cli_failed(cli, code, "%s of task %llu", deed->what, (unsigned long long)task);
 	}
 	json_t *object = json_object();
-	cli_set(object, cancel ? "cancelled" : "retried", json_integer(done));
+	cli_set(object, deed->key, json_integer(done));
 	cli_set(object, "refused", json_integer(count - done));
-	static const struct column fields[] = { { "cancelled", "cancelled", COLUMN_NUMBER },
-						{ "retried", "retried", COLUMN_NUMBER },
-						{ "refused", "refused", COLUMN_NUMBER } };
+	const struct column fields[] = { { deed->key, deed->key, COLUMN_NUMBER }, { "refused", "refused", COLUMN_NUMBER } };
 	output_one(&cli->out, fields, COUNT_OF(fields), object);
 	return done == count ? CLI_OK : done > 0 ? CLI_PARTIAL : failed;
 }
 
-static int task_cancel(struct cli *cli)
-{
-	return each_task(cli, true);
-}
-
-static int task_retry(struct cli *cli)
-{
-	return each_task(cli, false);
-}
+#define DEED(name, key)                                                                \
+	static int task_##name(struct cli *cli)                                        \
+	{                                                                              \
+		return each_task(cli, &(const struct deed){ key, #name, name##_one }); \
+	}
+DEED(cancel, "cancelled")
+DEED(retry, "retried")
+DEED(interrupt, "interrupted")
+DEED(pause, "asked")
+DEED(resume, "asked")
+DEED(step, "asked")
 
 const struct command task_cancel_command = {
 	"task", "cancel", "ID...", 1, ARGS_PLAIN, "cancels tasks; one in work is withdrawn from its worker", NULL,
 	"hillock task cancel 4711 4712\ttwo tasks; exit code 3 when only one could be cancelled\n"
+	"hillock task cancel 4711 --tree\tit and everything below it\n"
 	"hillock task ls -q mail --state ready -o jsonl | jq .id | xargs hillock task cancel\teverything that waits",
 	cancel_options, task_cancel,
+};
+
+const struct command task_interrupt_command = {
+	"task", "interrupt", "ID...", 1, ARGS_PLAIN, "stops tasks and everything below them at once", NULL,
+	"hillock task interrupt 4711\tits workers are told to stop where they are", NULL, task_interrupt,
+};
+
+const struct command task_pause_command = {
+	"task", "pause", "ID...", 1, ARGS_PLAIN, "asks the workers of tasks to pause; task show says when they do", NULL,
+	"hillock task pause 4711\tits phase is pausing, and paused once the worker has said so", NULL, task_pause,
+};
+
+const struct command task_resume_command = {
+	"task", "resume", "ID...", 1, ARGS_PLAIN, "asks the workers of paused tasks to go on", NULL,
+	"hillock task resume 4711\tgoes on where it paused", NULL, task_resume,
+};
+
+const struct command task_step_command = {
+	"task", "step", "ID...", 1, ARGS_PLAIN, "asks the workers of paused tasks to go on to their next stop", NULL,
+	"hillock task step 4711\tone step, then it pauses again", NULL, task_step,
+};
+
+static const struct option tree_options[] = {
+	{ "limit", OPTION_COUNT, 'n', "N", "1000", 1, 1000, "how many at most" },
+	{ 0 },
+};
+
+static int task_tree(struct cli *cli)
+{
+	uint64_t task;
+	int code = cli_task_id(cli, 0, &task);
+	if (code == CLI_OK)
+		code = cli_connect(cli);
+	if (code != CLI_OK)
+		return code;
+	output_begin(&cli->out, cli_task_columns, cli_task_column_count);
+	code = hlk_task_tree(cli->client, task, (uint32_t)args_number(&cli->args, "limit"), cli_task_row, cli);
+	if (code != HLK_OK)
+		return cli_failed(cli, code, "task %llu", (unsigned long long)task);
+	output_end(&cli->out);
+	return CLI_OK;
+}
+
+const struct command task_tree_command = {
+	"task", "tree", "ID", 1, 1, "lists a task and everything below it, parents first", NULL,
+	"hillock task tree 4711 -o jsonl | jq 'select(.state == \"started\") | .id'\twhat of it is in work", tree_options, task_tree,
 };
 
 const struct command task_retry_command = {

@@ -27,6 +27,8 @@ static const struct option options[] = {
 	{ "prefetch", OPTION_COUNT, 0, "N", "0", 0, WORK_WAITING_MAX, "tasks to hold ready beyond those; hides the way" },
 	{ "count", OPTION_COUNT, 'n', "N", "0", 0, 0, "stop after this many tasks; 0: never" },
 	{ "limit", OPTION_DURATION, 0, "D", "0", 0, 0, "stop a child after this long: fails as TIMEOUT; 0: never" },
+	{ "identity", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "what it is, where only one may live at a time" },
+	{ "force", OPTION_FLAG, 0, NULL, NULL, 0, 0, "displace a live worker of the same identity" },
 	{ "quiet", OPTION_FLAG, 0, NULL, NULL, 0, 0, "say nothing about single tasks and the connection" },
 	{ 0 },
 };
@@ -87,14 +89,19 @@ static void task_signal(struct hlk *c, struct hlk_task *task, const char *signal
 {
 	struct work *work = ctx;
 	struct job *job = hlk_task_ctx(task);
-	bool cancel = strcmp(signal, "cancel") == 0, lost = strcmp(signal, "lease-lost") == 0;
+	bool interrupt = strcmp(signal, "interrupt") == 0, cancel = interrupt || strcmp(signal, "cancel") == 0;
+	bool pause = strcmp(signal, "pause") == 0, resume = strcmp(signal, "resume") == 0, lost = strcmp(signal, "lease-lost") == 0;
 	(void)c;
 	if (strcmp(signal, "deadline-soon") == 0)
 		(void)hlk_extend(task, 60000);
+	if (job && (pause || resume))
+		job_pause(job, pause);
 	if (!cancel && !lost)
 		return;
 	if (job) {
 		job_end(job, cancel ? JOB_CANCELLED : JOB_LEASE_LOST, clock_ns());
+		if (interrupt)
+			job->kill_ns = 1; /* at once */
 		return;
 	}
 	waiting_drop(work, task);
@@ -223,7 +230,8 @@ static int work_open(struct work *work)
 	struct cli *cli = work->cli;
 	const char *queue = args_text(&cli->args, "queue");
 	struct hlk_options options_of_client = { .url = cli->url, .name = "hillock work", .state = state_changed,
-						 .ctx = work };
+						 .ctx = work, .identity = args_text(&cli->args, "identity"),
+						 .force = args_number(&cli->args, "force") };
 	struct hlk_error error = { 0 };
 	int code = hlk_open(&options_of_client, &cli->client, &error);
 	if (code != HLK_OK) {
@@ -296,7 +304,11 @@ static int work_run(struct cli *cli)
 const struct command work_command = {
 	"work", NULL, "[TYPE]", 0, 1, "makes a worker out of any program, until it is interrupted",
 	"The program gets the payload on standard input; what it prints is the result. In its environment:\n"
-	"HILLOCK_TASK_ID, HILLOCK_TASK_TYPE, HILLOCK_TASK_KEY, HILLOCK_TASK_PRIORITY, HILLOCK_QUEUE, HILLOCK_ATTEMPT.\n"
+	"HILLOCK_TASK_ID, HILLOCK_TASK_TYPE, HILLOCK_TASK_KEY, HILLOCK_TASK_PRIORITY, HILLOCK_QUEUE, HILLOCK_ATTEMPT,\n"
+	"HILLOCK_TASK_YIELDED. While it runs it may write lines to descriptor 3 (HILLOCK_FD):\n"
+	"  progress 0.5 TEXT   how far it is, 0 to 1\n"
+	"  log LEVEL TEXT      0 debug, 1 info, 2 notice, 3 warning, 4 error\n"
+	"  yield TEXT          one item of a stream of results; those of an earlier attempt are left out\n"
 	"\nexit status of the program:\n"
 	"  0      done, with its output as the result\n"
 	"  65     INVALID_INPUT: fails for good (EX_DATAERR)\n"
@@ -307,7 +319,7 @@ const struct command work_command = {
 	"  other  TRANSIENT: tried again, with backoff; also when killed by a signal (75, EX_TEMPFAIL, says it plainly)\n"
 	"The end of its standard error is the error text.\n"
 	"\nA first SIGINT or SIGTERM finishes what runs; a second gives it back. A cancelled task gets SIGTERM, and\n"
-	"SIGKILL five seconds later.",
+	"SIGKILL five seconds later; an interrupted one SIGKILL at once, a paused one SIGSTOP until it is resumed.",
 	"hillock work demo.v1.Upper --exec 'tr a-z A-Z'\tthe smallest worker\n"
 	"hillock work media.v1.Thumb --exec 'convert - -resize 200 png:-' --concurrency 4\tfour at a time\n"
 	"hillock work --queue nightly --exec ./run-one.sh --count 10 --limit 5m\tten tasks, five minutes each",

@@ -12,7 +12,7 @@ import struct
 import time
 
 KINDS = {"HELLO": 1, "WELCOME": 2, "ERROR": 3, "PING": 4, "PONG": 5, "GOODBYE": 6, "SUBMIT": 16, "CONFIRMS": 17, "AWAIT": 18,
-         "FORGET": 19, "RESULTS": 20, "SERVE": 32, "CREDIT": 33, "DELIVER": 34, "REPORT": 35, "REPORTED": 36, "SIGNALS": 37,
+         "FORGET": 19, "RESULTS": 20, "UPDATES": 21, "SERVE": 32, "CREDIT": 33, "DELIVER": 34, "REPORT": 35, "REPORTED": 36, "SIGNALS": 37,
          "REQUEST": 48, "REPLY": 49, "WATCH": 64, "UNWATCH": 65, "CHANGES": 66, "CALL": 96, "ANSWER": 97, "INVOKE": 98,
          "CALL_CANCEL": 99, "BIND": 100, "BINDING": 101, "UNBIND": 102}
 NAMES = {number: name for name, number in KINDS.items()}
@@ -20,7 +20,7 @@ CODES = {"OK": 0, "MALFORMED": 10, "TOO_BIG": 11, "UNKNOWN_KIND": 12, "VERSION":
          "INTEGRITY_MISMATCH": 16, "TIMEOUT": 17, "NOT_FOUND": 30, "EXISTS": 31, "QUEUE_FULL": 32, "DISK_FULL": 33,
          "RESOURCE_EXHAUSTED": 34, "STALE_LEASE": 35, "LATE_RESULT": 36, "WRONG_STATE": 37, "STALE_SUBMIT": 38,
          "DUPLICATE_SESSION": 39, "PERMISSION": 40, "UNAVAILABLE": 41, "CANCELLED": 42, "UNSUPPORTED": 43, "NOT_DELIVERED": 44,
-         "DOES_NOT_UNDERSTAND": 45, "BLOCKED": 49, "TRANSIENT": 60,
+         "DOES_NOT_UNDERSTAND": 45, "BLOCKED": 49, "AGAIN": 1, "DISPLACED": 50, "TRANSIENT": 60,
          "PERMANENT": 61, "INTERNAL": 64, "EXPIRED": 65, "LOST": 66}
 CODE_NAMES = {number: name for name, number in CODES.items()}
 SCALARS = {"bool": "?", "ubyte": "B", "ushort": "H", "uint": "I", "ulong": "Q", "byte": "b", "short": "h", "int": "i",

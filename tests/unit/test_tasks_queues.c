@@ -99,7 +99,7 @@ static void test_dead_letters_are_redriven_oldest_first(void **state)
 	assert_int_equal(tasks_list(w->t, 1, TASK_DEAD, 0, 4, list, &next), 3);
 	assert_int_equal(list[0], 1);
 	assert_int_equal(next, 0);
-	assert_int_equal(tasks_propose_redrive(w->t, LOG(w), span_str("q"), 2, &records, text), ERR_OK);
+	assert_int_equal(tasks_propose_redrive(w->t, LOG(w), span_str("q"), 0, 2, &records, text), ERR_OK);
 	world_flush(w);
 	assert_int_equal(w->affected, 2);
 	assert_int_equal(world_state(w, 1), TASK_DEAD);

@@ -1,0 +1,147 @@
+/* tests/unit/test_tasks_life.c: yields, and what else belongs to the life of a task while it runs. */
+#include "tasks_world.h"
+
+static struct order order_of(const char *queue)
+{
+	return (struct order){ .queue = queue, .producer = 1, .seq = 1, .resolved_below = 1, .count = 1 };
+}
+
+/* One worker, one started task of queue "q". */
+static struct holder *begin(struct world *w, uint64_t *task)
+{
+	struct order o = order_of("q");
+	struct holder *h = tasks_holder_new(w->t, w);
+	*task = world_submit(w, &o);
+	uint64_t got[1];
+	assert_int_equal(world_lease(w, "q", h, 1, got), 1);
+	world_report(w, h, *task, REPORT_START, 0);
+	return h;
+}
+
+static enum err yield(struct world *w, struct holder *h, uint64_t task, uint32_t number)
+{
+	struct report_item item = world_item(w, task, REPORT_YIELD);
+	item.app_code = number;
+	item.size = 4;
+	enum err code = world_say(w, h, item, "item");
+	world_flush(w);
+	return code;
+}
+
+static void test_yields_are_taken_in_order_and_each_once(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	uint64_t task;
+	struct holder *h = begin(w, &task);
+	assert_int_equal(yield(w, h, task, 1), ERR_AGAIN); /* a gap */
+	assert_int_equal(tasks_yields(w->t, task), 0);
+	for (uint32_t i = 0; i < 5; i++)
+		assert_int_equal(yield(w, h, task, i), ERR_OK);
+	assert_int_equal(yield(w, h, task, 2), ERR_OK); /* it is there */
+	assert_int_equal(tasks_yields(w->t, task), 5);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_free(w);
+}
+
+static void test_a_yield_under_way_is_acknowledged_only_when_it_is_durable(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	uint64_t task;
+	struct holder *h = begin(w, &task);
+	struct report_item item = world_item(w, task, REPORT_YIELD);
+	assert_int_equal(world_say(w, h, item, NULL), ERR_OK);
+	assert_int_equal(world_say(w, h, item, NULL), ERR_AGAIN);
+	assert_int_equal(tasks_yields(w->t, task), 0);
+	assert_int_equal(tasks_yields_next(w->t, task), 1);
+	world_flush(w);
+	assert_int_equal(w->reported_count, 1);
+	assert_int_equal(w->reported[0].verb, REPORT_YIELD);
+	assert_int_equal(w->reported[0].code, ERR_OK);
+	assert_int_equal(world_say(w, h, item, NULL), ERR_OK);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_free(w);
+}
+
+static void test_without_room_in_the_log_neither_yield_nor_result_is_taken(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	uint64_t task;
+	struct holder *h = begin(w, &task);
+	w->full = true;
+	struct report_item item = world_item(w, task, REPORT_YIELD);
+	assert_int_equal(world_say(w, h, item, NULL), ERR_RESOURCE_EXHAUSTED);
+	assert_int_equal(tasks_yields_next(w->t, task), 0);
+	w->full = false;
+	struct report_item done = world_item(w, task, REPORT_COMPLETE);
+	done.flags = REPORT_FLAG_DELAY;
+	done.delay_ms = 1;
+	assert_int_equal(world_say(w, h, done, NULL), ERR_AGAIN); /* its yield is not there */
+	assert_int_equal(yield(w, h, task, 0), ERR_OK);
+	assert_int_equal(world_say(w, h, done, NULL), ERR_OK);
+	world_flush(w);
+	assert_int_equal(world_state(w, task), TASK_DONE);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_free(w);
+}
+
+static void test_yields_survive_restarts_and_hold_their_segment_until_the_task_is_forgotten(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	uint64_t task, addr = 0;
+	struct holder *h = begin(w, &task);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(yield(w, h, task, i), ERR_OK);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_flush(w);
+	world_restart(w);
+	assert_int_equal(tasks_yields(w->t, task), 3);
+	world_checkpoint(w);
+	world_restart(w);
+	assert_int_equal(tasks_yields(w->t, task), 3);
+	assert_true(tasks_yield_at(w->t, task, 2, &addr));
+	assert_false(tasks_yield_at(w->t, task, 3, &addr));
+	world_tick(w, w->now_ms + 100000); /* the attempt that was lost waits for its next try */
+	h = tasks_holder_new(w->t, w);
+	uint64_t got[1];
+	assert_int_equal(world_lease(w, "q", h, 1, got), 1);
+	world_report(w, h, task, REPORT_COMPLETE, 0);
+	uint32_t segment = log_addr_segment(addr);
+	assert_int_equal(tasks_yields(w->t, task), 3); /* kept although nobody asked for a retention */
+	assert_true(tasks_segment_live(w->t, segment));
+	w->now_ms += 700000;
+	struct order o = order_of("other");
+	o.seq = 2;
+	(void)world_submit(w, &o); /* time goes on with entries */
+	assert_int_equal(tasks_yields(w->t, task), 0);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_free(w);
+}
+
+static void test_a_yield_of_a_lost_lease_is_refused(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	uint64_t task;
+	struct holder *h = begin(w, &task), *other = tasks_holder_new(w->t, w);
+	assert_int_equal(yield(w, other, task, 0), ERR_STALE_LEASE);
+	assert_int_equal(tasks_yields(w->t, task), 0);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	tasks_holder_lost(w->t, LOG(w), other, w->now_ms);
+	world_free(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_yields_are_taken_in_order_and_each_once),
+		cmocka_unit_test(test_a_yield_under_way_is_acknowledged_only_when_it_is_durable),
+		cmocka_unit_test(test_without_room_in_the_log_neither_yield_nor_result_is_taken),
+		cmocka_unit_test(test_yields_survive_restarts_and_hold_their_segment_until_the_task_is_forgotten),
+		cmocka_unit_test(test_a_yield_of_a_lost_lease_is_refused),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
