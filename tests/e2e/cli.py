@@ -422,6 +422,12 @@ def bench_task_measures_and_checks():
     hillock("bench", "task", "--size", 8, want=USAGE)
 
 
+def bench_call_answers_every_call():
+    done = data("bench", "call", "--count", 3000, "--window", 100, "--size", 200)
+    has_keys(done, "calls calls_per_s latency_us broker_cpu_s_per_million")
+    equal((done["calls"], done["window"], done["size"]), (3000, 100, 200))
+
+
 def bench_submit_and_drain_build_and_empty_a_backlog():
     done = data("bench", "submit", "--queue", "u.backlog", "--count", 3000)
     has_keys(done, "tasks seconds tasks_per_s confirm_us durable")

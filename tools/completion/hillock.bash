@@ -57,12 +57,13 @@ _hillock()
 	'worker ls') words="$globals" ;;
 	'stats ') words="$globals" ;;
 	'checkpoint ') words="$globals" ;;
-	'bench ') words="task submit drain disk publish schema" ;;
+	'bench ') words="task submit drain disk publish call schema" ;;
 	'bench task') words="$globals --producers --workers --count --size --window --rate --confirm --prefetch --queue --shared --disk --threads --stall" ;;
 	'bench submit') words="$globals --producers --count --size --window --rate --confirm --queue --threads --stall" ;;
 	'bench drain') words="$globals --workers --count --prefetch --queue --threads --stall" ;;
 	'bench disk') words="$globals --dir --count --size" ;;
 	'bench publish') words="$globals --subscribers --count --size --threads --flight" ;;
+	'bench call') words="$globals --count --size --window" ;;
 	'bench schema') words="$globals --root --count" ;;
 	'fsck ') words="$globals" ;;
 	'publish ') words="$globals --payload --file --lines --key --retain --header --fingerprint" ;;
