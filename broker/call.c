@@ -7,6 +7,8 @@
  * among equals, and an idle one ends the search. */
 #include "call.h"
 
+#include "binding.h"
+
 enum { SLAB = 256, CALLS_MAX = 1 << 20, SESSION_CALLS = 65536, LINE_CALLS = 4096, LINE_BYTES = 64 << 20 };
 
 struct group { uint32_t left; };
@@ -17,7 +19,7 @@ struct live_call {
 	struct live_call *caller_next, **caller_link;
 	struct session *caller;
 	struct dir_entry *holder;          /* NULL: it waits */
-	struct dir_service *service;       /* while it waits */
+	struct call_line *line;            /* while it waits */
 	struct group *group;
 	uint64_t number, deadline_ms;
 	struct timer timer;
@@ -28,9 +30,10 @@ struct live_call {
 	size_t where_len, head_len;
 };
 
-/* Who waits for a holder of one service. */
+/* Who waits for a holder of one service, or for a leg of one binding. */
 struct call_line {
-	struct dir_service *service;
+	struct dir_service *service;       /* one of the two */
+	struct binding *binding;
 	struct call_line *next;            /* of those that somebody waits in, or did in this turn */
 	struct live_call *first, **tail;
 	uint32_t count;
@@ -126,8 +129,8 @@ static void unlink_work(struct calls *calls, struct live_call *call)
 	}
 	if (call->holder) {
 		call->holder->in_flight--;
-	} else if (call->service) {
-		struct call_line *line = call->service->line;
+	} else if (call->line) {
+		struct call_line *line = call->line;
 		if (line->tail == &call->next)
 			line->tail = call->link;
 		line->count--;
@@ -135,7 +138,7 @@ static void unlink_work(struct calls *calls, struct live_call *call)
 	}
 	call->link = NULL;
 	call->holder = NULL;
-	call->service = NULL;
+	call->line = NULL;
 }
 
 static void call_free(struct shard *s, struct live_call *call)
@@ -258,7 +261,7 @@ static bool can_take(const struct dir_entry *e)
 }
 
 /* Would take it some day: it is here and not on its way out. */
-static bool is_holder(const struct dir_entry *e)
+bool calls_holder(const struct dir_entry *e)
 {
 	return e->session->conn && !e->session->conn->closing && !e->session->draining && !e->line->by_queue;
 }
@@ -269,7 +272,7 @@ static struct choice choose(struct dir_service *service, struct span vnet, struc
 {
 	struct choice c = { NULL, 0 };
 	for (struct dir_entry *e = service->first; e; e = e->next) {
-		if (!is_holder(e) || !directory_fits(e->line, vnet, where))
+		if (!calls_holder(e) || !directory_fits(e->line, vnet, where))
 			continue;
 		c.holders++;
 		if (!can_take(e) || (c.entry && e->in_flight >= c.entry->in_flight))
@@ -288,7 +291,7 @@ static struct choice choose_address(struct shard *s, uint64_t number, uint32_t e
 	struct choice c = { NULL, 0 };
 	struct session *session = directory_session(s, number);
 	struct dir_entry *e = session ? directory_entry(session, entry) : NULL;
-	if (!e || !is_holder(e) || !directory_fits(e->line, vnet, span_of(NULL, 0)))
+	if (!e || !calls_holder(e) || !directory_fits(e->line, vnet, span_of(NULL, 0)))
 		return c;
 	c.holders = 1;
 	c.entry = can_take(e) ? e : NULL;
@@ -325,15 +328,23 @@ static uint32_t left_ms(const struct shard *s, const struct live_call *call)
 	return call->deadline_ms > s->now_ms ? (uint32_t)(call->deadline_ms - s->now_ms) : 1;
 }
 
-static struct call_line *line_of(struct shard *s, struct dir_service *service)
+static struct choice choose_leg(struct shard *s, const struct binding *b)
 {
-	struct call_line *line = service->line;
-	if (line)
-		return line;
-	line = service->line = zalloc(sizeof *line);
-	line->service = service;
+	struct choice c = { NULL, 1 }; /* while there is the binding, there is something to wait for */
+	for (uint32_t i = 0; b->state != BINDING_WAITING && i < b->leg_count; i++) {
+		struct session *session = directory_session(s, b->legs[i].session);
+		struct dir_entry *e = session ? directory_entry(session, b->legs[i].entry) : NULL;
+		if (e && calls_holder(e) && can_take(e) && (!c.entry || e->in_flight < c.entry->in_flight))
+			c.entry = e;
+	}
+	return c;
+}
+
+static struct call_line *line_new(struct shard *s, struct dir_service *service, struct binding *binding)
+{
+	struct call_line *line = zalloc(sizeof *line);
+	*line = (struct call_line){ .service = service, .binding = binding, .next = s->calls->lines };
 	line->tail = &line->first;
-	line->next = s->calls->lines;
 	s->calls->lines = line;
 	return line;
 }
@@ -341,19 +352,18 @@ static struct call_line *line_of(struct shard *s, struct dir_service *service)
 struct asked { struct span where, head, payload; };
 
 /* False: the line is full. */
-static bool wait_in_line(struct shard *s, struct live_call *call, struct dir_service *service, const struct asked *asked)
+static bool wait_in_line(struct live_call *call, struct call_line *line, const struct asked *asked)
 {
-	struct call_line *line = line_of(s, service);
 	struct span where = asked->where, head = asked->head, payload = asked->payload;
 	size_t bytes = where.len + head.len + payload.len;
-	if (line->count >= LINE_CALLS || line->bytes + bytes > LINE_BYTES)
+	if (line->count >= (line->binding ? line->binding->waiting : LINE_CALLS) || line->bytes + bytes > LINE_BYTES)
 		return false;
 	buf_append(&call->kept, head.data, head.len);
 	buf_append(&call->kept, where.data, where.len);
 	buf_append(&call->kept, payload.data, payload.len);
 	call->head_len = head.len;
 	call->where_len = where.len;
-	call->service = service;
+	call->line = line;
 	call->next = NULL;
 	call->link = line->tail;
 	*line->tail = call;
@@ -384,8 +394,9 @@ static void serve_line(struct shard *s, struct call_line *line)
 		struct span vnet = span_str(call->caller->vnet);
 		if (!call->target_session && no_vnet.data && span_eq(where, no_where) && span_eq(vnet, no_vnet))
 			continue;
-		struct choice c = call->target_session ? choose_address(s, call->target_session, call->target_entry, vnet)
-						       : choose(line->service, vnet, where);
+		struct choice c = line->binding ? choose_leg(s, line->binding)
+				  : call->target_session ? choose_address(s, call->target_session, call->target_entry, vnet)
+							 : choose(line->service, vnet, where);
 		if (c.entry) {
 			leave_line(s, call, c.entry);
 		} else if (c.holders == 0) {
@@ -410,11 +421,30 @@ void calls_run(struct shard *s)
 			continue;
 		}
 		*at = line->next;
-		line->service->line = NULL;
-		directory_service_drop(s, line->service);
+		if (line->binding) {
+			line->binding->line = NULL;
+		} else {
+			line->service->line = NULL;
+			directory_service_drop(s, line->service);
+		}
 		free(line);
 	}
 	calls->due = false;
+}
+
+void calls_unbound(struct shard *s, struct binding *b)
+{
+	struct call_line *line = b->line;
+	if (!line)
+		return;
+	while (line->first)
+		end_call(s, line->first, ERR_NOT_DELIVERED, "the binding it waited for has ended");
+	struct call_line **at = &s->calls->lines;
+	while (*at != line)
+		at = &(*at)->next;
+	*at = line->next;
+	b->line = NULL;
+	free(line);
 }
 
 void calls_changed(struct shard *s)
@@ -429,6 +459,7 @@ struct asking {
 	struct shard *s;
 	const struct msg_call *m;
 	struct dir_service *service; /* NULL: nobody ever had it */
+	struct binding *binding;
 	struct span where, vnet;
 	uint64_t deadline_ms;
 };
@@ -442,11 +473,19 @@ static void place(struct asking *a, uint32_t index, struct span payload)
 	struct choice choice = { NULL, 0 };
 	if (m->session)
 		choice = choose_address(s, m->session, m->entry, a->vnet);
+	else if (a->binding)
+		choice = choose_leg(s, a->binding);
 	else if (a->service)
 		choice = choose(a->service, a->vnet, a->where);
+	const struct call_line *ahead = a->binding ? a->binding->line : a->service ? a->service->line : NULL;
+	if (ahead && ahead->count > 0) {
+		choice.entry = NULL; /* they come first, at the end of this turn */
+		calls->due = true;
+	}
 	if (choice.holders == 0) {
 		refuse_number(a->c, number, ERR_NOT_DELIVERED,
-			      m->session ? "nobody is at this address" : "no holder of this service fits");
+			      m->session ? "nobody is at this address" : m->binding ? "there is no such binding"
+										    : "no holder of this service fits");
 		return;
 	}
 	if (a->c->session->call_count >= SESSION_CALLS || calls->open >= CALLS_MAX) {
@@ -467,7 +506,10 @@ static void place(struct asking *a, uint32_t index, struct span payload)
 		call->target_session = m->session;
 		call->target_entry = m->entry;
 	}
-	if (!wait_in_line(s, call, service, &(struct asked){ a->where, m->head, payload }))
+	struct call_line **line = a->binding ? &a->binding->line : &service->line;
+	if (!*line)
+		*line = line_new(s, a->binding ? NULL : service, a->binding);
+	if (!wait_in_line(call, *line, &(struct asked){ a->where, m->head, payload }))
 		end_call(s, call, ERR_RESOURCE_EXHAUSTED, "all holders are busy and the line is full");
 }
 
@@ -508,7 +550,7 @@ static void ask_all(struct asking *a, uint64_t number, struct span payload)
 	bool busy = false;
 	group->left = 1; /* ours, until all are made */
 	for (struct dir_entry *e = a->service ? a->service->first : NULL; e; e = e->next) {
-		if (!is_holder(e) || !directory_fits(e->line, a->vnet, a->where))
+		if (!calls_holder(e) || !directory_fits(e->line, a->vnet, a->where))
 			continue;
 		if (s->calls->open >= CALLS_MAX || caller->call_count >= SESSION_CALLS)
 			break;
@@ -555,6 +597,7 @@ enum err call_frame(struct conn *c, const struct msg_call *m, struct span payloa
 	}
 	c->session->call_last = m->first + m->sizes.count - 1;
 	a.service = m->service.len ? directory_service(s, m->service) : NULL;
+	a.binding = m->binding ? binding_find(c->session, m->binding) : NULL;
 	s->counters.calls_total += m->sizes.count;
 	size_t at = 0;
 	memset(s->calls->chosen, 0, m->sizes.count * sizeof s->calls->chosen[0]);

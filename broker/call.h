@@ -27,6 +27,10 @@ void call_encode(struct conn *c);
 void calls_drop(struct shard *s, struct session *caller);
 /* The entry is gone or away: what it had in work is NOT_DELIVERED. */
 void calls_lost(struct shard *s, struct dir_entry *e, const char *why);
+/* The binding ends: who waits for a leg of it waits no more. */
+void calls_unbound(struct shard *s, struct binding *b);
+/* Is it here, and not on its way out? */
+bool calls_holder(const struct dir_entry *e);
 /* Holders came, went or have room again: at the end of the turn, who waits is looked at. */
 void calls_changed(struct shard *s);
 void calls_run(struct shard *s);

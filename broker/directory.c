@@ -211,6 +211,7 @@ static void change(struct directory *d, struct dir_line *before, struct dir_line
 	if (after)
 		after->refs++;
 	d->watches_behind = d->watch_count > 0;
+	d->bindings_due = d->binding_count > 0;
 }
 
 /* ---- entries ---- */

@@ -30,7 +30,7 @@ struct dir_service {
 	struct dir_service *next;            /* hash chain */
 	struct dir_entry *first, **tail;     /* who was chosen goes to the end */
 	uint32_t count;
-	struct call_line *line;              /* call.c: calls that wait for a holder; NULL = none ever did */
+	struct call_line *line;              /* call.c: calls that wait for a holder; NULL = none */
 	struct binding *bindings;            /* binding.c: that want this service */
 	struct span name;
 	uint8_t bytes[];
@@ -58,8 +58,8 @@ struct directory {
 	uint64_t revision;
 	struct dir_change changes[CHANGES_KEPT]; /* by revision */
 	struct dir_watch *watches;
-	uint32_t watch_count;
-	bool watches_behind;
+	uint32_t watch_count, binding_count;
+	bool watches_behind, bindings_due;
 	struct buf packed;                   /* of the set that is being declared */
 	struct buf where_text, where;        /* the predicate that was asked for last, and its packed form */
 };

@@ -5,6 +5,7 @@
  * 1. Before WELCOME only HELLO is heard, after it HELLO is refused.
  * 2. A handler that needs room in the log says ERR_AGAIN before it has changed anything; the frame is kept and comes again.
  * 3. Refusals name the field; items that are refused alone are answered alone, the rest of the frame goes on. */
+#include "binding.h"
 #include "call.h"
 #include "event.h"
 
@@ -348,6 +349,17 @@ static enum err on_unwatch(const struct call *call)
 	return ERR_OK;
 }
 
+static enum err on_bind(const struct call *call)
+{
+	return binding_bind(call->c, &call->msg->bind, call->text);
+}
+
+static enum err on_unbind(const struct call *call)
+{
+	binding_unbind(call->c->session, call->msg->unbind.binding);
+	return ERR_OK;
+}
+
 static enum err on_call(const struct call *call)
 {
 	return call_frame(call->c, &call->msg->call, call->frame->payload, call->text);
@@ -377,6 +389,7 @@ static handler *const handlers[] = {
 	[FRAME_EVENT_CREDIT] = on_event_credit, [FRAME_INTEREST] = on_interest,
 	[FRAME_WATCH] = on_watch, [FRAME_UNWATCH] = on_unwatch,
 	[FRAME_CALL] = on_call, [FRAME_ANSWER] = on_answer, [FRAME_CALL_CANCEL] = on_call_cancel,
+	[FRAME_BIND] = on_bind, [FRAME_UNBIND] = on_unbind,
 };
 
 enum err route_frame(struct conn *c, const struct frame *frame, char text[128])

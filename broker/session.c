@@ -5,6 +5,7 @@
  * 1. A session has at most one connection. Without one it is in grace, and ends when that runs out.
  * 2. Its id is a secret: it is compared in constant time, never logged, never sent.
  * 3. Leases belong to the session's holder, so a broken connection alone costs none. */
+#include "binding.h"
 #include "call.h"
 #include "event.h"
 
@@ -75,6 +76,7 @@ void session_end(struct shard *s, struct session *session)
 		session->conn = NULL;
 	}
 	calls_drop(s, session);
+	bindings_end(session);
 	directory_end(session);
 	deliver_withdraw(s, session);
 	event_session_ended(s, session);
@@ -130,6 +132,7 @@ void session_detach(struct conn *c)
 	event_session_detached(session);
 	directory_unwatch_all(session);
 	calls_drop(s, session);
+	bindings_end(session);
 	session->conn = NULL;
 	c->session = NULL;
 	directory_away(session, true);

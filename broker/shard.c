@@ -6,6 +6,7 @@
  * 3. State changes only in on_apply and in what the task machine calls volatile; there is nothing to undo after a crash. */
 #include <stdarg.h>
 
+#include "binding.h"
 #include "call.h"
 #include "event.h"
 #include "part.h"
@@ -438,6 +439,7 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 		s->compact_again = tasks_compact(s->tasks, s->log);
 		s->more = s->more || (s->compact_again && !log_busy(s->log));
 	}
+	bindings_run(s);
 	calls_run(s);
 	directory_tell(s);
 	stop_step(s);

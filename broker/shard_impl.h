@@ -133,6 +133,7 @@ struct session {
 	struct dir_entry *entries;
 	uint32_t entry_count, call_count;
 	struct dir_watch *watches;
+	struct binding *bindings;
 	struct live_call *calls;  /* it waits for, newest first */
 	uint64_t call_last;  /* the highest number it has used */
 	bool draining;       /* no new work for it */

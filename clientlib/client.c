@@ -228,6 +228,7 @@ void hlk_close(struct hlk *c, int timeout_ms)
 	holder_close(c);
 	worker_close(c);
 	directory_close(c);
+	binding_close(c);
 	caller_close(c, false);
 	producer_close(c, false); /* what the last callbacks added */
 	results_close(c, false);
@@ -297,6 +298,7 @@ void client_flush(struct hlk *c)
 	subscribe_flush(c);
 	publish_flush(c);
 	directory_flush(c);
+	binding_flush(c);
 	caller_flush(c);
 	holder_flush(c);
 	net_write(c);

@@ -305,6 +305,8 @@ struct holder {
 };
 struct watch;
 struct directory { struct watch *watches; uint32_t last; };
+struct client_binding;
+struct bindings { struct client_binding *first; uint32_t last; };
 
 struct mock;
 struct hlk {
@@ -331,6 +333,7 @@ struct hlk {
 	struct caller caller;
 	struct holder holder;
 	struct directory directory;
+	struct bindings bindings;
 	struct admin admin;
 	struct msg msg;                  /* the frame being read: large, so not on the stack */
 	struct mock *mock;
@@ -417,6 +420,13 @@ void holder_invoke(struct hlk *c, const struct frame *frame);
 void holder_cancelled(struct hlk *c, const struct msg_call_cancel *m);
 void holder_down(struct hlk *c);
 void holder_close(struct hlk *c);
+
+/* ---- binding.c ---- */
+void binding_flush(struct hlk *c);
+void binding_down(struct hlk *c);
+void binding_changed(struct hlk *c, const struct msg_binding *m);
+bool binding_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
+void binding_close(struct hlk *c);
 
 /* ---- directory.c ---- */
 void directory_flush(struct hlk *c);

@@ -468,6 +468,23 @@ HLK_API int hlk_answer_error(struct hlk_call *call, int code, uint32_t app_code,
 /* One part of a streamed answer; hlk_answer ends it. */
 HLK_API int hlk_answer_part(struct hlk_call *call, const void *data, size_t size);
 
+/* ---------------------------------------------------------------- reservations */
+
+/* A standing contract for holders of a service: the broker keeps `desired` of them for this client where it can, replaces those that leave,
+ * and tells of every change. Calls with .binding go to them, and wait in a line of their own while there are fewer than `min`. */
+enum hlk_binding_state { HLK_BINDING_NONE, HLK_BINDING_WAITING, HLK_BINDING_ACTIVE, HLK_BINDING_DEGRADED, HLK_BINDING_ENDED };
+typedef void hlk_binding_fn(struct hlk *c, uint32_t binding, enum hlk_binding_state state, uint32_t legs, void *ctx);
+struct hlk_bind_options {
+	const char *service, *where;
+	uint32_t min, desired; /* default 1; at most 64. Fewer than min: WAITING; fewer than desired: DEGRADED */
+	uint32_t waiting;      /* calls that may wait; default 1000 */
+	hlk_binding_fn *state; /* ENDED: refused, hlk_last_error says why. May be NULL */
+	void *ctx;
+};
+/* Kept over reconnects; WAITING in between. */
+HLK_API int hlk_bind(struct hlk *c, const struct hlk_bind_options *options, uint32_t *binding_out);
+HLK_API int hlk_unbind(struct hlk *c, uint32_t binding); /* the callback is not called any more */
+
 /* ---------------------------------------------------------------- administration (blocking; deadline = 10 s or hlk_set_timeout) */
 
 /* How long the calls below wait for the broker's answer (HLK_FOREVER = for ever). */

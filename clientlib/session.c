@@ -77,7 +77,8 @@ static void refused(struct hlk *c, uint32_t correlation, const struct msg_error 
 	    report_refused(c, correlation, code) || results_refused(c, correlation, code, text) ||
 	    publish_refused(c, correlation, code, text) || subscribe_refused(c, correlation, code, text))
 		return;
-	(void)(directory_refused(c, correlation, code, text) || caller_refused(c, correlation, code, text) ||
+	(void)(directory_refused(c, correlation, code, text) ||
+	       binding_refused(c, correlation, code, text) || caller_refused(c, correlation, code, text) ||
 	       worker_refused(c, correlation, code, text));
 }
 
@@ -135,8 +136,8 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_PUBLISHED: publish_published(c, &m->published); return;
 	case FRAME_EVENTS: subscribe_events(c, frame->correlation, &m->events, frame->payload); return;
 	case FRAME_INTEREST: publish_interest(c, &m->interest); return;
-	case FRAME_INVOKE:
-	case FRAME_BINDING: return;
+	case FRAME_INVOKE: return; /* session_frame has taken it */
+	case FRAME_BINDING: binding_changed(c, &m->binding); return;
 	}
 	net_fail(c, HLK_MALFORMED, "the broker sent a %s, which is not its to send", frame_kind_name(frame->kind));
 }
@@ -177,6 +178,7 @@ void session_down(struct hlk *c)
 	publish_down(c);
 	admin_down(c);
 	directory_down(c);
+	binding_down(c);
 	holder_down(c);
 	caller_down(c);
 	c->worker.serve_correlation = 0;

@@ -22,6 +22,8 @@ extern const struct command type_register_command, type_ls_command, type_show_co
 extern const struct command type_check_command, type_diff_command, type_rm_command;
 extern const struct command bench_schema_command;                                          /* bench_schema.c */
 extern const struct command call_command;                                                /* call.c */
+extern const struct command bind_command;                                                /* bind.c */
+extern const struct command bench_call_command;                                          /* bench_call.c */
 extern const struct command serve_command;                                               /* serve.c */
 extern const struct command directory_ls_command, directory_resolve_command, directory_watch_command; /* directory.c */
 extern const struct command fsck_command;                                                /* fsck.c */
@@ -29,4 +31,3 @@ extern const struct command publish_command, subscribe_command, events_command; 
 extern const struct command queue_bind_command, queue_unbind_command;                     /* topic.c */
 extern const struct command subscription_add_command, subscription_ls_command, subscription_rm_command;
 extern const struct command bench_publish_command;                                       /* bench_publish.c */
-extern const struct command bench_call_command;                                          /* bench_call.c */

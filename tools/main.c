@@ -23,13 +23,15 @@ const struct option cli_global_options[] = {
 
 const struct command *const cli_commands[] = {
 	&submit_command,     &work_command,	   &task_ls_command,	 &task_show_command,   &task_wait_command,
-	&task_cancel_command, &task_retry_command, &task_why_command, &queue_ls_command,	 &queue_show_command,  &queue_create_command,
+	&task_cancel_command, &task_retry_command, &task_why_command,
 	&task_watch_command, &task_interrupt_command, &task_pause_command, &task_resume_command,
 	&task_step_command,  &task_tree_command,
+	&queue_ls_command,	     &queue_show_command,  &queue_create_command,
 	&queue_set_command,  &queue_peek_command,  &queue_purge_command, &queue_pause_command, &queue_resume_command,
 	&queue_rm_command, &queue_bind_command, &queue_unbind_command, &dlq_ls_command,
 	&dlq_show_command, &dlq_redrive_command, &dlq_purge_command,
-	&call_command,	     &serve_command,	   &directory_ls_command, &directory_resolve_command, &directory_watch_command,
+	&call_command,	     &serve_command,	   &bind_command,
+	&directory_ls_command, &directory_resolve_command, &directory_watch_command,
 	&worker_ls_command,  &stats_command,	   &checkpoint_command,	 &bench_task_command,  &bench_submit_command,
 	&bench_drain_command, &bench_disk_command, &bench_publish_command, &bench_call_command, &bench_schema_command,
 	&fsck_command,

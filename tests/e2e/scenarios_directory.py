@@ -290,7 +290,79 @@ def what_is_over_the_capacity_waits_in_line_and_is_served_in_order(scratch):
         equal([p for _, p in caller.answers(6)], seen, "answers")
 
 
-main([vlm_v01_add_one_in_one_process, vlm_v02_and_v03_add_one_across_processes_by_address, vlm_v05_add_one_found_through_the_directory,
+def rekuest_08_two_providers_one_leaves(scratch):
+    broker = Broker(scratch / "data")
+    with Connection(broker.port) as caller:
+        first, second = Connection(broker.port), Connection(broker.port)
+        for holder in (first, second):
+            holder.declare({"id": 1, "service": ADD_ONE})
+        for number in range(1, 9):
+            caller.call(number, b"41", service=ADD_ONE)
+        for holder in (first, second):  # work spreads over both
+            taken = []
+            while len(taken) < 4:
+                taken += holder.invoked()[0]
+            for item, payload in taken:
+                holder.answer(item["call"], payload)
+            holder.round_trip()
+        equal({i["session"] for i, _ in caller.answers(8)}, {h.welcome["address"] for h in (first, second)}, "who answered")
+        first.send("GOODBYE")
+        wait_until(lambda: len(caller.look()) == 1, "one is left")
+        caller.call(9, b"41", service=ADD_ONE)
+        add_one(second)
+        equal(answer_of(caller), (0, b"42"), "the other one")
+        second.send("GOODBYE")
+        wait_until(lambda: not caller.look(), "none is left")
+        caller.call(10, b"41", service=ADD_ONE, deadline_ms=600000)
+        equal(answer_of(caller)[0], CODES["NOT_DELIVERED"], "at once")
+
+
+def state_of(owner, wanted):
+    """Waits for a binding to be in this state: (state, number of legs)."""
+    while True:
+        binding = owner.expect("BINDING")
+        if binding["state"] == wanted[0] and len(binding["legs"] or []) == wanted[1]:
+            return
+
+
+WAITING, ACTIVE, DEGRADED, ENDED = 1, 2, 3, 4
+
+
+def rekuest_09_a_reservation_heals(scratch):
+    broker = Broker(scratch / "data")
+    with Connection(broker.port) as owner:
+        first, second = Connection(broker.port), Connection(broker.port)
+        owner.send("BIND", binding=5, service=ADD_ONE, where="gpu == A100", min=1, desired=2)
+        state_of(owner, (WAITING, 0))
+        for number in (1, 2, 3):  # they wait in the binding's own line
+            owner.call(number, str(number).encode(), binding=5)
+        first.declare({"id": 1, "service": ADD_ONE, "params": "gpu=A100"}, {"id": 2, "service": ADD_ONE, "params": "gpu=T4"})
+        state_of(owner, (DEGRADED, 1))
+        seen = []
+        while len(seen) < 3:
+            for item, payload in first.invoked()[0]:
+                seen.append(payload)
+                first.answer(item["call"], payload)
+        equal(seen, [b"1", b"2", b"3"], "in order")
+        equal([p for _, p in owner.answers(3)], seen, "answers")
+        second.declare({"id": 1, "service": ADD_ONE, "params": "gpu=A100"})
+        state_of(owner, (ACTIVE, 2))
+        first.send("GOODBYE")
+        state_of(owner, (DEGRADED, 1))
+        second.close()
+        state_of(owner, (WAITING, 0))
+        owner.call(4, b"4", binding=5, deadline_ms=600000)
+        third = Connection(broker.port)
+        third.declare({"id": 9, "service": ADD_ONE, "params": "gpu=A100"}, {"id": 10, "service": ADD_ONE, "params": "gpu=A100"})
+        state_of(owner, (ACTIVE, 2))
+        equal(third.invoked()[0][0][1], b"4", "the call that waited")
+        owner.send("UNBIND", binding=5)
+        state_of(owner, (ENDED, 0))
+        owner.call(5, b"5", binding=5)
+        equal(owner.answers()[0][0]["code"], CODES["NOT_DELIVERED"], "after the end")
+
+
+main([rekuest_08_two_providers_one_leaves, rekuest_09_a_reservation_heals, vlm_v01_add_one_in_one_process, vlm_v02_and_v03_add_one_across_processes_by_address, vlm_v05_add_one_found_through_the_directory,
       vlm_v07_another_vnet_is_not_seen, vlm_v09_late_answers_harm_nothing, vlm_v10_who_has_gone_is_not_delivered_at_once,
       vlm_v10_a_holder_that_dies_with_the_call_in_work, vlm_v11_a_consumer_recovers_from_a_dead_address,
       vlm_v14_a_round_trip_keeps_everything, vlm_v15_does_not_understand_carries_the_type,

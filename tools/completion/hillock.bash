@@ -17,19 +17,25 @@ _hillock()
 		esac
 	done
 	case $noun in
-	submit|work|call|serve|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
+	submit|work|call|serve|bind|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
 	esac
 	case "$noun $verb" in
-	' ') words="submit work task queue dlq call serve directory worker stats checkpoint bench fsck publish subscribe events subscription type $globals --version" ;;
-	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --dry-run" ;;
-	'work ') words="$globals --queue --exec --concurrency --prefetch --count --limit --quiet" ;;
-	'task ') words="ls show wait cancel retry why" ;;
+	' ') words="submit work task queue dlq call serve bind directory worker stats checkpoint bench fsck publish subscribe events subscription type $globals --version" ;;
+	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --heartbeat --close --dry-run" ;;
+	'work ') words="$globals --queue --exec --concurrency --prefetch --count --limit --identity --force --quiet" ;;
+	'task ') words="ls show wait cancel retry why watch interrupt pause resume step tree" ;;
 	'task ls') words="$globals --queue --state --limit --all" ;;
 	'task show') words="$globals" ;;
 	'task wait') words="$globals" ;;
-	'task cancel') words="$globals --reason" ;;
+	'task cancel') words="$globals --reason --tree" ;;
 	'task retry') words="$globals" ;;
 	'task why') words="$globals" ;;
+	'task watch') words="$globals --from" ;;
+	'task interrupt') words="$globals" ;;
+	'task pause') words="$globals" ;;
+	'task resume') words="$globals" ;;
+	'task step') words="$globals" ;;
+	'task tree') words="$globals --limit" ;;
 	'queue ') words="ls show create set peek purge pause resume rm bind unbind" ;;
 	'queue ls') words="$globals" ;;
 	'queue show') words="$globals" ;;
@@ -45,10 +51,11 @@ _hillock()
 	'dlq ') words="ls show redrive purge" ;;
 	'dlq ls') words="$globals --limit" ;;
 	'dlq show') words="$globals" ;;
-	'dlq redrive') words="$globals --limit --dry-run" ;;
+	'dlq redrive') words="$globals --limit --id --type --code --rate --dry-run" ;;
 	'dlq purge') words="$globals --yes --dry-run" ;;
 	'call ') words="$globals --payload --params --all --address --type --deadline --stream --vnet" ;;
 	'serve ') words="$globals --exec --param --concurrency --count --type --vnet --limit --quiet" ;;
+	'bind ') words="$globals --params --min --desired --vnet --count" ;;
 	'directory ') words="ls resolve watch" ;;
 	'directory ls') words="$globals --params --vnet" ;;
 	'directory resolve') words="$globals --params --vnet" ;;
