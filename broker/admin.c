@@ -467,6 +467,11 @@ static enum err ask_task_why(struct ask *a)
 	return admin_why(a->c, a->m, a->correlation);
 }
 
+static enum err ask_schedule(struct ask *a)
+{
+	return admin_schedule(a->c, a->m, a->correlation);
+}
+
 static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_TASK_SHOW] = ask_task_show, [VERB_TASK_LIST] = ask_task_list, [VERB_TASK_CANCEL] = each_task,
 	[VERB_TASK_RETRY] = each_task, [VERB_TASK_PEEK] = ask_task_peek,
@@ -483,6 +488,9 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_STATS] = ask_stats, [VERB_WORKER_LIST] = ask_worker_list, [VERB_CHECKPOINT] = ask_checkpoint,
 	[VERB_TASK_WHY] = ask_task_why, [VERB_TYPE_REGISTER] = ask_type, [VERB_TYPE_LIST] = ask_type, [VERB_TYPE_SHOW] = ask_type,
 	[VERB_TYPE_CHECK] = ask_type, [VERB_TYPE_DIFF] = ask_type, [VERB_TYPE_REMOVE] = ask_type,
+	[VERB_SCHEDULE_ADD] = ask_schedule, [VERB_SCHEDULE_LIST] = ask_schedule, [VERB_SCHEDULE_SHOW] = ask_schedule,
+	[VERB_SCHEDULE_REMOVE] = ask_schedule, [VERB_SCHEDULE_PAUSE] = ask_schedule, [VERB_SCHEDULE_RESUME] = ask_schedule,
+	[VERB_SCHEDULE_RUN] = ask_schedule,
 };
 
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation)

@@ -22,8 +22,9 @@ void confirm_push(struct shard *s, const struct pending *p)
 		s->pending_cap = cap;
 		s->pending_head = 0;
 	}
-	ENSURE(p->records > 0 && p->conn != NULL);
-	p->conn->refs++;
+	ENSURE(p->records > 0 && (p->conn != NULL || p->kind == PENDING_NOBODY));
+	if (p->conn)
+		p->conn->refs++;
 	s->pending[(s->pending_head + s->pending_count++) & (s->pending_cap - 1)] = *p;
 }
 
@@ -175,11 +176,14 @@ void confirm_applied(struct shard *s, const struct log_record *record, const str
 			admin_reply(p->conn, p->correlation, (enum err)p->code,
 				    p->code ? err_text(p->code) : "", p->affected);
 		break;
+	case PENDING_NOBODY:
+		break;
 	}
 	if (--p->records > 0)
 		return;
 	struct conn *c = p->conn;
 	s->pending_head = (s->pending_head + 1) & (s->pending_cap - 1);
 	s->pending_count--;
-	conn_unref(c);
+	if (c)
+		conn_unref(c);
 }

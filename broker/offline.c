@@ -53,6 +53,7 @@ static const char *kind_name(uint16_t kind)
 	case REC_RETAIN: return "retain";
 	case REC_LEASE: return "lease";
 	case REC_YIELD: return "yield";
+	case REC_SCHEDULE: return "schedule";
 	}
 	return "unknown";
 }

@@ -24,6 +24,11 @@ static void tasks_put(struct shard *s, struct buf *out) { tasks_checkpoint(s->ta
 static enum err tasks_get(struct shard *s, struct span section, char text[256]) { return tasks_restore(s->tasks, section, text); }
 static void types_put(struct shard *s, struct buf *out) { types_checkpoint(s->types, out); }
 static enum err types_get(struct shard *s, struct span section, char text[256]) { return types_restore(s->types, section, text); }
+static void schedules_put(struct shard *s, struct buf *out) { schedules_checkpoint(s->schedules, out); }
+static enum err schedules_get(struct shard *s, struct span section, char text[256])
+{
+	return schedules_restore(s->schedules, section, text);
+}
 
 static void topics_section(struct shard *s, struct buf *out) { topics_put(tasks_topics(s->tasks), out); }
 static enum err topics_read(struct shard *s, struct span section, char text[256]) { return topics_get(s->tasks, section, text); }
@@ -33,16 +38,20 @@ static const struct part parts[] = {
 	{ 1, "tasks", tasks_put, tasks_get },
 	{ 2, "types", types_put, types_get },
 	{ 3, "topics", topics_section, topics_read },
+	{ 4, "schedules", schedules_put, schedules_get },
 };
 
 void parts_apply(struct shard *s, const struct log_entry *entry, const struct log_record *record, bool live, struct applied *out)
 {
-	if (record->kind != REC_TYPE) {
+	if (record->kind != REC_TYPE && record->kind != REC_SCHEDULE) {
 		tasks_apply(s->tasks, entry, record, live, out);
 		return;
 	}
 	*out = (struct applied){ .origin = APPLIED_ADMIN };
-	types_apply(s->types, entry, record, out);
+	if (record->kind == REC_TYPE)
+		types_apply(s->types, entry, record, out);
+	else
+		schedules_apply(s->schedules, s->tasks, entry, record, out);
 }
 
 void parts_checkpoint(struct shard *s, struct buf *out)

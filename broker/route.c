@@ -98,6 +98,10 @@ static const struct task_head *head_of(struct conn *c, struct span bytes)
 /* What makes the broker as a whole unable to take tasks now. */
 static enum err submit_refusal(struct shard *s, const struct msg_submit *m, const char **text)
 {
+	if (m->producer == SCHEDULE_PRODUCER) {
+		*text = "SUBMIT.producer: this number is the schedules'";
+		return ERR_INVALID_INPUT;
+	}
 	if (s->stop != STOP_NOT) {
 		*text = "the broker is stopping";
 		return ERR_UNAVAILABLE;

@@ -218,6 +218,7 @@ static void open_tasks(struct shard *s)
 	config.limbo_ms = s->config.grace_ms;
 	s->tasks = tasks_new(&config);
 	s->types = types_new();
+	s->schedules = schedules_new();
 }
 
 static void shard_free(struct shard *s)
@@ -241,6 +242,8 @@ static void shard_free(struct shard *s)
 		tasks_free(s->tasks);
 	if (s->types)
 		types_free(s->types);
+	if (s->schedules)
+		schedules_free(s->schedules);
 	free(s->pending);
 	free(s->watches);
 	free(s);
@@ -390,6 +393,7 @@ static uint64_t wait_until_ns(struct shard *s, bool more, uint64_t until_ns)
 	ms = MIN_OF(ms, events_next_ms(s));
 	if (s->outlets_broken > 0)
 		ms = MIN_OF(ms, s->broken_retry_ms);
+	ms = MIN_OF(ms, schedule_due_ms(s));
 	uint64_t due = tasks_next_ms(s->tasks); /* wall clock */
 	if (due != UINT64_MAX)
 		ms = MIN_OF(ms, due <= s->wall_ms ? s->now_ms : s->now_ms + (due - s->wall_ms));
@@ -421,6 +425,7 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	wheel_run(s);
 	if (tasks_next_ms(s->tasks) <= s->wall_ms)
 		tasks_tick(s->tasks, s->log, s->wall_ms);
+	schedule_fire(s);
 
 	log_drive(s->log);              /* what is durable is applied and answered */
 	hold_or_flush(s);               /* the next batch is on its way while we deliver */

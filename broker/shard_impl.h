@@ -13,6 +13,7 @@
 #include "../wire/map64.h"
 #include "hash.h"
 #include "shard.h"
+#include "schedule.h"
 #include "types.h"
 
 /* ---- coarse timers ---- */
@@ -209,7 +210,7 @@ void results_ready(struct shard *s, struct session *session, uint64_t task);
 /* ERR_AGAIN: not now; keep the frame and try again. Else the frame is done with: ERR_OK, or a refusal (text). */
 enum err route_frame(struct conn *c, const struct frame *frame, char text[128]);
 
-enum pending_kind { PENDING_SUBMIT, PENDING_REPORT, PENDING_ADMIN, PENDING_PUBLISH };
+enum pending_kind { PENDING_SUBMIT, PENDING_REPORT, PENDING_ADMIN, PENDING_PUBLISH, PENDING_NOBODY };
 struct pending {
 	uint8_t kind, confirm;
 	bool want_result, want_updates;
@@ -230,6 +231,9 @@ void confirm_applied(struct shard *s, const struct log_record *record, const str
 void confirm_encode(struct conn *c); /* answer queues -> frames */
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation);
 enum err admin_why(struct conn *c, const struct msg_request *m, uint32_t correlation);  /* VERB_TASK_WHY */
+enum err admin_schedule(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_SCHEDULE_... */
+uint64_t schedule_due_ms(const struct shard *s); /* monotonic */
+void schedule_fire(struct shard *s);
 enum err admin_type(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_TYPE_... */
 void admin_reply(struct conn *c, uint32_t correlation, enum err code, const char *text, uint64_t count);
 
@@ -257,6 +261,8 @@ struct shard {
 	struct log *log;
 	struct tasks *tasks;
 	struct types *types;
+	struct schedules *schedules;
+	uint64_t schedules_retry_ms;
 	uint32_t epoch;
 	uint64_t now_ns, now_ms, wall_ms; /* monotonic and since 1970, as of this turn; none goes back */
 	bool time_stale, live;    /* live: recovery is over */

@@ -85,9 +85,10 @@ void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct lo
 	case REC_TOPIC: apply_topic(t, record, out); return;
 	case REC_EVENT: apply_event(t, entry, record, live, out); return;
 	case REC_RETAIN: apply_retain(t, record, out); return;
-	case REC_TYPE: break;
 	case REC_LEASE: apply_lease(t, record, live); return;
 	case REC_YIELD: apply_yield(t, record, live, out); return;
+	case REC_TYPE:
+	case REC_SCHEDULE: break;
 	}
 	ensure_failed("a record of tasks has a known kind", __FILE__, __LINE__);
 }
@@ -377,6 +378,11 @@ uint32_t tasks_list(struct tasks *t, uint32_t queue, enum task_state state, uint
 	if (count == limit)
 		*next = out[count - 1] + 1;
 	return count;
+}
+
+uint64_t tasks_newest(const struct tasks *t)
+{
+	return t->next_task - 1;
 }
 
 void tasks_get_stats(const struct tasks *t, struct tasks_stats *out)

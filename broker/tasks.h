@@ -23,7 +23,7 @@ struct tasks;
 struct holder; /* who may hold leases: one per session */
 
 enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6, REC_TYPE = 7,
-		   REC_TOPIC = 8, REC_EVENT = 9, REC_LEASE = 10, REC_YIELD = 11, REC_RETAIN = 17 };
+		   REC_TOPIC = 8, REC_EVENT = 9, REC_LEASE = 10, REC_YIELD = 11, REC_SCHEDULE = 12, REC_RETAIN = 17 };
 
 /* What the owner is told while state changes. Called from apply, tick and holder_lost; may not change tasks. */
 struct tasks_hooks {
@@ -275,6 +275,8 @@ struct span tasks_requires(struct tasks *t, uint64_t task);
 /* The task that goes before this one, because of their ordering key; 0 = none. */
 uint64_t tasks_waits_for(struct tasks *t, uint64_t task);
 
+/* The highest number so far. */
+uint64_t tasks_newest(const struct tasks *t);
 uint32_t tasks_queue_count(const struct tasks *t);           /* ids are 1..count; removed ones have an empty name */
 uint32_t tasks_queue_find(const struct tasks *t, struct span name); /* 0 = none */
 bool tasks_queue_room(const struct tasks *t, uint32_t queue, uint32_t count); /* below its length_max, if it has one */

@@ -466,6 +466,10 @@ uint32_t subscribe_local_count(const struct hlk *c, const struct hlk_event *even
 void subscribe_local(struct hlk *c, const struct hlk_event *event);                 /* hands it to them */
 void subscribe_close(struct hlk *c);
 
+/* ---- zone.c ---- */
+/* Fills the zone of a schedule from the system's time zone database. */
+int zone_load(const char *name, struct schedule_info *out, struct hlk_error *error);
+
 /* ---- admin.c ---- */
 void admin_down(struct hlk *c);
 /* One request and its answer, waited for; `fn` gets the reply where it says OK. A question may be asked again after a cut. */

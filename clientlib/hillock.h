@@ -620,6 +620,34 @@ HLK_API int hlk_type_remove(struct hlk *c, const char *name); /* with its aliase
 HLK_API int hlk_fingerprint(const char *name, const void *schema, size_t size, const char *root, uint64_t *out,
 			    struct hlk_error *error);
 
+/* ---------------------------------------------------------------- schedules (blocking, as administration) */
+
+struct hlk_schedule_spec {
+	const char *cron;            /* five fields; or ... */
+	uint64_t every_ms, at_ms;    /* ... one of these (at_ms since 1970): exactly one of the three */
+	const char *zone;            /* of cron: "Europe/Berlin", read from this machine's database; default UTC */
+	const char *overlap;         /* the task of the time before is not final: "allow" (default), "skip" */
+	const char *misfire;         /* times that passed while the broker was away: "skip" (default), "run-once", "run-all" */
+	const struct hlk_submit_options *task; /* what is submitted; without a key */
+	const void *payload; size_t payload_size;
+};
+/* Durable once it returns HLK_OK. A time fires once, over restarts, too. HLK_EXISTS where the name is taken. */
+HLK_API int hlk_schedule_add(struct hlk *c, const char *name, const struct hlk_schedule_spec *spec);
+
+struct hlk_schedule_row {
+	const char *name, *cron, *zone, *type, *queue, *overlap, *misfire;
+	uint64_t every_ms, at_ms, created_ms, next_ms, last_ms, last_task, fired_total, skipped_total; /* next_ms 0: never again */
+	bool paused;
+	int last_code;               /* HLK_OK, or why the last task was refused */
+	const void *payload; size_t payload_size; /* hlk_schedule_show only */
+};
+typedef void hlk_schedule_fn(const struct hlk_schedule_row *row, void *ctx); /* borrowed until return */
+HLK_API int hlk_schedule_list(struct hlk *c, hlk_schedule_fn *each, void *ctx);
+HLK_API int hlk_schedule_show(struct hlk *c, const char *name, hlk_schedule_fn *each, void *ctx);
+HLK_API int hlk_schedule_remove(struct hlk *c, const char *name);
+HLK_API int hlk_schedule_pause(struct hlk *c, const char *name, bool paused);
+HLK_API int hlk_schedule_run(struct hlk *c, const char *name); /* once now, beside its times */
+
 /* ---------------------------------------------------------------- testing without a broker */
 
 /* With the URL mock:// the client is its own broker, in memory: what it submits it can serve, settle, await, list and cancel, with the same

@@ -18,6 +18,8 @@ extern const struct command dlq_redrive_command, dlq_purge_command;
 extern const struct command worker_ls_command, stats_command, checkpoint_command;        /* stats.c */
 extern const struct command bench_task_command, bench_submit_command, bench_drain_command; /* bench_task.c */
 extern const struct command bench_disk_command;                                          /* bench_disk.c */
+extern const struct command schedule_add_command, schedule_ls_command, schedule_show_command; /* schedule.c */
+extern const struct command schedule_rm_command, schedule_pause_command, schedule_resume_command, schedule_run_command;
 extern const struct command type_register_command, type_ls_command, type_show_command;     /* type.c */
 extern const struct command type_check_command, type_diff_command, type_rm_command;
 extern const struct command bench_schema_command;                                          /* bench_schema.c */

@@ -20,7 +20,7 @@ _hillock()
 	submit|work|call|serve|bind|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
 	esac
 	case "$noun $verb" in
-	' ') words="submit work task queue dlq call serve bind directory worker stats checkpoint bench fsck publish subscribe events subscription type $globals --version" ;;
+	' ') words="submit work task queue dlq call serve bind directory worker stats checkpoint bench fsck publish subscribe events subscription type schedule $globals --version" ;;
 	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --heartbeat --close --dry-run" ;;
 	'work ') words="$globals --queue --exec --concurrency --prefetch --count --limit --identity --force --quiet" ;;
 	'task ') words="ls show wait cancel retry why watch interrupt pause resume step tree" ;;
@@ -87,6 +87,14 @@ _hillock()
 	'type check') words="$globals" ;;
 	'type diff') words="$globals --root" ;;
 	'type rm') words="$globals" ;;
+	'schedule ') words="add ls show rm pause resume run" ;;
+	'schedule add') words="$globals --type --cron --every --at --timezone --overlap --misfire --queue --payload --priority --expires --max-attempts --retention" ;;
+	'schedule ls') words="$globals" ;;
+	'schedule show') words="$globals" ;;
+	'schedule rm') words="$globals" ;;
+	'schedule pause') words="$globals" ;;
+	'schedule resume') words="$globals" ;;
+	'schedule run') words="$globals" ;;
 	*) words="$globals" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

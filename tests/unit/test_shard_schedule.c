@@ -1,0 +1,227 @@
+/* tests/unit/test_shard_schedule.c: schedules through a session, in simulated time: what fires, what does not, and never twice. */
+#include "shard_world.h"
+
+#include "../../broker/schedule.h"
+
+enum { HOUR_MS = 3600000 };
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof *w);
+	assert_non_null(w);
+	world_init(w);
+	w->config.heartbeat_ms = HOUR_MS; /* clients here are silent for long */
+	world_open(w);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	world_close(*state);
+	free(*state);
+	return 0;
+}
+
+static struct msg_reply *ask(struct client *c, enum verb verb, const char *name, struct span spec)
+{
+	return client_ask(c, (struct msg_request){ .verb = verb, .name = span_str(name), .spec = spec });
+}
+
+static enum err add(struct client *c, const char *name, struct schedule_info info)
+{
+	struct buf head = { NULL, 0, 0 }, spec = { NULL, 0, 0 };
+	const struct task_head h = { .type = span_str("t"), .priority = 4 };
+	task_head_encode(&head, &h);
+	info.head = buf_span(&head);
+	info.payload = span_str("tick");
+	schedule_info_encode(&spec, &info);
+	enum err e = ask(c, VERB_SCHEDULE_ADD, name, buf_span(&spec))->code;
+	buf_free(&head);
+	buf_free(&spec);
+	return e;
+}
+
+static struct schedule_info show(struct client *c, const char *name)
+{
+	static struct schedule_info info;
+	char text[128];
+	struct msg_reply *r = ask(c, VERB_SCHEDULE_SHOW, name, span_of(NULL, 0));
+	assert_int_equal(r->code, ERR_OK);
+	assert_int_equal(schedule_info_decode(msg_reply_spec(r, 0), &info, text), ERR_OK);
+	return info;
+}
+
+static uint64_t submitted(struct client *c)
+{
+	struct queue_info q;
+	struct msg_reply *r = client_ask(c, (struct msg_request){ .verb = VERB_QUEUE_SHOW, .name = span_str("t") });
+	if (r->code == ERR_NOT_FOUND)
+		return 0;
+	msg_reply_queue(r, 0, &q);
+	return q.submitted_total;
+}
+
+static void restart(struct world *w, struct client *c, uint64_t away_ms)
+{
+	static uint8_t id = 10;
+	sim_crash(w->sim, 0, SIM_CRASH_DROP_ALL);
+	sim_bury(w->sim, 0);
+	shard_close(w->shard);
+	w->io->v->free(w->io);
+	client_free(c);
+	sim_wall_jump(w->sim, (int64_t)away_ms);
+	w->io = sim_restart(w->sim, 0);
+	world_open(w);
+	client_open(c, w, id++);
+}
+
+static void one_fires_every_so_often(void **state)
+{
+	struct world *w = *state;
+	struct client c;
+	client_open(&c, w, 1);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .every_ms = 10000 }), ERR_OK);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .every_ms = 10000 }), ERR_EXISTS);
+	world_run(w, 5 * SIM_S);
+	assert_int_equal(submitted(&c), 0);
+	world_run(w, 98 * SIM_S);
+	assert_int_equal(submitted(&c), 10);
+	assert_int_equal(show(&c, "s").fired_total, 10);
+	assert_int_equal(show(&c, "s").skipped_total, 0);
+	client_free(&c);
+}
+
+static void one_fires_once_at_its_time(void **state)
+{
+	struct world *w = *state;
+	struct client c;
+	client_open(&c, w, 1);
+	uint64_t at = io_wall_ms(w->io) + 30000;
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .at_ms = at }), ERR_OK);
+	assert_int_equal(show(&c, "s").next_ms, at);
+	world_run(w, 100 * SIM_S);
+	assert_int_equal(submitted(&c), 1);
+	assert_true(show(&c, "s").next_ms == UINT64_MAX);
+	restart(w, &c, HOUR_MS);
+	world_run(w, 10 * SIM_S);
+	assert_int_equal(submitted(&c), 1);
+	client_free(&c);
+}
+
+static void a_time_is_fired_once_over_restarts(void **state)
+{
+	struct world *w = *state;
+	struct client c;
+	client_open(&c, w, 1);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .cron = span_str("* * * * *"), .misfire = MISFIRE_RUN_ALL }), ERR_OK);
+	uint64_t first = show(&c, "s").next_ms;
+	for (int i = 0; i < 6; i++) {
+		world_run(w, 47 * SIM_S);
+		if (i == 2)
+			assert_int_equal(ask(&c, VERB_CHECKPOINT, "", span_of(NULL, 0))->code, ERR_OK);
+		restart(w, &c, 0);
+	}
+	world_run(w, 1 * SIM_S);
+	uint64_t due = (io_wall_ms(w->io) - first) / 60000 + 1;
+	assert_in_range(due, 4, 7);
+	assert_int_equal(submitted(&c), due);
+	assert_int_equal(show(&c, "s").fired_total, due);
+	client_free(&c);
+}
+
+static void what_was_missed_is_skipped_run_once_or_run_for_each(void **state)
+{
+	struct world *w = *state;
+	struct client c;
+	const struct { uint8_t misfire; uint64_t fired, skipped; } cases[] = {
+		{ MISFIRE_SKIP, 0, 6 }, { MISFIRE_RUN_ONCE, 1, 5 }, { MISFIRE_RUN_ALL, 6, 0 },
+	};
+	const char *names[] = { "skip", "once", "all" };
+	client_open(&c, w, 1);
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+		assert_int_equal(add(&c, names[i], (struct schedule_info){ .every_ms = 600000, .misfire = cases[i].misfire }), ERR_OK);
+	world_run(w, 1 * SIM_S);
+	restart(w, &c, HOUR_MS + 60000);
+	world_run(w, 5 * SIM_S);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct schedule_info info = show(&c, names[i]);
+		assert_int_equal(info.fired_total, cases[i].fired);
+		assert_int_equal(info.skipped_total, cases[i].skipped);
+		assert_true(info.next_ms > io_wall_ms(w->io));
+	}
+	client_free(&c);
+}
+
+static void with_overlap_skip_a_time_passes_while_the_task_before_is_open(void **state)
+{
+	struct world *w = *state;
+	struct client c;
+	client_open(&c, w, 1);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .every_ms = 10000, .overlap = OVERLAP_SKIP }), ERR_OK);
+	world_run(w, 35 * SIM_S);
+	assert_int_equal(show(&c, "s").fired_total, 1);
+	assert_int_equal(show(&c, "s").skipped_total, 2);
+	uint64_t task = show(&c, "s").last_task;
+	assert_int_equal(client_ask(&c, (struct msg_request){ .verb = VERB_TASK_CANCEL, .tasks = { &task, 1 } })->code, ERR_OK);
+	world_run(w, 10 * SIM_S);
+	assert_int_equal(show(&c, "s").fired_total, 2);
+	assert_true(show(&c, "s").last_task > task);
+	client_free(&c);
+}
+
+static void a_paused_one_does_not_fire_and_goes_on_with_the_next_time(void **state)
+{
+	struct world *w = *state;
+	struct client c;
+	struct span none = span_of(NULL, 0);
+	client_open(&c, w, 1);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .every_ms = 10000, .misfire = MISFIRE_RUN_ALL }), ERR_OK);
+	assert_int_equal(ask(&c, VERB_SCHEDULE_PAUSE, "s", none)->code, ERR_OK);
+	world_run(w, 60 * SIM_S);
+	assert_int_equal(submitted(&c), 0);
+	assert_int_equal(ask(&c, VERB_SCHEDULE_RUN, "s", none)->code, ERR_OK);
+	assert_int_equal(ask(&c, VERB_SCHEDULE_RESUME, "s", none)->code, ERR_OK);
+	assert_int_equal(submitted(&c), 1);
+	world_run(w, 11 * SIM_S);
+	assert_int_equal(submitted(&c), 2);
+	assert_int_equal(ask(&c, VERB_SCHEDULE_REMOVE, "s", none)->code, ERR_OK);
+	world_run(w, 60 * SIM_S);
+	assert_int_equal(submitted(&c), 2);
+	const uint16_t verbs[] = { VERB_SCHEDULE_SHOW, VERB_SCHEDULE_REMOVE, VERB_SCHEDULE_PAUSE, VERB_SCHEDULE_RESUME, VERB_SCHEDULE_RUN };
+	for (size_t i = 0; i < COUNT_OF(verbs); i++)
+		assert_int_equal(ask(&c, (enum verb)verbs[i], "s", none)->code, ERR_NOT_FOUND);
+	client_free(&c);
+}
+
+static void what_is_no_schedule_is_refused(void **state)
+{
+	struct client c;
+	client_open(&c, *state, 1);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .misfire = 0 }), ERR_INVALID_INPUT);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .every_ms = 10000, .at_ms = 5 }), ERR_INVALID_INPUT);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .every_ms = 10 }), ERR_INVALID_INPUT);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .at_ms = 5 }), ERR_INVALID_INPUT);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .cron = span_str("61 * * * *") }), ERR_INVALID_INPUT);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .cron = span_str("0 0 31 2 *") }), ERR_INVALID_INPUT);
+	assert_int_equal(add(&c, "a b", (struct schedule_info){ .every_ms = 10000 }), ERR_INVALID_INPUT);
+	assert_int_equal(add(&c, "", (struct schedule_info){ .every_ms = 10000 }), ERR_INVALID_INPUT);
+	assert_int_equal(ask(&c, VERB_SCHEDULE_LIST, "", span_of(NULL, 0))->count, 0);
+	client_submit(&c, (struct submit_args){ .type = "t", .producer = SCHEDULE_PRODUCER, .first_seq = 1, .count = 1, .size = 4 });
+	assert_int_equal(client_expect(&c, FRAME_CONFIRMS)->confirms.runs[0].code, ERR_INVALID_INPUT);
+	client_free(&c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(one_fires_every_so_often, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_fires_once_at_its_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_time_is_fired_once_over_restarts, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_was_missed_is_skipped_run_once_or_run_for_each, setup, teardown),
+		cmocka_unit_test_setup_teardown(with_overlap_skip_a_time_passes_while_the_task_before_is_open, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_paused_one_does_not_fire_and_goes_on_with_the_next_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_no_schedule_is_refused, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
