@@ -5,6 +5,8 @@
  *    out would lose what was confirmed. */
 #include "part.h"
 
+#include "sysevent.h"
+
 #include "topics.h"
 
 enum { PARTS_MAGIC = 0x504b4c48, PARTS_VERSION = 1 }; /* "HLKP" */
@@ -48,10 +50,14 @@ void parts_apply(struct shard *s, const struct log_entry *entry, const struct lo
 		return;
 	}
 	*out = (struct applied){ .origin = APPLIED_ADMIN };
-	if (record->kind == REC_TYPE)
-		types_apply(s->types, entry, record, out);
-	else
+	if (record->kind == REC_SCHEDULE) {
 		schedules_apply(s->schedules, s->tasks, entry, record, out);
+		return;
+	}
+	types_apply(s->types, entry, record, out);
+	struct sys_text name;
+	if (live && s->live && out->code == ERR_OK)
+		sys_event(s, "type.changed", "\"type\":\"%s\"", sys_quote(&name, types_record_name(record)));
 }
 
 void parts_checkpoint(struct shard *s, struct buf *out)

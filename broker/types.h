@@ -59,6 +59,8 @@ enum err types_propose_remove(struct types *t, struct log *log, struct span name
 
 /* One committed REC_TYPE. Fills origin, affected, code of *out. */
 void types_apply(struct types *t, const struct log_entry *entry, const struct log_record *record, struct applied *out);
+/* The name that a REC_TYPE is about; borrows the record. */
+struct span types_record_name(const struct log_record *record);
 void types_checkpoint(const struct types *t, struct buf *out);
 enum err types_restore(struct types *t, struct span section, char text[256]) MUST_CHECK;
 

@@ -223,6 +223,14 @@ static bool rec_read(struct span body, struct rec_type *rec, struct span *name, 
 	       (rec->policy < TYPE_POLICIES || rec->policy == TYPE_POLICY_UNSET);
 }
 
+struct span types_record_name(const struct log_record *record)
+{
+	struct rec_type rec;
+	struct type_info spec;
+	struct span name;
+	return rec_read(record->body, &rec, &name, &spec) ? name : span_of(NULL, 0);
+}
+
 void types_apply(struct types *t, const struct log_entry *entry, const struct log_record *record, struct applied *out)
 {
 	struct rec_type rec;

@@ -7,7 +7,7 @@ import pathlib
 import shutil
 import subprocess
 
-from broker import Broker, Skip, WAIT_S, contains, equal, main, wait_until
+from broker import HILLOCK, Broker, Process, Skip, WAIT_S, contains, equal, main, wait_until
 
 SCHEMAS = pathlib.Path(__file__).resolve().parent.parent / "schemas"
 USAGE, REFUSED = 1, 5
@@ -93,6 +93,16 @@ def the_old_name_of_a_type_keeps_working(tmp):
     equal(names, ["video.Transcode"], "queues")
 
 
+def a_change_of_a_type_is_an_event_of_the_broker(tmp):
+    broker = Broker(tmp / "data")
+    events = Process([HILLOCK, "--server", broker.url, "events", "type.*", "-o", "jsonl", "--count", "1"])
+    events.wait_for("subscribed")
+    broker.run("type", "register", "video.Transcode", "--policy", "open")
+    equal(events.end(), 0, "exit of hillock events")
+    contains(events.output(), "hillock.sys.type.changed")
+    contains(events.output(), "video.Transcode")
+
+
 def the_registry_is_there_after_a_restart(tmp):
     broker = Broker(tmp / "data")
     broker.run("type", "register", "media", "--policy", "open")
@@ -110,4 +120,5 @@ def the_registry_is_there_after_a_restart(tmp):
 
 
 main([rekuest_15_a_contract_changes_and_nobody_breaks_silently, plexo_p4_a_payload_that_does_not_fit_is_refused_where_it_is_sent,
-      plexo_p23_types_without_a_schema_are_plain_names, the_old_name_of_a_type_keeps_working, the_registry_is_there_after_a_restart])
+      plexo_p23_types_without_a_schema_are_plain_names, the_old_name_of_a_type_keeps_working,
+      a_change_of_a_type_is_an_event_of_the_broker, the_registry_is_there_after_a_restart])
