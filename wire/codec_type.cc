@@ -22,8 +22,8 @@ static enum err read(const hw::TypeInfo *m, struct type_info *out, char *text)
 				  int(TYPE_FINGERPRINTS));
 	for (uint32_t i = 0; i < out->alias_count; i++)
 		out->aliases[i] = text_of(m->aliases()->Get(i));
-	for (uint32_t i = 0; i < out->fingerprint_count; i++)
-		out->fingerprints[i] = m->fingerprints()->Get(i);
+	if (out->fingerprint_count > 0) // copied as bytes: the Verifier aligns vectors to 4 only
+		memcpy(out->fingerprints, m->fingerprints()->Data(), out->fingerprint_count * sizeof out->fingerprints[0]);
 	return ERR_OK;
 }
 
