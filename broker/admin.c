@@ -4,6 +4,7 @@
  *
  * 1. A REPLY stays under LIMIT_META_BYTES: lists are cut and say where to go on (next), payloads are cut at PEEK_BYTES.
  * 2. A payload that has to be read from disk makes the request wait as a whole (ERR_AGAIN), a bounded number of times. */
+#include "call.h"
 #include "event.h"
 #include "topics.h"
 
@@ -419,6 +420,11 @@ static void fill_worker(const struct session *session, struct worker_info *out)
 		.address = span_str(session->conn ? session->conn->peer : ""),
 		.leased = session->holder ? tasks_holder_leases(session->holder) : 0,
 		.connected_ms = session->connected_wall_ms,
+		.session = session->number,
+		.vnet = span_str(session->vnet),
+		.calls = calls_held(session),
+		.away = session->conn == NULL,
+		.draining = session->draining,
 	};
 	for (const struct consumer *x = session->consumers; x; x = x->session_next) {
 		out->credit += x->credit;
@@ -439,7 +445,7 @@ static enum err ask_worker_list(struct ask *a)
 		if (!session || !session->holder)
 			continue;
 		fill_worker(session, &infos[count]);
-		bytes += 256 + infos[count].name.len;
+		bytes += 256 + infos[count].name.len + infos[count].vnet.len;
 		for (uint32_t i = 0; i < infos[count].entry_count; i++)
 			bytes += 16 + infos[count].entries[i].len;
 		count++;
@@ -448,6 +454,11 @@ static enum err ask_worker_list(struct ask *a)
 				      .worker_count = count });
 	free(infos);
 	return ERR_OK;
+}
+
+static enum err ask_worker(struct ask *a)
+{
+	return admin_worker(a->c, a->m, a->correlation);
 }
 
 static enum err ask_checkpoint(struct ask *a)
@@ -485,7 +496,8 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_SUBSCRIPTION_ADD] = ask_subscription_add, [VERB_SUBSCRIPTION_REMOVE] = ask_subscription_remove,
 	[VERB_TASK_INTERRUPT] = each_task, [VERB_TASK_PAUSE] = each_task, [VERB_TASK_RESUME] = each_task,
 	[VERB_TASK_STEP] = each_task, [VERB_TASK_TREE] = ask_task_tree,
-	[VERB_STATS] = ask_stats, [VERB_WORKER_LIST] = ask_worker_list, [VERB_CHECKPOINT] = ask_checkpoint,
+	[VERB_STATS] = ask_stats, [VERB_WORKER_LIST] = ask_worker_list,
+	[VERB_WORKER_DRAIN] = ask_worker, [VERB_WORKER_KICK] = ask_worker, [VERB_CHECKPOINT] = ask_checkpoint,
 	[VERB_TASK_WHY] = ask_task_why, [VERB_TYPE_REGISTER] = ask_type, [VERB_TYPE_LIST] = ask_type, [VERB_TYPE_SHOW] = ask_type,
 	[VERB_TYPE_CHECK] = ask_type, [VERB_TYPE_DIFF] = ask_type, [VERB_TYPE_REMOVE] = ask_type,
 	[VERB_SCHEDULE_ADD] = ask_schedule, [VERB_SCHEDULE_LIST] = ask_schedule, [VERB_SCHEDULE_SHOW] = ask_schedule,

@@ -46,7 +46,7 @@ static void link_consumer(struct shard *s, struct consumer *x)
 	ENSURE(x->queue > 0);
 	unlink_consumer(s, x);
 	struct conn *c = x->session->conn;
-	if (x->credit == 0 || !c)
+	if (x->credit == 0 || !c || x->session->draining)
 		return;
 	if (conn_queued(c) > s->config.out_buffer_soft) {
 		c->starved = true;
@@ -146,6 +146,13 @@ static void consumer_free(struct consumer *x)
 	free((void *)(uintptr_t)x->params.data);
 	free(x->hot);
 	free(x);
+}
+
+void deliver_drain(struct shard *s, struct session *session)
+{
+	for (struct consumer *x = session->consumers; x; x = x->session_next)
+		if (x->queue > 0)
+			unlink_consumer(s, x);
 }
 
 void deliver_withdraw(struct shard *s, struct session *session)

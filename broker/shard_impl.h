@@ -160,6 +160,7 @@ struct outlet; /* outlet.h */
 struct group;
 void deliver_serve(struct session *session, const struct msg_serve *m);
 void deliver_credit(struct session *session, const struct msg_credit *m);
+void deliver_drain(struct shard *s, struct session *session); /* no new tasks for it */
 void deliver_withdraw(struct shard *s, struct session *session); /* all its entries */
 void deliver_ready(struct shard *s, uint32_t queue, uint32_t slot);
 void deliver_slot(struct shard *s, uint32_t queue, uint32_t slot);
@@ -235,6 +236,7 @@ enum err admin_schedule(struct conn *c, const struct msg_request *m, uint32_t co
 uint64_t schedule_due_ms(const struct shard *s); /* monotonic */
 void schedule_fire(struct shard *s);
 enum err admin_type(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_TYPE_... */
+enum err admin_worker(struct conn *c, const struct msg_request *m, uint32_t correlation); /* drain, kick */
 void admin_reply(struct conn *c, uint32_t correlation, enum err code, const char *text, uint64_t count);
 
 /* ---- when to flush ---- */

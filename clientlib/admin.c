@@ -423,6 +423,21 @@ int hlk_worker_list(struct hlk *c, hlk_worker_fn *each, void *ctx)
 	return call_end(c, call, "worker list");
 }
 
+int hlk_worker_drain(struct hlk *c, const char *worker, uint64_t *count)
+{
+	return simple(c, VERB_WORKER_DRAIN, worker, "worker drain", count_out, count);
+}
+
+int hlk_worker_kick(struct hlk *c, const char *worker, const char *reason, uint64_t *count)
+{
+	struct call *call = call_new(VERB_WORKER_KICK, worker);
+	call->msg.request.text = span_str(reason);
+	call->msg.request.text.len = MIN_OF(call->msg.request.text.len, (size_t)LIMIT_TEXT_BYTES);
+	call->fn = count_out;
+	call->arg = count;
+	return call_end(c, call, "worker kick");
+}
+
 int hlk_stats(struct hlk *c, hlk_stat_fn *each, void *ctx)
 {
 	struct stat_rows rows = { each, ctx };

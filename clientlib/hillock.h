@@ -586,6 +586,10 @@ typedef void hlk_topic_fn(const struct hlk_topic_row *row, void *ctx);
 /* Bindings and durable subscriptions, of one queue or (NULL) of all. */
 HLK_API int hlk_topic_list(struct hlk *c, const char *queue, hlk_topic_fn *each, void *ctx);
 HLK_API int hlk_worker_list(struct hlk *c, hlk_worker_fn *each, void *ctx);
+/* To sessions of this client name, or with this number (in an address, hexadecimal): no new work, and it is told (state callback;
+ * hlk_worker_run finishes); or the end, with a reason. *count_out: how many. */
+HLK_API int hlk_worker_drain(struct hlk *c, const char *worker, uint64_t *count_out);
+HLK_API int hlk_worker_kick(struct hlk *c, const char *worker, const char *reason, uint64_t *count_out);
 HLK_API int hlk_stats(struct hlk *c, hlk_stat_fn *each, void *ctx);
 HLK_API int hlk_checkpoint(struct hlk *c);
 

@@ -537,6 +537,11 @@ void worker_signals(struct hlk *c, const struct msg_signals *m)
 		const struct signal_item *item = &m->items[i];
 		struct hlk_task *task = task_by_ref(&c->worker, &item->ref);
 		struct entry *e = task ? task->entry : NULL;
+		if (item->signal == SIGNAL_DRAIN) {
+			atomic_store(&c->worker.stop, true); /* hlk_worker_run finishes what it has */
+			if (c->state)
+				c->state(c, true, "drain: the broker sends no more work", c->state_ctx);
+		}
 		if (!task || task->lost)
 			continue;
 		if (item->signal == SIGNAL_LEASE_LOST)

@@ -23,6 +23,7 @@ extern const struct command schedule_rm_command, schedule_pause_command, schedul
 extern const struct command type_register_command, type_ls_command, type_show_command;     /* type.c */
 extern const struct command type_check_command, type_diff_command, type_rm_command;
 extern const struct command bench_schema_command;                                          /* bench_schema.c */
+extern const struct command worker_drain_command, worker_kick_command;                   /* stats.c */
 extern const struct command call_command;                                                /* call.c */
 extern const struct command bind_command;                                                /* bind.c */
 extern const struct command bench_call_command;                                          /* bench_call.c */

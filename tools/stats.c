@@ -94,6 +94,54 @@ const struct command worker_ls_command = {
 	NULL, worker_ls,
 };
 
+static int worker_done(struct cli *cli, int code, uint64_t count, const char *what)
+{
+	static const struct column columns[] = { { "sessions", "sessions", COLUMN_NUMBER } };
+	if (code != HLK_OK)
+		return cli_failed(cli, code, "worker %s", what);
+	json_t *object = json_object();
+	cli_set(object, "sessions", cli_integer(count));
+	output_one(&cli->out, columns, COUNT_OF(columns), object);
+	return CLI_OK;
+}
+
+static int worker_drain(struct cli *cli)
+{
+	uint64_t count = 0;
+	int code = cli_connect(cli);
+	if (code != CLI_OK)
+		return code;
+	code = hlk_worker_drain(cli->client, cli->args.plain[0], &count);
+	return worker_done(cli, code, count, "drain");
+}
+
+static int worker_kick(struct cli *cli)
+{
+	uint64_t count = 0;
+	int code = cli_connect(cli);
+	if (code != CLI_OK)
+		return code;
+	code = hlk_worker_kick(cli->client, cli->args.plain[0], args_text(&cli->args, "reason"), &count);
+	return worker_done(cli, code, count, "kick");
+}
+
+static const struct option kick_options[] = {
+	{ "reason", OPTION_TEXT, 0, "TEXT", "ended by the operator", 0, 0, "told to the worker" },
+	{ 0 },
+};
+
+const struct command worker_drain_command = {
+	"worker", "drain", "WORKER", 1, 1, "sends a worker no more work and tells it to finish",
+	"WORKER is the name of a client, or the number of a session (the middle of its address).",
+	"hillock worker drain transcoder-7\tbefore its machine is restarted", NULL, worker_drain,
+};
+
+const struct command worker_kick_command = {
+	"worker", "kick", "WORKER", 1, 1, "ends the session of a worker: its tasks go back, its calls are not delivered",
+	"WORKER is the name of a client, or the number of a session. It may come back, as a new session.",
+	"hillock worker kick transcoder-7 --reason 'wrong version'\tat once", kick_options, worker_kick,
+};
+
 static int checkpoint_run(struct cli *cli)
 {
 	int code = cli_connect(cli);

@@ -362,7 +362,26 @@ def rekuest_09_a_reservation_heals(scratch):
         equal(owner.answers()[0][0]["code"], CODES["NOT_DELIVERED"], "after the end")
 
 
-main([rekuest_08_two_providers_one_leaves, rekuest_09_a_reservation_heals, vlm_v01_add_one_in_one_process, vlm_v02_and_v03_add_one_across_processes_by_address, vlm_v05_add_one_found_through_the_directory,
+def a_worker_is_drained_and_kicked_by_the_operator(scratch):
+    broker = Broker(scratch / "data")
+    with Connection(broker.port, client="w7") as holder, Connection(broker.port) as caller:
+        holder.declare({"id": 1, "service": ADD_ONE, "credit": 5})
+        equal(broker.ask("worker", "drain", "w7")["sessions"], 1, "drained")
+        equal([i["signal"] for i in holder.expect("SIGNALS")["items"]], [4], "it is told")
+        caller.submit(1, 1, [b"x"], type=ADD_ONE)
+        caller.confirms(1)
+        caller.call(1, b"41", service=ADD_ONE)
+        equal(answer_of(caller)[0], CODES["NOT_DELIVERED"], "no new calls")
+        holder.round_trip()
+        equal([m.kind for m in holder.waiting if m.kind == "DELIVER"], [], "no new tasks")
+        number = format(holder.welcome["address"], "x")
+        equal(broker.ask("worker", "kick", number, "--reason", "wrong version")["sessions"], 1, "kicked")
+        equal(holder.expect("GOODBYE")["text"], "wrong version", "reason")
+        equal(caller.look(), [], "its entries")
+        broker.run("worker", "kick", "nobody", status=2)
+
+
+main([a_worker_is_drained_and_kicked_by_the_operator, rekuest_08_two_providers_one_leaves, rekuest_09_a_reservation_heals, vlm_v01_add_one_in_one_process, vlm_v02_and_v03_add_one_across_processes_by_address, vlm_v05_add_one_found_through_the_directory,
       vlm_v07_another_vnet_is_not_seen, vlm_v09_late_answers_harm_nothing, vlm_v10_who_has_gone_is_not_delivered_at_once,
       vlm_v10_a_holder_that_dies_with_the_call_in_work, vlm_v11_a_consumer_recovers_from_a_dead_address,
       vlm_v14_a_round_trip_keeps_everything, vlm_v15_does_not_understand_carries_the_type,

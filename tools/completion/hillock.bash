@@ -60,8 +60,10 @@ _hillock()
 	'directory ls') words="$globals --params --vnet" ;;
 	'directory resolve') words="$globals --params --vnet" ;;
 	'directory watch') words="$globals --params --vnet --count" ;;
-	'worker ') words="ls" ;;
+	'worker ') words="ls drain kick" ;;
 	'worker ls') words="$globals" ;;
+	'worker drain') words="$globals" ;;
+	'worker kick') words="$globals --reason" ;;
 	'stats ') words="$globals" ;;
 	'checkpoint ') words="$globals" ;;
 	'bench ') words="task submit drain disk publish call schema" ;;
