@@ -136,6 +136,8 @@ static enum err fill_task(struct ask *a, uint64_t task, bool bodies, struct task
 	out->yields = v.yields;
 	out->parent = v.parent;
 	out->root = v.root;
+	if (a->m->tasks.count > 0 && a->m->tasks.count <= 64) /* a REPLY has a limited number of tables */
+		out->attempt_count = tasks_history(a->s->tasks, task, out->attempts);
 	const struct session *worker = v.holder ? tasks_holder_ctx(v.holder) : NULL;
 	if (worker)
 		out->worker = span_str(worker->client);
@@ -146,7 +148,7 @@ static enum err fill_task(struct ask *a, uint64_t task, bool bodies, struct task
 static size_t info_bytes(const struct task_info *i)
 {
 	return 256 + i->type.len + i->queue.len + i->reason.len + i->worker.len + i->result.len + i->payload.len + i->key.len +
-	       i->progress_text.len;
+	       i->progress_text.len + i->attempt_count * sizeof(struct attempt_info) * 4;
 }
 
 /* Those of `tasks` that exist; `next` is what the caller goes on from where all fit. */

@@ -19,7 +19,7 @@ struct life *life_of(struct tasks *t, struct hot *h)
 
 bool life_is_durable(const struct life *l)
 {
-	return l && (l->yields > 0 || l->lease_attempt > 0 || l->parent || l->close_ms);
+	return l && (l->yields > 0 || l->lease_attempt > 0 || l->parent || l->close_ms || l->note_count > 0);
 }
 
 void life_attempt_over(struct life *l)
@@ -76,6 +76,7 @@ void life_free(struct tasks *t, struct hot *h)
 		pin_drop(t, l->runs[i].addr);
 	t->yields_kept -= l->yields;
 	(void)mem_resize(t, l->runs, l->run_cap * sizeof *l->runs, 0);
+	(void)mem_resize(t, l->notes, l->note_count * sizeof *l->notes, 0);
 	(void)mem_resize(t, l, sizeof *l, 0);
 }
 
@@ -113,6 +114,43 @@ enum err tasks_parent(struct tasks *t, uint64_t parent, const struct holder *hol
 	}
 	(void)snprintf(text, 256, "TaskHead.parent: task %llu is not in the hands of this session", (unsigned long long)parent);
 	return h && h->final == TASK_UNKNOWN ? ERR_PERMISSION : ERR_WRONG_STATE;
+}
+
+/* ---- history ---- */
+
+void history_add(struct tasks *t, struct hot *h, const struct settlement *s)
+{
+	struct life *l = life_of(t, h);
+	if (l->note_count < LIMIT_HISTORY) {
+		l->notes = mem_resize(t, l->notes, l->note_count * sizeof *l->notes, (l->note_count + 1) * sizeof *l->notes);
+		l->note_count++;
+	} else {
+		memmove(l->notes, l->notes + 1, (LIMIT_HISTORY - 1) * sizeof *l->notes);
+	}
+	struct attempt_note *n = &l->notes[l->note_count - 1];
+	memset(n, 0, sizeof *n);
+	n->time_ms = s->time_ms;
+	n->attempt = s->item.attempt;
+	n->app_code = s->item.app_code;
+	n->code = s->item.code;
+	n->worker_size = (uint8_t)MIN_OF(s->worker.len, sizeof n->worker);
+	n->text_size = (uint8_t)MIN_OF(s->text.len, sizeof n->text);
+	if (n->worker_size > 0)
+		memcpy(n->worker, s->worker.data, n->worker_size);
+	if (n->text_size > 0)
+		memcpy(n->text, s->text.data, n->text_size);
+}
+
+uint32_t tasks_history(const struct tasks *t, uint64_t task, struct attempt_info out[LIMIT_HISTORY])
+{
+	const struct hot *h = hot_find(t, task);
+	uint32_t count = h && h->life ? h->life->note_count : 0;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct attempt_note *n = &h->life->notes[i];
+		out[i] = (struct attempt_info){ n->time_ms, n->attempt, n->app_code, n->code, span_of(n->worker, n->worker_size),
+						span_of(n->text, n->text_size) };
+	}
+	return count;
 }
 
 /* ---- what workers say ---- */
@@ -321,7 +359,7 @@ bool yield_record_next(const struct log_record *record, uint64_t task, uint32_t 
 
 struct checkpoint_life {
 	uint64_t task, parent, root, close_ms, cancel_ms, lease_key;
-	uint32_t lease_attempt, lease_epoch, runs, pad;
+	uint32_t lease_attempt, lease_epoch, runs, notes;
 };
 _Static_assert(sizeof(struct checkpoint_life) == 64 && sizeof(struct yield_run) == 16, "on disk");
 
@@ -338,11 +376,13 @@ void lives_put(struct hot *const *hots, uint32_t count, struct buf *out)
 		const struct checkpoint_life c = {
 			.task = l->task, .parent = l->parent, .root = l->root, .close_ms = l->close_ms, .cancel_ms = l->cancel_ms,
 			.lease_key = l->lease_key, .lease_attempt = l->lease_attempt, .lease_epoch = l->lease_epoch,
-			.runs = l->run_count,
+			.runs = l->run_count, .notes = l->note_count,
 		};
 		buf_append(out, &c, sizeof c);
 		if (l->run_count > 0)
 			buf_append(out, l->runs, l->run_count * sizeof *l->runs);
+		if (l->note_count > 0)
+			buf_append(out, l->notes, l->note_count * sizeof *l->notes);
 	}
 }
 
@@ -364,6 +404,22 @@ static bool get_runs(struct tasks *t, struct life *l, struct reader *r, uint32_t
 	return true;
 }
 
+static bool get_notes(struct tasks *t, struct life *l, struct reader *r, uint32_t count)
+{
+	if (count > LIMIT_HISTORY)
+		return false;
+	l->notes = mem_resize(t, NULL, 0, count * sizeof *l->notes);
+	l->note_count = count;
+	for (uint32_t i = 0; i < count; i++) {
+		struct attempt_note *n = &l->notes[i];
+		memset(n, 0, sizeof *n);
+		read_into(r, n, sizeof *n);
+		if (r->failed || n->worker_size > sizeof n->worker || n->text_size > sizeof n->text)
+			return false;
+	}
+	return true;
+}
+
 bool lives_get(struct tasks *t, struct reader *r)
 {
 	uint64_t lives = read_u64(r);
@@ -380,7 +436,7 @@ bool lives_get(struct tasks *t, struct reader *r)
 		l->lease_attempt = c.lease_attempt;
 		l->lease_epoch = c.lease_epoch;
 		life_family(t, l, c.parent, c.root);
-		if (!get_runs(t, l, r, c.runs))
+		if (!get_runs(t, l, r, c.runs) || !get_notes(t, l, r, c.notes))
 			return false;
 	}
 	return !r->failed;

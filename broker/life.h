@@ -16,12 +16,23 @@ struct yield_run { /* neighbours in one record */
 	uint32_t first, count;
 };
 
+struct attempt_note { /* one that failed; on disk as it is */
+	uint64_t time_ms;
+	uint32_t attempt, app_code;
+	uint16_t code;
+	uint8_t worker_size, text_size;
+	char worker[44], text[104];
+};
+_Static_assert(sizeof(struct attempt_note) == 168, "on disk");
+
 struct life {
 	uint64_t task;
 	/* durable */
 	struct yield_run *runs;   /* ascending, from number 0 on, without gap */
 	uint32_t run_count, run_cap;
 	uint32_t yields;          /* accepted */
+	uint32_t note_count;
+	struct attempt_note *notes; /* the last LIMIT_HISTORY, oldest first */
 	uint32_t lease_attempt, lease_epoch; /* of the one lease of a task that is never handed out again; 0 = none */
 	uint64_t lease_key;       /* its session */
 	uint64_t cancel_ms;       /* with such a lease: when a silent holder is overruled */
@@ -39,6 +50,7 @@ struct life {
 struct life *life_of(struct tasks *t, struct hot *h); /* found or made */
 void life_family(struct tasks *t, struct life *l, uint64_t parent, uint64_t root);
 void life_free(struct tasks *t, struct hot *h);       /* what it pins is let go */
+void history_add(struct tasks *t, struct hot *h, const struct settlement *s);
 bool life_is_durable(const struct life *l);
 void life_attempt_over(struct life *l);               /* what belonged to the attempt is forgotten */
 void lives_put(struct hot *const *hots, uint32_t count, struct buf *out);

@@ -146,6 +146,9 @@ void tasks_set_root(struct tasks *t, uint64_t root);
 /* The task and all below it that are known, parents first, at most `limit`. Returns how many. */
 uint32_t tasks_family(const struct tasks *t, uint64_t task, uint32_t limit, uint64_t *out);
 
+/* The last attempts of the task that failed, oldest first; borrowed until the next call. Returns how many. */
+uint32_t tasks_history(const struct tasks *t, uint64_t task, struct attempt_info out[LIMIT_HISTORY]);
+
 /* Administration. Each appends at most one record, whose apply says how many were affected; *records tells whether it did. */
 enum err tasks_propose_queue(struct tasks *t, struct log *log, struct span name, const struct queue_settings *settings,
 			     bool create, uint32_t *records, char text[256]) MUST_CHECK;

@@ -323,7 +323,7 @@ enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, u
 		item.state = TASK_LEASED;
 		item.ready_ms = now_ms + t->config.cancel_grace_ms;
 	}
-	if (!settle_propose(log, APPLIED_ADMIN, &item, 1))
+	if (!settle_propose(log, APPLIED_ADMIN, &item, 1, ""))
 		return no_room(text);
 	*records = 1;
 	t->peeked.count = 0;

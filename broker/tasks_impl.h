@@ -429,6 +429,7 @@ void tasks_arrive(struct tasks *t, const struct log_entry *entry, uint32_t class
 struct settlement {
 	uint64_t time_ms, result_addr; /* address of the record */
 	struct rec_settle_item item;
+	struct span text, worker;      /* borrowed: what was said of it, and by whom */
 	bool keep_payload;             /* of FAILED and CANCELLED, for a retry by hand */
 	bool live;
 	enum applied_origin origin;
@@ -443,6 +444,7 @@ bool task_open(struct tasks *t, uint64_t task, uint32_t *class, struct hot **h);
 void outcome_of_failure(struct tasks *t, const struct hot *h, uint16_t class_code, uint64_t delay_ms, uint64_t now_ms,
 			struct rec_settle_item *item);
 /* Appends a REC_SETTLE of these items without results. False: the log has no room. */
-bool settle_propose(struct log *log, enum applied_origin origin, const struct rec_settle_item *items, uint32_t count);
+bool settle_propose(struct log *log, enum applied_origin origin, const struct rec_settle_item *items, uint32_t count,
+		    const char *worker); /* worker: whose failures these are, "" = nobody's in particular */
 struct rec_settle_item item_of(const struct tasks *t, const struct hot *h, uint8_t state, uint16_t code);
-void orphans_propose(struct tasks *t, struct log *log, uint64_t now_ms);
+void orphans_propose(struct tasks *t, struct log *log, const char *worker, uint64_t now_ms);

@@ -149,13 +149,18 @@ enum err rec_settle_read(struct span body, struct settle_view *out)
 {
 	struct reader r = { .rest = body };
 	read_into(&r, &out->fixed, sizeof out->fixed);
-	if (r.failed || out->fixed.version != REC_VERSION || out->fixed.origin > APPLIED_ADMIN)
+	bool named = out->fixed.version == REC_SETTLE_WORKER;
+	if (r.failed || (!named && out->fixed.version != REC_VERSION) || out->fixed.origin > APPLIED_ADMIN)
 		return ERR_DAMAGED;
 	if (out->fixed.count > r.rest.len / sizeof *out->items)
 		return ERR_DAMAGED;
 	size_t bytes = out->fixed.count * sizeof *out->items;
 	out->items = (const struct rec_settle_item *)(const void *)read_bytes(&r, bytes).data;
-	out->results = r.rest;
+	uint32_t worker_size = named ? out->fixed.worker_size : 0;
+	if (r.failed || worker_size > r.rest.len)
+		return ERR_DAMAGED;
+	out->results = span_of(r.rest.data, r.rest.len - worker_size);
+	out->worker = span_of(r.rest.data + out->results.len, worker_size);
 	return ERR_OK;
 }
 

@@ -10,7 +10,7 @@
  *   REC_LEASE    rec_lease | rec_lease_item[count]
  *   REC_MOVE     rec_move | u64 tasks[count] | u32 sizes[count] | u32 text_sizes[count] | head | payloads | texts
  *                (count is 1 in version 1)
- *   REC_SETTLE   rec_settle | rec_settle_item[count] | results and error texts, one after the other
+ *   REC_SETTLE   rec_settle | rec_settle_item[count] | results and error texts, one after the other | worker (version 2)
  *   REC_QUEUE    rec_queue | i64 settings[setting_count] | name
  *                (version 1, still read: rec_queue without the last two fields, and seven settings)
  *   REC_YIELD    rec_yield | rec_yield_item[count] | items, one after the other
@@ -20,7 +20,7 @@
 
 #include "tasks.h"
 
-enum { REC_VERSION = 1, REC_QUEUE_VERSION = 2, REC_QUEUE_SETTINGS_V1 = 7 };
+enum { REC_VERSION = 1, REC_SETTLE_WORKER = 2 /* version of a REC_SETTLE with a worker */, REC_QUEUE_VERSION = 2, REC_QUEUE_SETTINGS_V1 = 7 };
 
 enum { SUBMIT_OPTIONS = 1, SUBMIT_LANE = 2, SUBMIT_LIFE = 32 };
 struct rec_life {
@@ -59,7 +59,7 @@ struct rec_move {
 
 struct rec_settle {
 	uint8_t version, origin; /* enum applied_origin */
-	uint16_t pad;
+	uint16_t worker_size;    /* version 2, where an attempt failed: who says so; its name is the end of the body */
 	uint32_t count;
 };
 struct rec_settle_item {
@@ -160,7 +160,7 @@ enum err rec_move_read(struct span body, struct move_view *out) MUST_CHECK;
 struct settle_view {
 	struct rec_settle fixed;
 	const struct rec_settle_item *items;
-	struct span results;
+	struct span results, worker;
 };
 /* Opens the body of a REC_SETTLE. ERR_DAMAGED where it does not parse. Borrows. */
 enum err rec_settle_read(struct span body, struct settle_view *out) MUST_CHECK;

@@ -91,15 +91,20 @@ struct rec_settle_item item_of(const struct tasks *t, const struct hot *h, uint8
 	return item;
 }
 
-bool settle_propose(struct log *log, enum applied_origin origin, const struct rec_settle_item *items, uint32_t count)
+bool settle_propose(struct log *log, enum applied_origin origin, const struct rec_settle_item *items, uint32_t count,
+		    const char *worker)
 {
-	struct rec_settle head = { .version = REC_VERSION, .origin = (uint8_t)origin, .count = count };
+	uint16_t worker_size = (uint16_t)strlen(worker);
+	struct rec_settle head = { .version = worker_size ? REC_SETTLE_WORKER : REC_VERSION, .origin = (uint8_t)origin,
+				   .worker_size = worker_size, .count = count };
 	uint64_t addr;
-	uint8_t *body = log_append(log, REC_SETTLE, sizeof head + count * sizeof *items, &addr);
+	uint8_t *body = log_append(log, REC_SETTLE, sizeof head + count * sizeof *items + worker_size, &addr);
 	if (!body)
 		return false;
 	memcpy(body, &head, sizeof head);
 	memcpy(body + sizeof head, items, count * sizeof *items);
+	if (worker_size > 0)
+		memcpy(body + sizeof head + count * sizeof *items, worker, worker_size);
 	return true;
 }
 
@@ -271,14 +276,20 @@ static uint64_t report_sort(struct tasks *t, struct holder *holder, const struct
 }
 
 /* The items in the scratch buffers go into one REC_SETTLE. False: no room in the log (or `full`: in front of it), nothing is settled. */
-static bool report_append(struct tasks *t, struct log *log, struct span payload, uint64_t bytes, bool full,
+static bool report_append(struct tasks *t, struct log *log, const char *worker, struct span payload, uint64_t bytes, bool full,
 			  struct reported_item *refused, uint32_t *refused_count)
 {
 	uint32_t count = (uint32_t)(t->scratch_items.len / sizeof(struct rec_settle_item));
 	const struct report_source *sources = (const void *)t->scratch_sources.data;
-	struct rec_settle head = { .version = REC_VERSION, .origin = APPLIED_REPORT, .count = count };
+	bool failed = false;
+	for (uint32_t k = 0; k < count; k++)
+		failed = failed || sources[k].item->verb == REPORT_FAIL || sources[k].item->verb == REPORT_REJECT;
+	uint16_t worker_size = failed ? (uint16_t)strlen(worker) : 0; /* only the history asks for it */
+	struct rec_settle head = { .version = failed ? REC_SETTLE_WORKER : REC_VERSION, .origin = APPLIED_REPORT,
+				   .worker_size = worker_size, .count = count };
 	uint64_t addr;
-	uint8_t *body = full ? NULL : log_append(log, REC_SETTLE, sizeof head + t->scratch_items.len + bytes, &addr);
+	size_t size = sizeof head + t->scratch_items.len + bytes + worker_size;
+	uint8_t *body = full ? NULL : log_append(log, REC_SETTLE, size, &addr);
 	if (!body) {
 		for (uint32_t k = 0; k < count; k++) {
 			sources[k].hot->settling = false;
@@ -297,6 +308,8 @@ static bool report_append(struct tasks *t, struct log *log, struct span payload,
 		if (sources[k].hot->heap_index)
 			view_timer(t, sources[k].hot);
 	}
+	if (worker_size > 0)
+		memcpy(result, worker, worker_size);
 	return true;
 }
 
@@ -317,13 +330,13 @@ uint32_t tasks_propose_report(struct tasks *t, struct log *log, struct holder *h
 			yields_refuse(t, refused, refused_count);
 	}
 	if (t->scratch_items.len > 0)
-		records += report_append(t, log, payload, bytes, full, refused, refused_count);
+		records += report_append(t, log, holder->name, payload, bytes, full, refused, refused_count);
 	return records;
 }
 
 /* ---- a holder that is gone ---- */
 
-void orphans_propose(struct tasks *t, struct log *log, uint64_t now_ms)
+void orphans_propose(struct tasks *t, struct log *log, const char *worker, uint64_t now_ms)
 {
 	t->scratch_items.len = 0;
 	uint32_t count = 0;
@@ -339,7 +352,7 @@ void orphans_propose(struct tasks *t, struct log *log, uint64_t now_ms)
 	}
 	if (count == 0)
 		return;
-	if (!settle_propose(log, APPLIED_INTERNAL, (const void *)t->scratch_items.data, count)) {
+	if (!settle_propose(log, APPLIED_INTERNAL, (const void *)t->scratch_items.data, count, worker)) {
 		t->retry_ms = now_ms + 10;
 		return;
 	}
@@ -370,12 +383,14 @@ void tasks_holder_lost(struct tasks *t, struct log *log, struct holder *holder, 
 {
 	ENSURE(holder->tasks == t);
 	t->peeked.count = 0;
+	char name[sizeof holder->name];
+	memcpy(name, t->orphans.first ? "" : holder->name, t->orphans.first ? 1 : sizeof name); /* older ones are not its own */
 	while (holder->held.last) /* from the back, so that the front of the lane is in the old order */
 		holder_drop(t, holder->held.last, now_ms);
 	ENSURE(holder->leases == 0);
 	(void)mem_resize(t, holder, sizeof *holder, 0);
 	t->holders--;
-	orphans_propose(t, log, now_ms);
+	orphans_propose(t, log, name, now_ms);
 }
 
 void tasks_holder_keep(struct tasks *t, struct log *log, struct holder *holder, const struct task_ref *held, uint32_t count,
@@ -394,5 +409,5 @@ void tasks_holder_keep(struct tasks *t, struct log *log, struct holder *holder, 
 			holder_drop(t, h, now_ms);
 	}
 	map64_free(&attempts, &t->memory);
-	orphans_propose(t, log, now_ms);
+	orphans_propose(t, log, holder->name, now_ms);
 }

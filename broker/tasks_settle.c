@@ -98,6 +98,8 @@ void task_forget(struct tasks *t, struct hot *h)
 /* The object of a final task that is kept: for its result, for a retry by hand, or as a dead letter. */
 static void retain(struct tasks *t, struct hot *h, const struct settlement *s, uint64_t retention_ms)
 {
+	if (s->item.verb == REPORT_FAIL || s->item.verb == REPORT_REJECT || s->item.state == TASK_LOST)
+		history_add(t, h, s);
 	h->final = s->item.state;
 	h->settled_ms = s->time_ms;
 	h->code = s->item.code;
@@ -172,6 +174,8 @@ static void again(struct tasks *t, struct hot *h, uint32_t class, const struct s
 	h->attempts = MAX_OF(h->attempts, s->item.attempt);
 	h->acquired = MAX_OF(h->acquired, h->attempts);
 	h->failed += s->item.verb == REPORT_FAIL;
+	if (s->item.verb == REPORT_FAIL)
+		history_add(t, h, s);
 	h->code = s->item.code;
 	h->app_code = s->item.app_code;
 	h->result_size = s->item.size;
@@ -232,8 +236,12 @@ void apply_settle(struct tasks *t, const struct log_entry *entry, const struct l
 	out->origin = s.origin;
 	if (s.origin == APPLIED_REPORT)
 		reported_reserve(t, v.fixed.count);
+	size_t at = 0;
+	s.worker = v.worker;
 	for (uint32_t i = 0; i < v.fixed.count; i++) {
 		s.item = v.items[i];
+		s.text = s.item.size ? span_sub(v.results, at, s.item.size) : (struct span){ NULL, 0 };
+		at += s.item.size;
 		s.keep_payload = s.item.state == TASK_FAILED || s.item.state == TASK_CANCELLED;
 		enum err code = apply_item(t, &s);
 		out->affected += code == ERR_OK;

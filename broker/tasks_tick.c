@@ -46,7 +46,7 @@ void tasks_tick(struct tasks *t, struct log *log, uint64_t now_ms)
 	if (now_ms < t->retry_ms)
 		return;
 	t->retry_ms = 0;
-	orphans_propose(t, log, now_ms);
+	orphans_propose(t, log, "", now_ms);
 	size_t room = log_append_room(log), fixed = sizeof(struct rec_settle) + LOG_RECORD_HEADER + 64;
 	uint32_t settles_max = room <= fixed ? 0 : (uint32_t)MIN_OF((room - fixed) / sizeof(struct rec_settle_item), TICK_ITEMS_MAX);
 	uint32_t settles = 0;
@@ -77,6 +77,6 @@ void tasks_tick(struct tasks *t, struct log *log, uint64_t now_ms)
 	}
 	if (settles == 0)
 		return;
-	bool appended = settle_propose(log, APPLIED_INTERNAL, (const void *)t->scratch_items.data, settles);
+	bool appended = settle_propose(log, APPLIED_INTERNAL, (const void *)t->scratch_items.data, settles, "");
 	ENSURE(appended); /* there was room for all of them */
 }

@@ -313,6 +313,27 @@ def the_four_timeouts_and_the_warning_before_them(scratch):
     equal(results[4][0]["code"], CODES["TIMEOUT"], "start-to-close")
 
 
+def a_dead_letter_tells_what_its_attempts_were(scratch):
+    broker = Broker(scratch / "data")
+    worker = Connection(broker.port, client="press 4")
+    worker.serve("t.H", 1)
+    worker.submit(1, 1, [b"x"], type="t.H", max_attempts=3)
+    worker.confirms(1)
+    for number in range(3):
+        ref = worker.task()["ref"]
+        worker.settle("Fail", ref, f"reason {number}".encode(), **{"class": CODES["TRANSIENT"], "app_code": number})
+        worker.send("CREDIT", items=[{"entry": 1, "credit": 1}])
+    wait_until(lambda: state_of(broker, 1) == "dead", "the dead letter")
+    want = [(n + 1, "TRANSIENT", n, "press 4", f"reason {n}") for n in range(3)]
+    for _ in range(2):
+        told = broker.ask("dlq", "show", 1)["attempts"]
+        equal([(a["attempt"], a["code"], a["app_code"], a["worker"], a["text"]) for a in told], want, "the history")
+        broker.kill_group()
+        broker = Broker(scratch / "data")
+    equal(broker.run("dlq", "redrive", "t.H", "--code", "DEPENDENCY", "-o", "json")["redriven"], 0, "of another class")
+    equal(broker.run("dlq", "redrive", "t.H", "--code", "TRANSIENT", "--rate", "5", "-o", "json")["redriven"], 1, "of this class")
+
+
 if __name__ == "__main__":
     main([rekuest_02_generator_in_order, rekuest_02_yields_survive_a_restart_and_the_next_attempt_goes_on,
           rekuest_03_cancel_is_seen_and_confirmed_and_a_late_result_is_dropped,
@@ -321,4 +342,5 @@ if __name__ == "__main__":
           rekuest_05_a_worker_that_dies_safe_runs_again_never_is_lost,
           rekuest_05_never_over_a_restart_the_same_session_goes_on_and_another_does_not,
           rekuest_07_split_brain_one_identity_one_session, rekuest_13_pause_step_resume_are_confirmed_by_the_worker,
+          a_dead_letter_tells_what_its_attempts_were,
           rekuest_13_progress_and_log_in_order_for_any_program, the_four_timeouts_and_the_warning_before_them])

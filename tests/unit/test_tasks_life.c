@@ -12,7 +12,7 @@ static struct holder *begin(struct world *w, uint64_t *task)
 	struct order o = order_of("q");
 	struct holder *h = tasks_holder_new(w->t, w);
 	*task = world_submit(w, &o);
-	uint64_t got[1];
+	uint64_t got[1] = { 0 };
 	assert_int_equal(world_lease(w, "q", h, 1, got), 1);
 	world_report(w, h, *task, REPORT_START, 0);
 	return h;
@@ -106,7 +106,7 @@ static void test_yields_survive_restarts_and_hold_their_segment_until_the_task_i
 	assert_false(tasks_yield_at(w->t, task, 3, &addr));
 	world_tick(w, w->now_ms + 100000); /* the attempt that was lost waits for its next try */
 	h = tasks_holder_new(w->t, w);
-	uint64_t got[1];
+	uint64_t got[1] = { 0 };
 	assert_int_equal(world_lease(w, "q", h, 1, got), 1);
 	world_report(w, h, task, REPORT_COMPLETE, 0);
 	uint32_t segment = log_addr_segment(addr);
@@ -134,6 +134,114 @@ static void test_a_yield_of_a_lost_lease_is_refused(void **state)
 	world_free(w);
 }
 
+/* Leases the one task of queue "q" as deliver does it for tasks that are handed out once. */
+static struct holder *lease_once(struct world *w, uint64_t task, uint64_t key)
+{
+	struct holder *h = tasks_holder_new(w->t, w);
+	uint64_t got[1] = { 0 };
+	tasks_holder_known(h, key, span_str("worker"));
+	assert_int_equal(world_lease(w, "q", h, 1, got), 1);
+	assert_int_equal(got[0], task);
+	tasks_commit_leases(w->t, LOG(w), task, 1);
+	return h;
+}
+
+static uint64_t nothing_more(struct world *w)
+{
+	struct holder *h = tasks_holder_new(w->t, w);
+	uint64_t got[1] = { 0 };
+	uint32_t count = world_lease(w, "q", h, 1, got);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	return count;
+}
+
+static void test_a_task_that_is_handed_out_once_is_lost_with_its_holder_and_never_runs_again(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	struct order o = order_of("q");
+	uint64_t task = world_submit(w, &o);
+	struct holder *h = lease_once(w, task, 1);
+	world_flush(w);
+	assert_true(tasks_commit_leave(w->t, task, 1, h));
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_flush(w);
+	assert_int_equal(world_state(w, task), TASK_LOST);
+	assert_int_equal(nothing_more(w), 0);
+	world_free(w);
+}
+
+static void test_one_that_never_left_is_given_back(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	struct order o = order_of("q");
+	uint64_t task = world_submit(w, &o);
+	struct holder *h = lease_once(w, task, 1);
+	world_flush(w);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_flush(w);
+	assert_int_equal(world_state(w, task), TASK_READY);
+	world_restart(w);
+	assert_int_equal(world_state(w, task), TASK_READY);
+	world_free(w);
+}
+
+static void test_over_a_restart_only_the_same_session_goes_on_with_it(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	struct order o = order_of("q");
+	uint64_t task = world_submit(w, &o);
+	struct holder *h = lease_once(w, task, 1);
+	world_flush(w);
+	assert_true(tasks_commit_leave(w->t, task, 1, h));
+	const struct task_ref ref = { task, 1, w->config.epoch };
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	/* the crash comes before that is durable: world_restart drops what was not flushed */
+	w->config.limbo_ms = 1000;
+	for (uint32_t round = 0; round < 2; round++) {
+		world_restart(w);
+		assert_int_equal(nothing_more(w), 0);
+		world_checkpoint(w);
+	}
+	struct holder *thief = tasks_holder_new(w->t, w), *same = tasks_holder_new(w->t, w);
+	tasks_holder_known(thief, 2, span_str("thief"));
+	tasks_holder_known(same, 1, span_str("worker"));
+	tasks_holder_adopt(w->t, thief, &ref, 1);
+	assert_int_equal(tasks_holder_leases(thief), 0);
+	tasks_holder_adopt(w->t, same, &ref, 1);
+	assert_int_equal(tasks_holder_leases(same), 1);
+	struct report_item done = { .ref = ref, .verb = REPORT_COMPLETE };
+	assert_int_equal(world_say(w, thief, done, NULL), ERR_STALE_LEASE);
+	assert_int_equal(world_say(w, same, done, NULL), ERR_OK);
+	world_flush(w);
+	assert_int_equal(world_state(w, task), TASK_DONE);
+	tasks_holder_lost(w->t, LOG(w), thief, w->now_ms);
+	tasks_holder_lost(w->t, LOG(w), same, w->now_ms);
+	world_free(w);
+}
+
+static void test_a_holder_that_does_not_come_back_leaves_it_lost(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	struct order o = order_of("q");
+	uint64_t task = world_submit(w, &o);
+	struct holder *h = lease_once(w, task, 1);
+	world_flush(w);
+	assert_true(tasks_commit_leave(w->t, task, 1, h));
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	w->config.limbo_ms = 1000;
+	world_restart(w);
+	world_tick(w, w->now_ms + 999);
+	assert_int_equal(world_state(w, task), TASK_STARTED); /* in limbo */
+	world_tick(w, w->now_ms + 1);
+	assert_int_equal(world_state(w, task), TASK_LOST);
+	assert_int_equal(nothing_more(w), 0);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -142,6 +250,10 @@ int main(void)
 		cmocka_unit_test(test_without_room_in_the_log_neither_yield_nor_result_is_taken),
 		cmocka_unit_test(test_yields_survive_restarts_and_hold_their_segment_until_the_task_is_forgotten),
 		cmocka_unit_test(test_a_yield_of_a_lost_lease_is_refused),
+		cmocka_unit_test(test_a_task_that_is_handed_out_once_is_lost_with_its_holder_and_never_runs_again),
+		cmocka_unit_test(test_one_that_never_left_is_given_back),
+		cmocka_unit_test(test_over_a_restart_only_the_same_session_goes_on_with_it),
+		cmocka_unit_test(test_a_holder_that_does_not_come_back_leaves_it_lost),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
