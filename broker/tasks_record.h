@@ -20,7 +20,8 @@
 
 #include "tasks.h"
 
-enum { REC_VERSION = 1, REC_SETTLE_WORKER = 2 /* version of a REC_SETTLE with a worker */, REC_QUEUE_VERSION = 2, REC_QUEUE_SETTINGS_V1 = 7 };
+/* REC_SETTLE_WORKER: the version of a REC_SETTLE with a worker. */
+enum { REC_VERSION = 1, REC_SETTLE_WORKER = 2, REC_QUEUE_VERSION = 2, REC_QUEUE_SETTINGS_V1 = 7 };
 
 enum { SUBMIT_OPTIONS = 1, SUBMIT_LANE = 2, SUBMIT_LIFE = 32 };
 struct rec_life {

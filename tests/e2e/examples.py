@@ -43,6 +43,12 @@ def the_asynchronous_pair_moves_many(scratch):
     equal(broker.ask("queue", "show", "t.Many")["done_total"], 2000, "done")
 
 
+def the_generator_streams_its_items_in_order(scratch):
+    broker = Broker(scratch / "data")
+    Process([PATHS["example_stream"], broker.url, "t.Stream", "serve"])
+    equal(run("stream", broker.url, "t.Stream", "5"), "".join(f"{n}: item {n}\n" for n in range(5)) + "done end\n", "stream")
+
+
 def the_mock_needs_no_broker(_):
     run("mock_test")
 
@@ -52,4 +58,4 @@ def without_a_broker_they_say_so(_):
 
 
 main([submit_worker_and_await_pass_a_result_on, the_synchronous_worker_stops_on_a_signal, the_asynchronous_pair_moves_many,
-      the_mock_needs_no_broker, without_a_broker_they_say_so])
+      the_generator_streams_its_items_in_order, the_mock_needs_no_broker, without_a_broker_they_say_so])
