@@ -3,15 +3,18 @@
  * requires.
  *
  * Invariants
- *  1. Which number a class gets depends on durable state alone: the lowest that is free. A class is there while a task in
- *     memory names it.
+ *  1. A class is there while a task in memory names it; that, and no number, is durable. Then it rests for a while, because
+ *     its next tasks may be about to come and asking all entries again costs.
  *  2. Class 0 is that of tasks without requirements and principal, in every queue; it is never in the table.
  *  3. Every class in the table has a slot of lanes in its queue. */
 #include "tasks_impl.h"
 
 #include "../wire/predicate.h"
 
-enum { LANE_BYTES_MAX = 64 << 20 }; /* texts and what they are compiled to, of all classes */
+enum {
+	LANE_BYTES_MAX = 64 << 20, /* texts and what they are compiled to, of classes that tasks name */
+	LANE_IDLE_MAX = 1024,
+};
 #define LANE_HASH_SEED 0x6c616e6573ull
 
 uint64_t lane_class_hash(uint32_t queue, struct span text, struct span principal)
@@ -69,10 +72,10 @@ enum err lane_class_check(const struct tasks *t, struct span text, struct span p
 	}
 	if (text.len > UINT16_MAX || principal.len > LIMIT_NAME_BYTES)
 		return ERR_TOO_BIG;
-	if (t->lane_class_bytes + more <= LANE_BYTES_MAX && t->lane_class_names.count < LANE_CLASSES_MAX - 1)
+	if (t->lane_class_bytes + more <= LANE_BYTES_MAX && t->lane_class_live < LANE_CLASSES_MAX)
 		return ERR_OK;
 	(void)snprintf(out, 256, "the waiting tasks differ in their requirements too much: there are %u kinds already",
-		       t->lane_class_names.count);
+		       t->lane_class_live);
 	return ERR_RESOURCE_EXHAUSTED;
 }
 
@@ -99,6 +102,26 @@ static uint32_t class_id_new(struct tasks *t)
 	return id;
 }
 
+/* ---- those that rest ---- */
+
+static void idle_add(struct tasks *t, uint32_t id)
+{
+	struct lane_class *c = &t->lane_classes[id];
+	c->idle_prev = t->lane_idle_last;
+	c->idle_next = 0;
+	*(c->idle_prev ? &t->lane_classes[c->idle_prev].idle_next : &t->lane_idle_first) = id;
+	t->lane_idle_last = id;
+	t->lane_idle_count++;
+}
+
+static void idle_remove(struct tasks *t, uint32_t id)
+{
+	const struct lane_class *c = &t->lane_classes[id];
+	*(c->idle_prev ? &t->lane_classes[c->idle_prev].idle_next : &t->lane_idle_first) = c->idle_next;
+	*(c->idle_next ? &t->lane_classes[c->idle_next].idle_prev : &t->lane_idle_last) = c->idle_prev;
+	t->lane_idle_count--;
+}
+
 /* Fills a free number. The caller has checked the parts. */
 static void class_fill(struct tasks *t, uint32_t id, uint32_t queue, struct span text, struct span principal,
 		       const struct buf *packed)
@@ -115,10 +138,10 @@ static void class_fill(struct tasks *t, uint32_t id, uint32_t queue, struct span
 		c->packed = mem_resize(t, NULL, 0, packed->len);
 		memcpy(c->packed, packed->data, packed->len);
 	}
-	t->lane_class_bytes += class_bytes(text.len, packed->len, principal.len);
 	c->hash = lane_class_hash(queue, text, principal);
 	map64_add(&t->lane_class_names, c->hash, id, &t->memory);
 	c->slot = lane_slot_new(t, queue, id);
+	idle_add(t, id);
 }
 
 uint32_t lane_class_intern(struct tasks *t, uint32_t queue, struct span text, struct span principal)
@@ -145,7 +168,7 @@ static void class_free(struct tasks *t, uint32_t id)
 	struct lane_class *c = &t->lane_classes[id];
 	map64_remove(&t->lane_class_names, map64_find(&t->lane_class_names, c->hash));
 	lane_slot_free(t, t->queues[c->queue - 1], c->slot);
-	t->lane_class_bytes -= class_bytes(c->text_size, c->packed_size, c->principal_size);
+	idle_remove(t, id);
 	(void)mem_resize(t, c->bytes, (size_t)c->text_size + c->principal_size, 0);
 	if (c->packed)
 		(void)mem_resize(t, c->packed, c->packed_size, 0);
@@ -155,22 +178,35 @@ static void class_free(struct tasks *t, uint32_t id)
 
 void lane_class_ref(struct tasks *t, uint32_t class, uint64_t count)
 {
-	if (class != 0)
-		t->lane_classes[class].refs += count;
+	struct lane_class *c = &t->lane_classes[class];
+	if (class == 0 || count == 0)
+		return;
+	if (c->refs == 0) {
+		idle_remove(t, class);
+		t->lane_class_live++;
+		t->lane_class_bytes += class_bytes(c->text_size, c->packed_size, c->principal_size);
+	}
+	c->refs += count;
 }
 
 void lane_class_unref(struct tasks *t, uint32_t class, uint64_t count)
 {
-	if (class == 0 || class == LANE_CLASS_NONE)
+	if (class == 0 || class == LANE_CLASS_NONE || count == 0)
 		return;
 	struct lane_class *c = &t->lane_classes[class];
 	ENSURE(class < t->lane_class_count && c->refs >= count);
 	c->refs -= count;
-	if (c->refs == 0)
-		class_free(t, class);
+	if (c->refs > 0)
+		return;
+	t->lane_class_live--;
+	t->lane_class_bytes -= class_bytes(c->text_size, c->packed_size, c->principal_size);
+	lane_slot_rest(t, t->queues[c->queue - 1], c->slot);
+	idle_add(t, class);
+	if (t->lane_idle_count > LANE_IDLE_MAX)
+		class_free(t, t->lane_idle_first);
 }
 
-/* ---- bytes: u32 count, u32 0, then {u32 queue, u16 text, u8 principal, u8 0, text | principal, padded to 8} by number ---- */
+/* ---- bytes: u32 count, u32 0, then {u32 queue, u16 text, u8 principal, u8 0, text | principal, padded to 8} by hash ---- */
 
 struct lane_class_head {
 	uint32_t queue;
@@ -179,43 +215,51 @@ struct lane_class_head {
 };
 _Static_assert(sizeof(struct lane_class_head) == 8, "on disk");
 
+static int by_hash(const void *a, const void *b)
+{
+	const struct lane_class *x = *(const struct lane_class *const *)a, *y = *(const struct lane_class *const *)b;
+	return x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
 void lane_classes_put(const struct tasks *t, struct buf *out)
 {
-	uint32_t count = t->lane_class_count;
-	while (count > 1 && t->lane_classes[count - 1].queue == 0)
-		count--;
-	uint32_t head[2] = { count > 1 ? count - 1 : 0, 0 };
+	const struct lane_class **sorted = calloc((size_t)t->lane_class_live + 1, sizeof *sorted);
+	uint32_t head[2] = { 0, 0 };
 	uint64_t zero = 0;
+	ENSURE(sorted != NULL);
+	for (uint32_t i = 1; i < t->lane_class_count; i++)
+		if (t->lane_classes[i].refs > 0)
+			sorted[head[0]++] = &t->lane_classes[i];
+	ENSURE(head[0] == t->lane_class_live);
+	qsort(sorted, head[0], sizeof *sorted, by_hash);
 	buf_append(out, head, sizeof head);
-	for (uint32_t i = 1; i <= head[0]; i++) {
-		const struct lane_class *c = &t->lane_classes[i];
+	for (uint32_t i = 0; i < head[0]; i++) {
+		const struct lane_class *c = sorted[i];
 		struct lane_class_head h = { c->queue, c->text_size, c->principal_size, 0 };
 		size_t size = (size_t)c->text_size + c->principal_size;
 		buf_append(out, &h, sizeof h);
 		buf_append(out, c->bytes, size);
 		buf_append(out, &zero, align_up(size, 8) - size);
 	}
+	free(sorted);
 }
 
-static bool class_get(struct tasks *t, struct reader *r, uint32_t id)
+static bool class_get(struct tasks *t, struct reader *r)
 {
 	struct lane_class_head h;
 	read_into(r, &h, sizeof h);
 	size_t size = (size_t)h.text_size + h.principal_size;
 	struct span bytes = read_bytes(r, size);
 	(void)read_bytes(r, align_up(size, 8) - size);
-	classes_grow(t, id + 1);
-	if (r->failed || h.queue > t->queue_count)
+	if (r->failed || h.queue == 0 || h.queue > t->queue_count)
 		return false;
-	if (h.queue == 0)
-		return size == 0;
 	struct span text = span_sub(bytes, 0, h.text_size), principal = span_sub(bytes, h.text_size, h.principal_size);
 	char why[256], text_why[128];
 	struct buf packed = { NULL, 0, 0 };
 	bool ok = lane_class_by_hash(t, lane_class_hash(h.queue, text, principal)) == LANE_CLASS_NONE &&
 		  lane_class_check(t, text, principal, why) == ERR_OK && predicate_parse(text, &packed, text_why) == ERR_OK;
 	if (ok)
-		class_fill(t, id, h.queue, text, principal, &packed);
+		class_fill(t, class_id_new(t), h.queue, text, principal, &packed);
 	buf_free(&packed);
 	return ok;
 }
@@ -224,10 +268,10 @@ bool lane_classes_get(struct tasks *t, struct reader *r)
 {
 	uint32_t count = read_u32(r);
 	(void)read_u32(r);
-	if (r->failed || count >= LANE_CLASSES_MAX)
+	if (r->failed || count > LANE_CLASSES_MAX)
 		return false;
-	for (uint32_t id = 1; id <= count; id++)
-		if (!class_get(t, r, id))
+	for (uint32_t i = 0; i < count; i++)
+		if (!class_get(t, r))
 			return false;
 	return true;
 }

@@ -110,6 +110,11 @@ void lane_slot_free(struct tasks *t, struct queue *q, uint32_t slot)
 	q->slot_free = slot;
 }
 
+void lane_slot_rest(struct tasks *t, struct queue *q, uint32_t slot)
+{
+	slot_clear(t, q, slot, false);
+}
+
 void lanes_forget(struct tasks *t, struct queue *q)
 {
 	for (uint32_t i = 0; i < q->slot_count; i++)

@@ -155,6 +155,7 @@ struct lane_class {
 	uint16_t text_size, packed_size;
 	uint8_t principal_size;
 	uint32_t slot;                  /* (v) in its queue */
+	uint32_t idle_prev, idle_next;  /* (v) of those that no task names now */
 };
 
 /* Tasks of one ordering key of a queue that are not settled; gone with the last of them. */
@@ -240,8 +241,10 @@ struct tasks {
 	struct options *options;   /* id 0 is {0, 0} */
 	uint32_t options_count, options_last;
 	struct lane_class *lane_classes; /* by id; 0 is the plain one of every queue */
-	uint32_t lane_class_count, lane_class_cap, lane_class_free; /* free: none below this is free */
+	uint32_t lane_class_count, lane_class_cap, lane_class_free; /* (v) free: none below this is free */
+	uint32_t lane_class_live;  /* so many are named by tasks; their texts: */
 	uint64_t lane_class_bytes;
+	uint32_t lane_idle_first, lane_idle_last, lane_idle_count; /* (v) kept for the next tasks of their kind, oldest first */
 	struct map64 lane_class_names; /* (v) hash -> id */
 	struct map64 orders;       /* (v) hash -> struct order */
 	struct map64 moved;        /* task -> address of its REC_MOVE record */
@@ -374,6 +377,7 @@ void orders_free(struct tasks *t);
 /* lane_slot.c, lane.c: views (v) */
 uint32_t lane_slot_new(struct tasks *t, uint32_t queue, uint32_t class);
 void lane_slot_free(struct tasks *t, struct queue *q, uint32_t slot);
+void lane_slot_rest(struct tasks *t, struct queue *q, uint32_t slot); /* its last task is gone */
 uint64_t *lane_row(const struct queue *q, uint32_t priority);
 /* How many of `count` numbers from `first` on are not to be handed out; whole dead words at a time. */
 uint32_t fresh_skip(const struct tasks *t, uint64_t first, uint32_t count);

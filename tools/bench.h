@@ -22,6 +22,9 @@ struct bench_plan {
 	uint64_t rate;                        /* per second over all producers; 0: as fast as the window allows */
 	enum hlk_confirm confirm;
 	int timeout_ms, stall_ms;
+	uint32_t lanes, first_lane, stretch;  /* kinds of tasks (0 = one), the number of the first; tasks of a kind in a row */
+	uint32_t entries;                     /* of each worker, spread over the lanes by a parameter; 0 = one, without */
+	bool alike;                           /* the same kinds, but they require nothing */
 	bool foreign;                         /* tasks of other runs and programs are settled and counted too */
 };
 

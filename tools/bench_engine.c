@@ -47,7 +47,8 @@ struct actor {
 	struct hlk *client;
 	bool produces, works;
 	uint64_t next, step; /* the next index to submit; the distance to the one after */
-	struct hlk_head *head;
+	struct hlk_head **heads; /* one for each kind of tasks */
+	uint32_t head_count;
 	uint8_t *payload;
 	struct pending *pendings, *free_pending;
 	struct flights flights;
@@ -204,7 +205,8 @@ static uint64_t producer_fill(struct actor *actor)
 			return MAX_OF(due, now);
 		*pending = (struct pending){ .actor = actor, .due_ns = due, .next_free = pending->next_free };
 		payload_fill(b, (struct bench_header){ b->run, actor->next, due }, actor->payload);
-		int code = hlk_submit(actor->client, actor->head, actor->payload, b->plan->size, confirmed, pending);
+		struct hlk_head *head = actor->heads[actor->next / actor->step / MAX_OF(b->plan->stretch, 1u) % actor->head_count];
+		int code = hlk_submit(actor->client, head, actor->payload, b->plan->size, confirmed, pending);
 		if (code != HLK_OK) {
 			if (code != HLK_AGAIN) {
 				(void)snprintf(actor->error, sizeof actor->error, "submit: %s", hlk_error_name(code));
@@ -365,6 +367,42 @@ static void *lane_run(void *ctx)
 
 /* ---------------------------------------------------------------- set-up */
 
+/* A head for each kind: with a requirement that only entries of its lane meet, or only different. */
+static int heads_make(struct actor *actor, struct hlk_error *error)
+{
+	const struct bench_plan *plan = actor->bench->plan;
+	struct hlk_submit_options submit = { .type = "bench.v1.Task", .queue = plan->queue, .confirm = plan->confirm };
+	char text[64];
+	actor->head_count = MAX_OF(plan->lanes, 1u);
+	actor->heads = calloc(actor->head_count, sizeof(struct hlk_head *));
+	ENSURE(actor->heads != NULL);
+	for (uint32_t i = 0; i < actor->head_count; i++) {
+		(void)snprintf(text, sizeof text, "lane == %u", plan->first_lane + i);
+		submit.correlation = plan->lanes && plan->alike ? text : NULL;
+		submit.requirements = plan->lanes && !plan->alike ? text : NULL;
+		actor->heads[i] = hlk_head_new(&submit, error);
+		if (!actor->heads[i])
+			return error->code;
+	}
+	return HLK_OK;
+}
+
+static int entries_make(struct actor *actor)
+{
+	const struct bench_plan *plan = actor->bench->plan;
+	uint32_t count = MAX_OF(plan->entries, 1u), first = (uint32_t)(actor - actor->bench->actors) * count;
+	struct hlk_serve_options serve = { .queue = plan->queue, .task = task_arrived, .ctx = actor };
+	char params[64];
+	int code = HLK_OK;
+	actor->credit = serve.credit = MAX_OF(plan->prefetch / count, 1u);
+	for (uint32_t i = first; i < first + count && code == HLK_OK; i++) {
+		(void)snprintf(params, sizeof params, "lane=%u, number=%u", i % MAX_OF(plan->lanes, 1u), i);
+		serve.params = plan->entries ? params : NULL;
+		code = hlk_serve(actor->client, &serve, &actor->entry);
+	}
+	return code;
+}
+
 static int actor_open(struct actor *actor, struct bench_result *result)
 {
 	const struct bench_plan *plan = actor->bench->plan;
@@ -374,9 +412,6 @@ static int actor_open(struct actor *actor, struct bench_result *result)
 	if (code == HLK_OK && (code = hlk_ready_wait(actor->client, plan->timeout_ms)) != HLK_OK)
 		error = *hlk_last_error(actor->client);
 	if (code == HLK_OK && actor->produces) {
-		struct hlk_submit_options submit = { .type = "bench.v1.Task", .queue = plan->queue,
-						     .confirm = plan->confirm };
-		actor->head = hlk_head_new(&submit, &error);
 		actor->payload = malloc(plan->size);
 		actor->pendings = calloc(plan->window, sizeof *actor->pendings);
 		ENSURE(actor->payload != NULL && actor->pendings != NULL);
@@ -384,15 +419,12 @@ static int actor_open(struct actor *actor, struct bench_result *result)
 			actor->pendings[i].next_free = actor->free_pending;
 			actor->free_pending = &actor->pendings[i];
 		}
-		code = actor->head ? HLK_OK : error.code;
+		code = heads_make(actor, &error);
 	}
 	if (code == HLK_OK && actor->works) {
-		struct hlk_serve_options serve = { .queue = plan->queue, .credit = plan->prefetch, .task = task_arrived,
-						   .ctx = actor };
 		flights_init(&actor->flights, 1024);
 		hlk_on_settled(actor->client, settled, actor);
-		code = hlk_serve(actor->client, &serve, &actor->entry);
-		actor->credit = plan->prefetch;
+		code = entries_make(actor);
 		if (code != HLK_OK)
 			error = *hlk_last_error(actor->client);
 	}
@@ -405,8 +437,10 @@ static void actor_close(struct actor *actor)
 {
 	if (actor->client)
 		hlk_close(actor->client, 2000);
-	if (actor->head)
-		hlk_head_free(actor->head);
+	for (uint32_t i = 0; i < actor->head_count; i++)
+		if (actor->heads[i])
+			hlk_head_free(actor->heads[i]);
+	free(actor->heads);
 	free(actor->payload);
 	free(actor->pendings);
 	free(actor->flights.slots);

@@ -16,6 +16,9 @@
 	{ "window", OPTION_COUNT, 0, "N", "8192", 1, LIMIT_PRODUCER_WINDOW, "unconfirmed tasks per producer" }, \
 	{ "rate", OPTION_COUNT, 0, "R", "0", 0, 0, "tasks per second, on a fixed schedule; 0: no limit" },    \
 	{ "confirm", OPTION_CHOICE, 0, "durable|accepted|none", "durable", 0, 0, "what a confirm is to mean" }
+#define OPTIONS_LANES                                                                                        \
+	{ "lanes", OPTION_COUNT, 0, "N", "0", 0, 10000, "kinds of tasks, each with a requirement of its own; 0: none" }, \
+	{ "stretch", OPTION_COUNT, 0, "N", "64", 1, 0, "tasks of a kind in a row" }
 #define OPTION_PREFETCH                                                                                      \
 	{ "prefetch", OPTION_COUNT, 0, "N", "8192", 1, LIMIT_ENTRY_CREDIT, "tasks under way to each worker" }
 #define OPTIONS_RUN                                                                                          \
@@ -28,6 +31,9 @@ static const struct option task_options[] = {
 	{ "count", OPTION_COUNT, 'n', "N", "100k", 1, 1ull << 34, "tasks in all" },
 	OPTIONS_LOAD,
 	OPTION_PREFETCH,
+	OPTIONS_LANES,
+	{ "entries", OPTION_COUNT, 0, "N", "0", 0, LIMIT_SESSION_ENTRIES, "of each worker, spread over the lanes" },
+	{ "alike", OPTION_FLAG, 0, NULL, NULL, 0, 0, "the same kinds without requirements: the difference is what matching costs" },
 	{ "queue", OPTION_TEXT, 'q', "QUEUE", NULL, 0, 0, "default: one of its own, removed afterwards" },
 	{ "shared", OPTION_FLAG, 0, NULL, NULL, 0, 0, "producer and worker share a connection" },
 	{ "disk", OPTION_TEXT, 0, "DIR", NULL, 0, 0, "measure a synced 4 KiB append there, too: disk_append_us" },
@@ -38,6 +44,8 @@ static const struct option submit_options[] = {
 	{ "producers", OPTION_COUNT, 'P', "N", "1", 1, 10000, "connections that submit" },
 	{ "count", OPTION_COUNT, 'n', "N", "100k", 1, 1ull << 34, "tasks in all" },
 	OPTIONS_LOAD,
+	OPTIONS_LANES,
+	{ "first-lane", OPTION_COUNT, 0, "N", "0", 0, 1u << 30, "number of the first lane: one that nobody has, for what nobody can do" },
 	{ "queue", OPTION_TEXT, 'q', "QUEUE", "bench", 0, 0, "where the backlog is built" },
 	OPTIONS_RUN,
 	{ 0 },
@@ -124,6 +132,8 @@ static void plan_set(json_t *object, const struct bench_plan *plan)
 	cli_set(object, "window", json_integer(plan->window));
 	cli_set(object, "prefetch", json_integer(plan->prefetch));
 	cli_set(object, "rate", cli_integer(plan->rate));
+	cli_set(object, "lanes", json_integer(plan->lanes));
+	cli_set(object, "entries", json_integer(plan->entries));
 }
 
 static bool result_good(const struct bench_plan *plan, const struct bench_result *r)
@@ -236,6 +246,8 @@ static void plan_load(const struct args *args, struct bench_plan *plan)
 	plan->size = (uint32_t)args_number(args, "size");
 	plan->window = (uint32_t)args_number(args, "window");
 	plan->rate = args_number(args, "rate");
+	plan->lanes = (uint32_t)args_number(args, "lanes");
+	plan->stretch = (uint32_t)args_number(args, "stretch");
 	plan->confirm = strcmp(confirm, "none") == 0	 ? HLK_CONFIRM_NONE :
 			strcmp(confirm, "accepted") == 0 ? HLK_CONFIRM_ACCEPTED : HLK_CONFIRM_DURABLE;
 }
@@ -251,6 +263,8 @@ static int bench_task(struct cli *cli)
 	plan.workers = (uint32_t)args_number(args, "workers");
 	plan.prefetch = (uint32_t)args_number(args, "prefetch");
 	plan.shared = args_number(args, "shared") || mock;
+	plan.entries = (uint32_t)args_number(args, "entries");
+	plan.alike = args_number(args, "alike");
 	if (mock && (plan.producers != 1 || plan.workers != 1))
 		return cli_usage(cli, "mock:// has one producer and one worker");
 	int code = cli_connect(cli);
@@ -277,6 +291,7 @@ const struct command bench_task_command = {
 	"window had room for it. Every task is checked: settled exactly once, payload intact. Exit code 3: not all was well.",
 	"hillock bench task --producers 1 --workers 1 --size 128 --count 1M\tthroughput\n"
 	"hillock bench task --window 1 --count 2000 --disk /var/lib/hillock\tlatency of one confirm beside the disk's own\n"
+	"hillock bench task --lanes 100 --entries 250 --workers 4\t1,000 entries and 100 requirements; with --alike, without them\n"
 	"hillock bench task --rate 20k --count 1M -o json | jq .e2e_us\tlatency under a steady load",
 	task_options, bench_task,
 };
@@ -285,6 +300,7 @@ static int bench_submit(struct cli *cli)
 {
 	struct bench_plan plan = plan_common(cli);
 	plan_load(&cli->args, &plan);
+	plan.first_lane = (uint32_t)args_number(&cli->args, "first-lane");
 	int code = cli_connect(cli);
 	return code == CLI_OK ? bench_go(cli, &plan, NULL) : code;
 }
