@@ -254,10 +254,10 @@ void deliver_fetched(struct shard *s, uint64_t addr)
 	while (*at) {
 		struct outlet *o = *at;
 		if (o->parked_addr != addr && o->parked_addr != 0) {
-			at = &o->next;
+			at = &o->parked_next;
 			continue;
 		}
-		*at = o->next;
+		*at = o->parked_next;
 		o->parked = false;
 		make_runnable(s, o);
 	}
@@ -335,7 +335,7 @@ static bool park(struct shard *s, struct outlet *o, const struct ready_run *run,
 	if (e == ERR_AGAIN || e == ERR_RESOURCE_EXHAUSTED) {
 		o->parked = true;
 		o->parked_addr = e == ERR_AGAIN ? run->addr : 0; /* 0: any read that ends makes room */
-		o->next = s->parked;
+		o->parked_next = s->parked;
 		s->parked = o;
 		return false;
 	}
@@ -389,7 +389,7 @@ static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 	struct ready_run run;
 	struct log_record record;
 	struct submit_record r;
-	if (!o->filled || !outlet_peek(s, o, &run))
+	if (o->parked || o->broken_task || !o->filled || !outlet_peek(s, o, &run))
 		return false;
 	enum err e = log_fetch(s->log, run.addr, &record);
 	if (e == ERR_OK)

@@ -41,7 +41,7 @@ struct outlet {
 	struct map64 group_names;
 	uint64_t memory;
 
-	struct outlet *next;  /* in runnable or in parked: it is in one of them at most */
+	struct outlet *next, *parked_next; /* in the runnable list, and in the parked one: for a moment it may be in both */
 	bool listed, parked;
 	uint64_t broken_task; /* cannot be read: the queue is held until it can, or it is settled by hand; 0 = none */
 	uint64_t parked_addr;

@@ -17,6 +17,7 @@ struct scene {
 	struct ledger *ledger;
 	struct mood mood;
 	bool stop_submitting;
+	bool lanes_open;            /* workers serve every lane, also the closed one */
 	uint32_t priorities;        /* how many different ones are used */
 	bool checks_state;          /* the inspector is at work */
 };

@@ -7,10 +7,12 @@ struct seen {
 	uint64_t task;     /* 0 = not confirmed */
 	uint64_t key;
 	uint32_t size;
-	uint8_t priority;
+	uint8_t priority, lane;
 	bool delayed;
 	uint16_t refused;
+	uint32_t order;
 	bool done, confirmed;
+	bool ended;        /* a report was sent that ends it for good, if it arrived */
 	bool may_be_done;  /* a settling report was sent; its answer may have been lost */
 	enum task_state final;
 	uint64_t original;        /* of those with this id, the one whose confirm did not say duplicate */
@@ -18,7 +20,7 @@ struct seen {
 	struct task_ref settled;  /* the token whose settling report was accepted */
 };
 
-struct order { uint32_t worker, epoch; uint8_t priority; uint64_t last; };
+struct order { uint32_t worker, epoch; uint8_t priority, lane; uint64_t last; };
 
 struct ledger {
 	uint64_t seed;
@@ -28,6 +30,8 @@ struct ledger {
 	uint64_t by_id_cap;
 	struct order *orders;
 	uint32_t order_count, order_cap;
+	struct { uint64_t serial, highest; } current[LEDGER_ORDERS + 1]; /* of an ordering key, handed out last */
+	bool opened;             /* the closed lane is served */
 	struct ledger_counts counts;
 	char violation[512];
 };
@@ -84,7 +88,7 @@ uint64_t ledger_submit(struct ledger *l, const struct ledger_task *task, uint8_t
 	}
 	uint64_t serial = l->count++;
 	l->tasks[serial] = (struct seen){ .size = task->size, .key = task->key, .priority = task->priority,
-					  .delayed = task->delayed };
+					  .delayed = task->delayed, .order = task->order, .lane = task->lane };
 	payload_fill(l, serial, task->size, payload_out);
 	l->counts.submitted++;
 	return serial;
@@ -155,12 +159,12 @@ static bool token_same(struct task_ref a, struct task_ref b)
 /* C5: a fresh task reaches a connection after all older fresh ones of its priority. */
 static void check_order(struct ledger *l, uint32_t worker, struct task_ref ref, const struct seen *s)
 {
-	if (ref.attempt != 1 || s->last.task != 0 || s->delayed || s->key)
+	if (ref.attempt != 1 || s->last.task != 0 || s->delayed || s->key || s->order)
 		return;
 	struct order *o = NULL;
 	for (uint32_t i = l->order_count; i > 0 && !o; i--)
 		if (l->orders[i - 1].worker == worker && l->orders[i - 1].epoch == ref.epoch &&
-		    l->orders[i - 1].priority == s->priority)
+		    l->orders[i - 1].priority == s->priority && l->orders[i - 1].lane == s->lane)
 			o = &l->orders[i - 1];
 	if (!o) {
 		if (l->order_count == l->order_cap) {
@@ -169,7 +173,7 @@ static void check_order(struct ledger *l, uint32_t worker, struct task_ref ref, 
 			ENSURE(l->orders);
 		}
 		o = &l->orders[l->order_count++];
-		*o = (struct order){ worker, ref.epoch, s->priority, 0 };
+		*o = (struct order){ worker, ref.epoch, s->priority, s->lane, 0 };
 	}
 	if (ref.task <= o->last)
 		violate(l, "C5: worker %u got task %llu after %llu", worker, (unsigned long long)ref.task,
@@ -177,7 +181,41 @@ static void check_order(struct ledger *l, uint32_t worker, struct task_ref ref, 
 	o->last = ref.task;
 }
 
-uint64_t ledger_delivered(struct ledger *l, uint32_t worker, struct task_ref ref, struct span payload)
+/* C8, C11. */
+static void check_lane(struct ledger *l, uint32_t lanes, struct task_ref ref, const struct seen *s)
+{
+	if (s->lane != 0 && !(lanes >> s->lane & 1))
+		violate(l, "C8: task %llu of lane %u went to a worker of lanes %x", (unsigned long long)ref.task, s->lane, lanes);
+	if (s->lane != LEDGER_LANE_CLOSED || l->opened)
+		return;
+	l->opened = true;
+	for (uint64_t i = 1; i < l->count; i++) {
+		const struct seen *other = &l->tasks[i];
+		if (other->confirmed && !other->done && other->last.task == 0 && other->lane != LEDGER_LANE_CLOSED &&
+		    !other->order && !other->key && !other->delayed)
+			violate(l, "C11: task %llu of lane %u was left behind by tasks that nobody could do",
+				(unsigned long long)other->task, other->lane);
+	}
+}
+
+/* C10. One that has used up its attempts may be dead without a word of ours. */
+static void check_turn(struct ledger *l, uint64_t serial, struct task_ref ref, const struct seen *s)
+{
+	if (s->order == 0)
+		return;
+	uint64_t before = l->current[s->order].serial;
+	const struct seen *other = &l->tasks[before];
+	if (before != 0 && before != serial && !other->done && !other->ended && other->last.attempt < LEDGER_ATTEMPTS_MAX)
+		violate(l, "C10: task %llu is handed out while task %llu of the same ordering key has not ended",
+			(unsigned long long)ref.task, (unsigned long long)other->last.task);
+	if (s->last.task == 0 && ref.task < l->current[s->order].highest)
+		violate(l, "C10: task %llu of an ordering key comes after task %llu", (unsigned long long)ref.task,
+			(unsigned long long)l->current[s->order].highest);
+	l->current[s->order].serial = serial;
+	l->current[s->order].highest = MAX_OF(l->current[s->order].highest, ref.task);
+}
+
+uint64_t ledger_delivered(struct ledger *l, uint32_t worker, uint32_t lanes, struct task_ref ref, struct span payload)
 {
 	uint64_t seed = 0, serial = 0;
 	uint32_t size = 0;
@@ -214,6 +252,8 @@ uint64_t ledger_delivered(struct ledger *l, uint32_t worker, struct task_ref ref
 		violate(l, "C4: task %llu: token %u/%u comes after %u/%u", (unsigned long long)ref.task, ref.epoch,
 			ref.attempt, s->last.epoch, s->last.attempt);
 	check_order(l, worker, ref, s);
+	check_lane(l, lanes, ref, s);
+	check_turn(l, serial, ref, s);
 	s->last = ref;
 	l->counts.delivered++;
 	return serial;
@@ -225,6 +265,8 @@ void ledger_reported(struct ledger *l, struct task_ref ref, enum report_verb ver
 	ENSURE(serial != 0); /* the driver only reports what it was given */
 	if (verb == REPORT_COMPLETE || verb == REPORT_REJECT || verb == REPORT_CANCELLED || verb == REPORT_FAIL)
 		l->tasks[serial].may_be_done = true;
+	if (verb == REPORT_COMPLETE || verb == REPORT_REJECT || verb == REPORT_CANCELLED)
+		l->tasks[serial].ended = true;
 }
 
 void ledger_answered(struct ledger *l, struct task_ref ref, enum report_verb verb, uint16_t code)

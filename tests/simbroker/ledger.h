@@ -8,7 +8,10 @@
  *  C2  nothing is delivered that was not submitted, and its bytes are what was submitted (promises 2, 11)
  *  C3  what was settled is not delivered again, and not settled by another token (promise 2)
  *  C4  fencing tokens of one task only grow (promise 8); a token that was overtaken settles nothing
- *  C5  on one connection, tasks that nobody had before, not delayed and of one priority, come in the order of ids (promise 7)
+ *  C5  on one connection, tasks that nobody had before, not delayed and of one priority and lane, come in the order of ids (promise 7)
+ *  C8  a task goes only to a worker that has declared its lane
+ *  C10 of one ordering key a task is handed out only when the one before it has ended, and in the order of ids (promise 7)
+ *  C11 when the first task of the lane that nobody could do for long is handed out, no task of another lane has been left behind
  * and at the end of a healed run:
  *  C6  every confirmed task was settled, or the broker says it is dead (promises 1, 5)
  *  C7  two submissions with one idempotency key gave one task (promise 4) */
@@ -23,13 +26,15 @@ enum { LEDGER_PAYLOAD_MIN = 24 };
 struct ledger *ledger_new(uint64_t seed);
 void ledger_free(struct ledger *l);
 
-struct ledger_task { uint32_t size; uint8_t priority; bool delayed; uint64_t key; /* 0 = none */ };
+/* key, order: 0 = none. lane: 0 = anybody's; LEDGER_LANE_CLOSED is not served before the end. */
+struct ledger_task { uint32_t size; uint8_t priority; bool delayed; uint64_t key; uint32_t order; uint8_t lane; };
+enum { LEDGER_LANES = 4, LEDGER_LANE_CLOSED = 4, LEDGER_ORDERS = 12, LEDGER_ATTEMPTS_MAX = 4 };
 /* A new task: returns its serial and fills its payload (size >= LEDGER_PAYLOAD_MIN). */
 uint64_t ledger_submit(struct ledger *l, const struct ledger_task *task, uint8_t *payload_out);
 void ledger_confirmed(struct ledger *l, uint64_t serial, uint64_t task, bool duplicate);
 void ledger_refused(struct ledger *l, uint64_t serial, uint16_t code);
-/* A worker (its connection's number) received this; returns the serial. */
-uint64_t ledger_delivered(struct ledger *l, uint32_t worker, struct task_ref ref, struct span payload);
+/* A worker (its connection's number) received this; returns the serial. `lanes`: bits of those it has declared lately. */
+uint64_t ledger_delivered(struct ledger *l, uint32_t worker, uint32_t lanes, struct task_ref ref, struct span payload);
 /* The worker sent a settling report with this token. */
 void ledger_reported(struct ledger *l, struct task_ref ref, enum report_verb verb);
 /* The broker's answer to a settling report. */

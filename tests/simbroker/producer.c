@@ -37,18 +37,24 @@ static void submit_some(struct producer *p)
 	struct sent *s = calloc(1, sizeof *s);
 	ENSURE(s);
 	uint64_t key = sim_rand_below(sc->world, 1000) < sc->mood.key ? 1 + sim_rand_below(sc->world, 40) : 0;
-	char key_text[24];
+	uint32_t order = !key && sim_rand_below(sc->world, 6) == 0 ? 1 + (uint32_t)sim_rand_below(sc->world, LEDGER_ORDERS) : 0;
+	uint8_t lane = !key && !order && sim_rand_below(sc->world, 4) == 0 ? (uint8_t)(1 + sim_rand_below(sc->world, LEDGER_LANES)) : 0;
+	char key_text[32], order_text[24], lane_text[40];
+	(void)snprintf(order_text, sizeof order_text, "order-%u", order);
+	(void)snprintf(lane_text, sizeof lane_text, "lanes contains \"l%d\"", (int)lane);
 	(void)snprintf(key_text, sizeof key_text, "key-%llu", (unsigned long long)key);
 	struct task_head head = { .type = span_str("sim.v1.Work"),
 		.priority = (uint8_t)(4 + sim_rand_below(sc->world, sc->priorities)),
 		.key = key ? span_str(key_text) : (struct span){ NULL, 0 },
+		.order_key = order ? span_str(order_text) : (struct span){ NULL, 0 },
+		.requirements = lane ? span_str(lane_text) : (struct span){ NULL, 0 },
 		.delay_ms = sim_rand_below(sc->world, 20) == 0 ? 1 + sim_rand_below(sc->world, 300) : 0 };
 	task_head_encode(&s->head, &head);
 	s->first_seq = p->next_seq;
 	s->count = key ? 1 : 1 + (uint32_t)sim_rand_below(sc->world, MIN_OF(sc->mood.batch_max, FRAME_TASKS_MAX));
 	for (uint32_t i = 0; i < s->count; i++) {
 		s->sizes[i] = LEDGER_PAYLOAD_MIN + (uint32_t)sim_rand_below(sc->world, sc->mood.payload_max);
-		struct ledger_task task = { s->sizes[i], head.priority, head.delay_ms != 0, key };
+		struct ledger_task task = { s->sizes[i], head.priority, head.delay_ms != 0, key, order, lane };
 		s->serials[i] = ledger_submit(sc->ledger, &task, buf_extend(&s->payload, s->sizes[i]));
 	}
 	p->next_seq += s->count;

@@ -293,6 +293,8 @@ static bool clients_idle(const struct run *r)
 	return true;
 }
 
+enum { LANES_CLOSED_S = 20 }; /* of peace, before the closed lane is served */
+
 static void settle_down(struct run *r)
 {
 	heal(r);
@@ -302,6 +304,12 @@ static void settle_down(struct run *r)
 		violation(r, "C9: 60 s after healing a client still waits for an answer");
 		return;
 	}
+	/* What nobody may do yet must not have kept anything else: the ledger looks when its first task is handed out. */
+	node_run(r, sim_now_ns(r->world) + LANES_CLOSED_S * SIM_S);
+	r->scene.lanes_open = true;
+	for (uint32_t i = 0; i < r->dice.workers; i++)
+		if (worker_peer(r->workers[i]))
+			sim_peer_cut(worker_peer(r->workers[i]));
 	r->scene.checks_state = true;
 	for (int step = 0; step < 1200 && !inspector_done(r->inspector) && !r->result->violation[0]; step++)
 		node_run(r, sim_now_ns(r->world) + 100 * SIM_MS);

@@ -19,6 +19,8 @@ struct worker {
 	struct report_item owed[OWED_MAX]; /* reports without an answer */
 	uint32_t owed_count;
 	struct task_ref old;             /* a token of the past, to try */
+	uint32_t lanes, lanes_before;    /* bits: what it has declared, and what it had */
+	char params[64];
 	char name[32];
 };
 
@@ -104,7 +106,8 @@ static void deliver(struct worker *w, const struct msg *m, const struct frame *f
 	for (uint32_t i = 0; i < m->deliver.count; i++) {
 		const struct deliver_item *d = &m->deliver.items[i];
 		struct task_ref ref = { d->task, d->attempt, m->deliver.epoch };
-		uint64_t serial = ledger_delivered(sc->ledger, w->number * 100000 + w->link.generation, ref,
+		uint64_t serial = ledger_delivered(sc->ledger, w->number * 100000 + w->link.generation,
+						   w->lanes | w->lanes_before, ref,
 						   span_sub(f->payload, at, d->size));
 		at += d->size;
 		ENSURE(w->held_count < HELD_MAX);
@@ -159,6 +162,25 @@ static void frame(void *owner, const struct msg *m, const struct frame *f)
 					drop(w, w->held[j]);
 }
 
+/* Some of the lanes, never the closed one until all are open. */
+static struct span declare_lanes(struct worker *w)
+{
+	const struct scene *sc = w->link.scene;
+	const char *separator = "";
+	size_t len = (size_t)snprintf(w->params, sizeof w->params, "lanes=[");
+	w->lanes_before |= w->lanes;
+	w->lanes = sc->lanes_open ? (2u << LEDGER_LANES) - 2 : 2u << sim_rand_below(sc->world, LEDGER_LANES - 1);
+	if (sc->mood.calm && !sc->lanes_open)
+		w->lanes = (1u << LEDGER_LANE_CLOSED) - 2;
+	for (uint32_t i = 1; i <= LEDGER_LANES; i++)
+		if (w->lanes >> i & 1) {
+			len += (size_t)snprintf(w->params + len, sizeof w->params - len, "%s\"l%u\"", separator, i);
+			separator = ", ";
+		}
+	(void)snprintf(w->params + len, sizeof w->params - len, "]");
+	return span_str(w->params);
+}
+
 /* Resumed: the broker still counts what we hold. Not resumed: what we hold is lost, but what we reported may have arrived. */
 static void up(void *owner, bool resumed)
 {
@@ -178,7 +200,7 @@ static void up(void *owner, bool resumed)
 		m.serve.held_count = count;
 		m.serve.has_held = true;
 	}
-	m.serve.entries[0] = (struct wire_entry){ .id = 1, .service = span_str("sim.v1.Work"),
+	m.serve.entries[0] = (struct wire_entry){ .id = 1, .service = span_str("sim.v1.Work"), .params = declare_lanes(w),
 		.credit = w->credit > w->held_count ? w->credit - w->held_count : 0 };
 	m.serve.count = 1;
 	link_send(&w->link, &m, NULL, 0);

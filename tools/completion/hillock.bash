@@ -67,8 +67,8 @@ _hillock()
 	'stats ') words="$globals" ;;
 	'checkpoint ') words="$globals" ;;
 	'bench ') words="task submit drain disk publish call schema" ;;
-	'bench task') words="$globals --producers --workers --count --size --window --rate --confirm --prefetch --queue --shared --disk --threads --stall" ;;
-	'bench submit') words="$globals --producers --count --size --window --rate --confirm --queue --threads --stall" ;;
+	'bench task') words="$globals --producers --workers --count --size --window --rate --confirm --prefetch --lanes --stretch --entries --alike --queue --shared --disk --threads --stall" ;;
+	'bench submit') words="$globals --producers --count --size --window --rate --confirm --lanes --stretch --first-lane --queue --threads --stall" ;;
 	'bench drain') words="$globals --workers --count --prefetch --queue --threads --stall" ;;
 	'bench disk') words="$globals --dir --count --size" ;;
 	'bench publish') words="$globals --subscribers --count --size --threads --flight" ;;
