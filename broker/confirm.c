@@ -7,6 +7,8 @@
  * 2. Answers of one turn and connection travel together: they are collected as plain items and become a frame at the flush.
  * 3. Nothing that promises durability is collected before its record was applied. */
 #include "event.h"
+#include "sysevent.h"
+#include "tasks_record.h"
 
 enum { ANSWER_ITEMS_MAX = 4096 };
 
@@ -146,11 +148,26 @@ static void submit_applied(struct shard *s, struct pending *p, const struct appl
 		hold_confirmed(s);
 }
 
+static void tell_queue(struct shard *s, const struct log_record *record, const struct applied *applied)
+{
+	static const char *const names[] = { [QUEUE_OP_CREATE] = "queue.created", [QUEUE_OP_SET] = "queue.changed",
+					     [QUEUE_OP_PAUSE] = "queue.paused", [QUEUE_OP_RESUME] = "queue.resumed",
+					     [QUEUE_OP_REMOVE] = "queue.removed" };
+	struct queue_view v;
+	struct sys_text name;
+	if (rec_queue_read(record->body, &v) != ERR_OK || v.fixed.op >= COUNT_OF(names) || applied->affected == 0 ||
+	    !sys_event_wanted(s, names[v.fixed.op]))
+		return;
+	sys_event(s, names[v.fixed.op], "\"queue\":\"%s\"", sys_quote(&name, v.name));
+}
+
 void confirm_applied(struct shard *s, const struct log_record *record, const struct applied *applied)
 {
 	s->queues_removed = s->queues_removed || record->kind == REC_TYPE; /* an alias leads to another queue */
 	if (record->kind == REC_QUEUE || record->kind == REC_TYPE)
 		s->queues_changed = true;
+	if (record->kind == REC_QUEUE)
+		tell_queue(s, record, applied);
 	if (applied->origin == APPLIED_INTERNAL)
 		return;
 	ENSURE(s->pending_count > 0);

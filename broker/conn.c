@@ -9,6 +9,7 @@
  * 4. Every wait has an end: the handshake, a partial frame, silence and a close each have a deadline. */
 #include "call.h"
 #include "event.h"
+#include "sysevent.h"
 
 enum { CLOSE_MS = 3000, KEEP_BYTES = 1024 };
 
@@ -467,6 +468,7 @@ static void *on_accepted(void *owner, struct io_conn io, const char *peer, bool 
 	shard_time(s);
 	if (s->counters.conns >= s->config.conns_max || s->stop != STOP_NOT) {
 		s->counters.conns_refused_total++;
+		sys_event(s, "limit.conns", "\"conns\":%llu", (unsigned long long)s->counters.conns);
 		return NULL;
 	}
 	struct conn *c = zalloc(sizeof *c);

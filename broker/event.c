@@ -84,6 +84,7 @@ static void subscription_end(struct subscription **at)
 	*at = x->next;
 	x->peer->subscription_count--;
 	e->subscription_count--;
+	e->system_count -= x->system;
 	match_remove(&e->match, &x->match);
 	e->generation++;
 	unlink_from(&e->due, x, offsetof(struct subscription, due_next));
@@ -126,6 +127,8 @@ static struct subscription *subscription_new(struct event_peer *p, const struct 
 	while (*at)
 		at = &(*at)->next;
 	*at = x;
+	x->system = event_is_system(m->pattern);
+	e->system_count += x->system;
 	p->subscription_count++;
 	e->subscription_count++;
 	e->generation++;

@@ -50,7 +50,7 @@ struct subscription {
 	uint32_t head, slices, cap, queued;
 	size_t queued_bytes;
 	uint8_t overflow;
-	bool unlimited, descendants, counts_due;
+	bool unlimited, descendants, counts_due, system;
 	/* the answer to SUBSCRIBE waits for publishers that hold back */
 	struct subscription *answer_next;
 	uint64_t answer_notice, answer_at_ms; /* for all notices up to this number, but not longer */
@@ -130,6 +130,7 @@ struct events {
 	uint64_t types_generation;        /* routes follow the ancestors of types */
 	size_t batch_bytes;               /* of all frames that live */
 	uint32_t batches, subscription_count, hint_count;
+	uint32_t system_count;            /* subscriptions that may get what the broker says about itself */
 	uint64_t quiet_until_ms;          /* no hints are given: a durable subscription is being made */
 	uint64_t sys_id;
 	struct event_stats {
@@ -187,7 +188,9 @@ void routes_free(struct events *e);
 bool subscription_wants(const struct subscription *x, const struct event_peer *from, bool elsewhere);
 /* Is there a subscription that would get it from this publisher? `elsewhere`: not one of its own. Refreshes the route. */
 bool route_wanted(struct events *e, struct route *r, const struct event_peer *from, bool elsewhere);
+/* Where a session's events of a type (or pattern) are: its vnet; what the broker says about itself is one for all of them. */
 struct span session_events_vnet(const struct session *session, struct span type);
+bool event_is_system(struct span type); /* a type or pattern below hillock.sys */
 struct event_peer *event_peer_get(struct shard *s, struct session *session);
 /* Publishes that are handed out in their turn: true when it is done, false while it waits for room. */
 bool publish_fan_out(struct events *e, struct publish *p);

@@ -13,13 +13,14 @@
 
 static const struct span system_types = { (const uint8_t *)"hillock.sys.", 12 };
 
-/* What the broker says about itself is one for all vnets. */
+bool event_is_system(struct span type)
+{
+	return type.len >= system_types.len && memcmp(type.data, system_types.data, system_types.len) == 0;
+}
+
 struct span session_events_vnet(const struct session *session, struct span type)
 {
-	(void)session;
-	(void)type;
-	(void)system_types;
-	return span_of(NULL, 0);
+	return event_is_system(type) ? span_of(NULL, 0) : span_str(session->vnet);
 }
 
 /* ---- routes ---- */

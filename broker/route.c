@@ -8,6 +8,7 @@
 #include "binding.h"
 #include "call.h"
 #include "event.h"
+#include "sysevent.h"
 
 struct call {
 	struct conn *c;
@@ -108,10 +109,12 @@ static enum err submit_refusal(struct shard *s, const struct msg_submit *m, cons
 	}
 	if (log_room(s->log) != LOG_ROOM_OK) {
 		*text = "the disk is filling up: only results are taken";
+		sys_event(s, "limit.disk", "\"text\":\"%s\"", *text);
 		return ERR_DISK_FULL;
 	}
 	if (s->buffer_bytes > s->config.memory_max) {
 		*text = "the buffers of all connections are at memory_max";
+		sys_event(s, "limit.memory", "\"text\":\"%s\"", *text);
 		return ERR_RESOURCE_EXHAUSTED;
 	}
 	if (s->config.payload_max >= LIMIT_PAYLOAD_BYTES)

@@ -9,6 +9,7 @@
 #include "binding.h"
 #include "call.h"
 #include "event.h"
+#include "sysevent.h"
 #include "part.h"
 
 enum { COMPACT_MS = 1000 };
@@ -115,7 +116,12 @@ static void on_signal(void *ctx, struct holder *holder, const struct signal_item
 {
 	struct session *session = tasks_holder_ctx(holder);
 	struct conn *c = session ? session->conn : NULL;
-	(void)ctx;
+	if (item->signal == SIGNAL_LEASE_LOST && sys_event_wanted(ctx, "lease.lost")) {
+		struct sys_text worker;
+		sys_event(ctx, "lease.lost", "\"task\":%llu,\"attempt\":%u,\"worker\":\"%s\",\"code\":\"%s\"",
+			  (unsigned long long)item->ref.task, item->ref.attempt,
+			  sys_quote(&worker, span_str(session ? session->client : "")), err_name(item->code));
+	}
 	if (!c || c->closing)
 		return;
 	buf_append(&c->signals, item, sizeof *item);
@@ -139,8 +145,22 @@ static void on_yielded(void *ctx, uint64_t task)
 	streams_yielded(ctx, task);
 }
 
+static void tell_dead(struct shard *s, uint64_t task)
+{
+	struct task_view view;
+	struct queue_info queue;
+	struct sys_text name;
+	if (!tasks_show(s->tasks, task, &view) || view.state != TASK_DEAD)
+		return;
+	tasks_queue_info(s->tasks, view.queue, &queue);
+	sys_event(s, "task.dead", "\"task\":%llu,\"queue\":\"%s\",\"code\":\"%s\",\"failed\":%u", (unsigned long long)task,
+		  sys_quote(&name, queue.name), err_name(view.code), view.failed);
+}
+
 static void on_settled(void *ctx, uint64_t task)
 {
+	if (sys_event_wanted(ctx, "task.dead"))
+		tell_dead(ctx, task);
 	results_settled(ctx, task);
 	deliver_settled(ctx, task);
 }
@@ -329,6 +349,7 @@ void shard_stop(struct shard *s)
 	if (s->stop != STOP_NOT)
 		return;
 	shard_time(s);
+	sys_event(s, "broker.stopping", "\"node\":\"%s\"", s->config.node);
 	s->stop = STOP_DRAIN;
 	s->stop_at_ms = s->now_ms + s->config.stop_ms;
 	s->io->v->stop_listening(s->io);

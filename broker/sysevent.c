@@ -22,7 +22,7 @@ static struct route *route_of(struct events *e, const char *type)
 
 bool sys_event_wanted(const struct shard *s, const char *type)
 {
-	return s->events && s->events->subscription_count > 0 && route_of(s->events, type)->count > 0;
+	return s->events && s->events->system_count > 0 && route_of(s->events, type)->count > 0;
 }
 
 static struct batch *encode(struct events *e, struct span type, struct span payload)

@@ -26,6 +26,16 @@ def submit_worker_and_await_pass_a_result_on(scratch):
     run("await", broker.url, 4711, status=2)
 
 
+def a_sensor_leaves_its_last_value_to_those_who_come_later(scratch):
+    broker = Broker(scratch / "data")
+    equal(run("sensor", broker.url, "kitchen", 3), "", "measuring")
+    watcher = Process([PATHS["example_sensor"], broker.url, "-", 2, "watch"])
+    wait_until(lambda: watcher.output() == "last kitchen 21.0\n", "the last value")
+    run("sensor", broker.url, "bath", 2)
+    equal(watcher.end(), 0, "exit")
+    equal(watcher.output(), "last kitchen 21.0\nnow bath 20.0\nnow bath 20.5\n", "what it saw")
+
+
 def the_synchronous_worker_stops_on_a_signal(scratch):
     broker = Broker(scratch / "data")
     worker = Process([PATHS["example_worker"], broker.url, "t.Stop"])
@@ -57,5 +67,6 @@ def without_a_broker_they_say_so(_):
     contains(run("submit", "tcp://127.0.0.1:1", "t.None", "x", status=4), "submit:")
 
 
-main([submit_worker_and_await_pass_a_result_on, the_synchronous_worker_stops_on_a_signal, the_asynchronous_pair_moves_many,
+main([submit_worker_and_await_pass_a_result_on, a_sensor_leaves_its_last_value_to_those_who_come_later,
+      the_synchronous_worker_stops_on_a_signal, the_asynchronous_pair_moves_many,
       the_generator_streams_its_items_in_order, the_mock_needs_no_broker, without_a_broker_they_say_so])

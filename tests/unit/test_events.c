@@ -357,6 +357,35 @@ static void what_the_broker_tells_goes_to_those_who_listen(void **state)
 	client_free(&a);
 }
 
+static void open_in(struct client *c, struct world *w, uint8_t id, const char *vnet)
+{
+	struct msg m = { .kind = FRAME_HELLO };
+	client_dial(c, w);
+	m.hello.versions[0] = 1;
+	m.hello.version_count = 1;
+	memset(m.hello.session, id, sizeof m.hello.session);
+	m.hello.vnet = span_str(vnet);
+	client_send(c, &m, 1, span_of(NULL, 0));
+	(void)client_expect(c, FRAME_WELCOME);
+}
+
+static void vnets_have_their_own_events(void **state)
+{
+	struct client red, blue, publisher;
+	open_in(&red, *state, 1, "red");
+	open_in(&blue, *state, 2, "blue");
+	open_in(&publisher, *state, 3, "blue");
+	subscribe(&red, (struct msg_subscribe){ .subscription = 1, .pattern = span_str("*"), .unlimited = true });
+	subscribe(&blue, (struct msg_subscribe){ .subscription = 1, .pattern = span_str("*"), .unlimited = true });
+	publish(&publisher, (struct pub){ .type = "t", .number = 1 });
+	assert_int_equal(published(&publisher, 1).receivers, 1);
+	assert_int_equal(drain(&blue).events, 1);
+	assert_int_equal(drain(&red).events, 0);
+	client_free(&red);
+	client_free(&blue);
+	client_free(&publisher);
+}
+
 static void names_of_the_broker_are_not_for_publishers(void **state)
 {
 	struct client c;
@@ -407,6 +436,7 @@ int main(void)
 		TEST(a_publisher_that_holds_back_is_told_before_the_subscriber_is),
 		TEST(a_publisher_that_does_not_answer_delays_a_subscriber_only_so_long),
 		TEST(what_the_broker_tells_goes_to_those_who_listen),
+		TEST(vnets_have_their_own_events),
 		TEST(names_of_the_broker_are_not_for_publishers),
 		TEST(a_subscription_outlives_a_cut_and_keeps_what_came_meanwhile),
 	};
