@@ -337,24 +337,6 @@ enum err directory_serve(struct session *session, const struct msg_serve *m, cha
 	return ERR_OK;
 }
 
-uint32_t directory_remove(struct session *session, struct span service)
-{
-	struct shard *s = session->shard;
-	uint32_t removed = 0;
-	for (struct dir_entry **at = &session->entries; *at;) {
-		struct dir_entry *e = *at;
-		if (service.len > 0 && !span_eq(e->line->service, service)) {
-			at = &e->session_next;
-			continue;
-		}
-		*at = e->session_next;
-		session->entry_count--;
-		entry_remove(s->directory, e, "its holder has withdrawn the entry");
-		removed++;
-	}
-	return removed;
-}
-
 /* ---- sessions ---- */
 
 void directory_begin(struct shard *s, struct session *session)

@@ -71,8 +71,6 @@ void directory_free(struct directory *d);
 void directory_begin(struct shard *s, struct session *session);
 /* Replaces what the session is responsible for. A refusal changes nothing. */
 enum err directory_serve(struct session *session, const struct msg_serve *m, char text[128]) MUST_CHECK;
-/* Removes the session's entries of this service (empty: all). Returns how many. */
-uint32_t directory_remove(struct session *session, struct span service);
 /* Its connection is lost, or there again. */
 void directory_away(struct session *session, bool away);
 /* The session is over. */

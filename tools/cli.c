@@ -87,6 +87,15 @@ static int open_ready(struct cli *cli, const struct hlk_options *options, struct
 	return code;
 }
 
+void cli_params(const struct args *args, struct buf *out)
+{
+	for (uint32_t i = 0; i < args->list_count; i++) {
+		buf_append(out, args->list[i], strlen(args->list[i]));
+		buf_append(out, " ", 1);
+	}
+	buf_append(out, "", 1);
+}
+
 int cli_connect_vnet(struct cli *cli, const char *name, const char *vnet)
 {
 	struct hlk_error error = { 0 };

@@ -4,6 +4,7 @@
 #include "../clientlib/hillock.h"
 #include "args.h"
 #include "output.h"
+#include "../wire/span.h"
 
 /* Scripts rely on these; `hillock --help` prints them. */
 enum cli_exit {
@@ -43,6 +44,8 @@ extern const struct option cli_global_options[];
 /* Connects cli->client. CLI_OK, or the exit code after a message on stderr. */
 int cli_connect(struct cli *cli) MUST_CHECK;
 /* The same under a name of its own, and in a scope; either may be NULL. */
+/* "k=v" of each value of the list option, one after the other: the text form of parameters, with a terminating zero. */
+void cli_params(const struct args *args, struct buf *out);
 int cli_connect_vnet(struct cli *cli, const char *name, const char *vnet) MUST_CHECK;
 /* For a call on cli->client that returned `code`: says on stderr what failed ("queue show mail"), gives the exit code. */
 int cli_failed(struct cli *cli, int code, const char *format, ...) PRINTF_LIKE(3, 4);

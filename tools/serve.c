@@ -118,16 +118,6 @@ static void loop(struct serve *serve, int signals)
 	free(fds);
 }
 
-/* "k=v" of each --param, one after the other: the text form of parameters. */
-static void params_join(const struct args *args, struct buf *out)
-{
-	for (uint32_t i = 0; i < args->list_count; i++) {
-		buf_append(out, args->list[i], strlen(args->list[i]));
-		buf_append(out, " ", 1);
-	}
-	buf_append(out, "", 1);
-}
-
 static int open_entry(struct serve *serve)
 {
 	struct cli *cli = serve->cli;
@@ -137,7 +127,7 @@ static int open_entry(struct serve *serve)
 	int code = cli_connect_vnet(cli, "hillock serve", args_text(args, "vnet"));
 	if (code != CLI_OK)
 		return code;
-	params_join(args, &params);
+	cli_params(args, &params);
 	const struct hlk_serve_options entry = { .type = args->plain[0], .params = (const char *)params.data,
 						 .capacity = serve->concurrency, .call = call_arrived,
 						 .call_cancelled = call_cancelled, .call_types = &type,

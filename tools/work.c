@@ -27,6 +27,9 @@ static const struct option options[] = {
 	{ "prefetch", OPTION_COUNT, 0, "N", "0", 0, WORK_WAITING_MAX, "tasks to hold ready beyond those; hides the way" },
 	{ "count", OPTION_COUNT, 'n', "N", "0", 0, 0, "stop after this many tasks; 0: never" },
 	{ "limit", OPTION_DURATION, 0, "D", "0", 0, 0, "stop a child after this long: fails as TIMEOUT; 0: never" },
+	{ "param", OPTION_LIST, 'p', "K=V", NULL, 0, 0, "a parameter for tasks that require some; may be given again" },
+	{ "cost", OPTION_COUNT, 0, "N", "0", 0, UINT32_MAX, "for queues that choose by cost: less is better" },
+	{ "hot", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "what it has at hand, for queues that prefer it: a loaded model" },
 	{ "identity", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "what it is, where only one may live at a time" },
 	{ "force", OPTION_FLAG, 0, NULL, NULL, 0, 0, "displace a live worker of the same identity" },
 	{ "quiet", OPTION_FLAG, 0, NULL, NULL, 0, 0, "say nothing about single tasks and the connection" },
@@ -239,16 +242,23 @@ static int work_open(struct work *work)
 		return cli_usage(cli, "%s: %s", cli->url, error.text);
 	}
 	work->client = cli->client;
-	struct hlk_serve_options serve = { .type = queue ? NULL : cli->args.plain[0], .queue = queue,
-					   .credit = work->credit, .manual_start = true, .task = task_arrived,
-					   .signal = task_signal, .ctx = work };
+	const char *hot = args_text(&cli->args, "hot");
+	struct buf params = { 0 };
 	code = hlk_ready_wait(work->client, cli->timeout_ms);
 	if (code != HLK_OK)
 		return cli_failed(cli, code, "no session with %s", cli->url);
+	cli_params(&cli->args, &params);
+	struct hlk_serve_options serve = { .type = queue ? NULL : cli->args.plain[0], .queue = queue,
+					   .credit = work->credit, .manual_start = true, .task = task_arrived,
+					   .signal = task_signal, .ctx = work, .params = (const char *)params.data,
+					   .cost = (uint32_t)args_number(&cli->args, "cost"), .hot = &hot,
+					   .hot_count = hot != NULL };
 	code = hlk_serve(work->client, &serve, &work->entry);
+	buf_free(&params);
+	if (code == HLK_OK)
+		code = hlk_serve_wait(work->client, cli->timeout_ms); /* a parameter it cannot read is told here */
 	if (code != HLK_OK)
 		return cli_failed(cli, code, "serving %s", queue ? queue : serve.type);
-	(void)hlk_flush(work->client); /* or it would leave with the first turn of the loop, which may be long to come */
 	return CLI_OK;
 }
 
@@ -322,6 +332,7 @@ const struct command work_command = {
 	"SIGKILL five seconds later; an interrupted one SIGKILL at once, a paused one SIGSTOP until it is resumed.",
 	"hillock work demo.v1.Upper --exec 'tr a-z A-Z'\tthe smallest worker\n"
 	"hillock work media.v1.Thumb --exec 'convert - -resize 200 png:-' --concurrency 4\tfour at a time\n"
-	"hillock work --queue nightly --exec ./run-one.sh --count 10 --limit 5m\tten tasks, five minutes each",
+	"hillock work --queue nightly --exec ./run-one.sh --count 10 --limit 5m\tten tasks, five minutes each\n"
+	"hillock work media.v1.Train --exec ./train --param gpu=A100 --param vram_gb=80\tfor tasks that require such a machine",
 	options, work_run,
 };

@@ -3,7 +3,7 @@
 #include "codec_impl.hh"
 
 static_assert(int(hw::Verb_MAX) == int(VERB_LAST), "the same values");
-static_assert(int(hw::Verb_EntryRemove) == int(VERB_ENTRY_REMOVE), "the same values");
+static_assert(int(hw::Verb_WorkerKick) == int(VERB_WORKER_KICK), "the same values");
 
 static struct queue_settings settings_of(const hw::QueueSettings *s)
 {

@@ -422,6 +422,18 @@ def bench_task_measures_and_checks():
     hillock("bench", "task", "--size", 8, want=USAGE)
 
 
+def work_with_parameters_gets_the_tasks_that_require_them():
+    small = Worker("r.v1.Train", "--exec", "echo small", "--param", "vram_gb=8")
+    large = Worker("r.v1.Train", "--exec", "echo large", "--param", "gpu=A100", "--param", "vram_gb=80")
+    ask = ("submit", "r.v1.Train", "--payload", "x", "--wait")
+    equal(data(*ask, "--require", 'gpu == "A100" && vram_gb >= 40')["result"].strip(), "large")
+    equal(data(*ask, "--require", "vram_gb < 40")["result"].strip(), "small")
+    why = data("task", "why", data("submit", "r.v1.Train", "--require", "vram_gb > 100")["id"])
+    contains(str(why), "vram_gb > 100")
+    equal((small.end(), large.end()), (OK, OK))
+    contains(hillock("work", "r.v1.Train", "--exec", "true", "--param", "gpu=[", want=USAGE).stderr, "params")
+
+
 def bench_call_answers_every_call():
     done = data("bench", "call", "--count", 3000, "--window", 100, "--size", 200)
     has_keys(done, "calls calls_per_s latency_us broker_cpu_s_per_million")

@@ -25,7 +25,7 @@ static int teardown(void **state)
 
 static struct msg_reply *ask(struct client *c, enum verb verb, const char *name, struct span spec)
 {
-	return client_ask(c, (struct msg_request){ .verb = verb, .name = span_str(name), .spec = spec });
+	return client_ask(c, (struct msg_request){ .verb = (uint16_t)verb, .name = span_str(name), .spec = spec });
 }
 
 static enum err add(struct client *c, const char *name, struct schedule_info info)

@@ -22,7 +22,7 @@ _hillock()
 	case "$noun $verb" in
 	' ') words="submit work task queue dlq call serve bind directory worker stats checkpoint bench fsck publish subscribe events subscription type schedule $globals --version" ;;
 	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --heartbeat --close --dry-run" ;;
-	'work ') words="$globals --queue --exec --concurrency --prefetch --count --limit --identity --force --quiet" ;;
+	'work ') words="$globals --queue --exec --concurrency --prefetch --count --limit --param --cost --hot --identity --force --quiet" ;;
 	'task ') words="ls show wait cancel retry why watch interrupt pause resume step tree" ;;
 	'task ls') words="$globals --queue --state --limit --all" ;;
 	'task show') words="$globals" ;;
