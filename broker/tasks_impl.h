@@ -110,11 +110,11 @@ struct hot {
 	uint8_t place;
 	uint32_t acquired;              /* times handed out; the current attempt where leased */
 	uint32_t heap_index;            /* 1 + place in `timers` or `retained`, 0 = in none */
+	uint32_t epoch;                 /* of its lease: with the attempt the fencing token */
 	uint64_t execution_ms, overrun_ms, cancel_ms;
 	struct holder *holder;
 	struct hot *prev, *next;
 	struct life *life;              /* what few tasks have: see life.h. NULL = none of it */
-	uint32_t epoch;                 /* (v) of its lease: with the attempt the fencing token */
 };
 
 struct hot_list {

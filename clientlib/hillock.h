@@ -202,13 +202,13 @@ HLK_API int hlk_await_updates_wait(struct hlk *c, uint64_t task, uint32_t from_y
 
 struct hlk_task_info {
 	uint64_t id; uint32_t attempt;
+	uint32_t yielded;         /* yields of earlier attempts that are safe: see hlk_yield */
 	const char *type, *queue, *key, *trace, *correlation; /* "" when absent */
 	uint64_t fingerprint, execution_ms; int priority;
+	bool never_again;         /* it will not be handed out again */
 	const void *payload; size_t size;
 	const struct hlk_header *headers; size_t header_count;
-	uint32_t yielded;     /* yields of earlier attempts that are safe: see hlk_yield */
-	uint64_t parent;      /* 0 = none */
-	bool never_again;     /* it will not be handed out again */
+	uint64_t parent;          /* 0 = none */
 };
 /* A task arrived. Settle it with hlk_complete or one of its sisters, now or later; it stays valid until then. The start has been reported
  * already unless the entry says manual_start. Handlers run inside hlk_process: one that takes long should hand the task to a thread
