@@ -66,6 +66,13 @@ bool order_claim(struct tasks *t, struct hot *h)
 	return false;
 }
 
+void order_hold(struct tasks *t, struct hot *h)
+{
+	uint64_t order = hot_order(t, h);
+	if (order && !order_find(t, order))
+		(void)order_new(t, order, h->task);
+}
+
 void order_unlink(struct tasks *t, struct hot *h)
 {
 	struct order *o = order_find(t, hot_order(t, h));

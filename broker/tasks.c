@@ -169,6 +169,11 @@ static bool is_dead(const struct hot *h)
 	return h->final == TASK_DEAD;
 }
 
+static bool is_in_limbo(const struct hot *h)
+{
+	return h->final == TASK_UNKNOWN && h->life && h->life->lease_attempt;
+}
+
 void tasks_set_epoch(struct tasks *t, uint32_t epoch)
 {
 	ENSURE(!t->begun);
@@ -180,6 +185,10 @@ void tasks_begin(struct tasks *t, uint64_t now_ms)
 	ENSURE(!t->begun);
 	t->begun = true;
 	uint32_t count;
+	struct hot **limbo = hots_sorted(t, is_in_limbo, &count);
+	for (uint32_t i = 0; i < count; i++)
+		order_hold(t, limbo[i]);
+	free(limbo);
 	for (uint32_t i = 0; i < t->segment_count; i++) {
 		struct segment *s = t->segments[i];
 		ENSURE(s->run_count > 0 || s->count == 0); /* its index file was loaded */

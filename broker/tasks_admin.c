@@ -94,7 +94,8 @@ enum err tasks_propose_remove(struct tasks *t, struct log *log, struct span name
 
 static bool is_busy(const struct hot *h)
 {
-	return h->final == TASK_UNKNOWN && (h->place == PLACE_HELD || h->place == PLACE_ORPHAN || h->settling);
+	return h->final == TASK_UNKNOWN && (h->place == PLACE_HELD || h->place == PLACE_LIMBO ||
+					    h->place == PLACE_ORPHAN || h->settling);
 }
 
 enum err tasks_propose_purge(struct tasks *t, struct log *log, struct span name, bool dead, uint32_t *records,
@@ -283,6 +284,10 @@ static bool redrive_task(struct tasks *t, uint64_t task, uint64_t now_ms)
 	h->result_size = 0;
 	h->final = TASK_UNKNOWN;
 	h->failed = 0;
+	if (h->life) { /* what belonged to its first life: nobody holds it, and its time begins anew */
+		h->life->lease_attempt = 0;
+		h->life->close_ms = 0;
+	}
 	h->acquired = MAX_OF(h->acquired, h->attempts);
 	if (t->begun)
 		view_enter(t, h, now_ms, false);

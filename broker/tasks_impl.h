@@ -369,6 +369,7 @@ void lane_classes_free(struct tasks *t);
 void order_arrive(struct tasks *t, uint64_t order, uint32_t class, uint32_t slot, uint64_t first, uint32_t count);
 /* Is it this object's turn (always, without a key)? Otherwise it waits in the list of its key (place REJOINED). */
 bool order_claim(struct tasks *t, struct hot *h);
+void order_hold(struct tasks *t, struct hot *h); /* at the start, before all others: it may be in somebody's hands */
 void order_unlink(struct tasks *t, struct hot *h); /* out of that list */
 void order_done(struct tasks *t, uint64_t order, uint64_t task); /* settled: the next one's turn */
 uint64_t order_current(const struct tasks *t, uint64_t order);

@@ -151,10 +151,10 @@ static void report_start(struct tasks *t, struct hot *h, uint64_t now_ms)
 	h->state = TASK_STARTED;
 	phase_set(t, h, PHASE_STARTED, ERR_OK);
 	beat(t, h, now_ms);
-	if (h->execution_ms) {
+	if (h->execution_ms)
 		h->overrun_ms = ms_after(now_ms, h->execution_ms);
+	if (h->execution_ms || h->heap_index) /* it waits no more: what ended its waiting is no deadline now */
 		view_timer(t, h);
-	}
 }
 
 /* What a report of the rightful holder leads to. */

@@ -242,6 +242,90 @@ static void test_a_holder_that_does_not_come_back_leaves_it_lost(void **state)
 	world_free(w);
 }
 
+static struct world *restarted_in_limbo(struct order o, uint64_t *task)
+{
+	struct world *w = world_new();
+	*task = world_submit(w, &o);
+	struct holder *h = lease_once(w, *task, 1);
+	world_flush(w);
+	assert_true(tasks_commit_leave(w->t, *task, 1, h));
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms); /* not flushed: the crash comes before */
+	w->config.limbo_ms = 1000;
+	world_restart(w);
+	assert_int_equal(world_state(w, *task), TASK_STARTED);
+	return w;
+}
+
+static void test_a_purge_leaves_alone_what_waits_for_its_holder_after_a_restart(void **state)
+{
+	(void)state;
+	uint64_t task;
+	uint32_t records;
+	char text[256];
+	struct world *w = restarted_in_limbo(order_of("q"), &task);
+	assert_int_equal(tasks_propose_purge(w->t, LOG(w), span_str("q"), false, &records, text), ERR_OK);
+	world_flush(w);
+	assert_int_equal(world_state(w, task), TASK_STARTED);
+	world_free(w);
+}
+
+static void test_the_next_of_an_ordering_key_waits_for_one_whose_holder_may_come_back(void **state)
+{
+	(void)state;
+	uint64_t task;
+	struct order o = order_of("q");
+	o.count = 2;
+	o.head.order_key = span_str("k");
+	struct world *w = restarted_in_limbo(o, &task);
+	assert_int_equal(nothing_more(w), 0);
+	world_tick(w, w->now_ms + 1000);
+	assert_int_equal(world_state(w, task), TASK_LOST);
+	assert_int_equal(nothing_more(w), 1);
+	world_free(w);
+}
+
+static void test_a_retry_of_one_that_was_handed_out_once_survives_a_restart(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	struct order o = order_of("q");
+	uint64_t task = world_submit(w, &o);
+	uint32_t records;
+	char text[256];
+	struct holder *h = lease_once(w, task, 1);
+	world_flush(w);
+	assert_true(tasks_commit_leave(w->t, task, 1, h));
+	world_report(w, h, task, REPORT_FAIL, ERR_TRANSIENT);
+	assert_int_equal(world_state(w, task), TASK_DEAD);
+	assert_int_equal(tasks_propose_retry(w->t, LOG(w), task, &records, text), ERR_OK);
+	world_flush(w);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_restart(w);
+	assert_int_equal(world_state(w, task), TASK_READY);
+	assert_int_equal(nothing_more(w), 1);
+	world_free(w);
+}
+
+static void test_the_end_of_its_time_to_wait_is_no_warning_for_a_task_that_has_started(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	struct order o = order_of("q");
+	o.head.expires_ms = 5000;
+	o.head.close_ms = 60000;
+	uint64_t task = world_submit(w, &o), got[1], begun = w->now_ms;
+	struct holder *h = tasks_holder_new(w->t, w);
+	assert_int_equal(world_lease(w, "q", h, 1, got), 1);
+	world_report(w, h, task, REPORT_START, 0);
+	world_tick(w, begun + 50000);
+	assert_int_equal(w->signal_count, 0);
+	world_tick(w, begun + 59500);
+	assert_int_equal(w->signal_count, 1);
+	assert_int_equal(w->signals[0].signal, SIGNAL_DEADLINE_SOON);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -254,6 +338,10 @@ int main(void)
 		cmocka_unit_test(test_one_that_never_left_is_given_back),
 		cmocka_unit_test(test_over_a_restart_only_the_same_session_goes_on_with_it),
 		cmocka_unit_test(test_a_holder_that_does_not_come_back_leaves_it_lost),
+		cmocka_unit_test(test_a_purge_leaves_alone_what_waits_for_its_holder_after_a_restart),
+		cmocka_unit_test(test_the_next_of_an_ordering_key_waits_for_one_whose_holder_may_come_back),
+		cmocka_unit_test(test_a_retry_of_one_that_was_handed_out_once_survives_a_restart),
+		cmocka_unit_test(test_the_end_of_its_time_to_wait_is_no_warning_for_a_task_that_has_started),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
