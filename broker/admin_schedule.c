@@ -86,15 +86,16 @@ enum err admin_schedule(struct conn *c, const struct msg_request *m, uint32_t co
 {
 	struct ask_schedule a = { .c = c, .s = c->s, .m = m, .correlation = correlation };
 	struct shard *s = c->s;
+	const struct schedule_world world = { s->tasks, s->types, s->log };
 	uint32_t records = 0, tasks = 0;
 	enum err e;
 	switch (m->verb) {
 	case VERB_SCHEDULE_LIST: return list(&a);
 	case VERB_SCHEDULE_SHOW: return show(&a);
 	case VERB_SCHEDULE_RUN:
-		e = schedules_run(s->schedules, s->tasks, s->log, m->name, s->wall_ms, &tasks, a.text);
+		e = schedules_run(s->schedules, &world, m->name, s->wall_ms, &tasks, &records, a.text);
 		nobody_waits(s, tasks);
-		return answer(&a, e);
+		break;
 	case VERB_SCHEDULE_ADD:
 		e = fits_type(&a);
 		if (e == ERR_OK)
@@ -125,10 +126,11 @@ void schedule_fire(struct shard *s)
 {
 	if (schedule_due_ms(s) > s->now_ms)
 		return;
+	const struct schedule_world world = { s->tasks, s->types, s->log };
 	bool more = true;
 	for (uint32_t i = 0; i < FIRES_PER_TURN && more; i++) {
 		uint32_t tasks = 0;
-		more = schedules_tick(s->schedules, s->tasks, s->log, s->wall_ms, &tasks);
+		more = schedules_tick(s->schedules, &world, s->wall_ms, &tasks);
 		nobody_waits(s, tasks);
 	}
 	if (!more && schedules_next_ms(s->schedules) <= s->wall_ms)

@@ -7,6 +7,8 @@
  *  4. Names are in order in the array. */
 #include "schedule.h"
 
+#include "types.h"
+
 #include <stdarg.h>
 
 enum { REC_SCHEDULE_VERSION = 1, SECTION_VERSION = 1 };
@@ -181,6 +183,13 @@ static bool head_ok(struct span bytes)
 	return task_head_decode(bytes, &head, why) == ERR_OK && head.key.len == 0;
 }
 
+static bool has_parent(struct span bytes)
+{
+	struct task_head head;
+	char why[128];
+	return task_head_decode(bytes, &head, why) == ERR_OK && head.parent != 0;
+}
+
 /* Fills *out where the spec makes a schedule; it is the caller's. */
 static enum err make(struct span name, struct span spec, uint64_t now_ms, struct schedule **out, char text[256])
 {
@@ -244,7 +253,10 @@ enum err schedules_propose_add(struct schedules *s, struct log *log, struct span
 	enum err e = judge_add(s, name, spec, now_ms, &x, text);
 	if (e != ERR_OK)
 		return e;
+	bool family = has_parent(x->info.head);
 	schedule_free(x);
+	if (family)
+		return refuse(text, ERR_INVALID_INPUT, "ScheduleInfo.head: its tasks have no parent: nobody holds one when they are made");
 	if (!rec_append(log, (struct rec_schedule){ .op = SCHEDULE_ADD, .at_ms = now_ms }, name, spec))
 		return no_room(text);
 	*records = 1;
@@ -271,32 +283,48 @@ static bool still_open(struct tasks *t, uint64_t task)
 	return task != 0 && tasks_show(t, task, &v) && v.state < TASK_DONE;
 }
 
-/* The task, then the record. False: no room now, and nothing was appended. */
-static bool fire(struct schedules *s, struct schedule *x, struct tasks *t, struct log *log, uint64_t now_ms,
-		 struct rec_schedule rec, bool with_task, uint32_t *task_records)
+/* Its task as a submission of today: types may have changed since it was added. Why there is none, or ERR_OK. */
+static enum err fire_task(const struct schedule_info *i, const struct types *types, struct tasks *t, struct log *log,
+			  uint64_t sequence, uint64_t now_ms)
 {
 	struct submit_answer answer = { .run_count = 0 };
+	struct task_head head;
+	char why[128], text[256];
+	uint32_t size = (uint32_t)i->payload.len;
+	enum err e = task_head_decode(i->head, &head, why);
+	ENSURE(e == ERR_OK); /* judged when it was added */
+	head.parent = 0;
+	const struct msg_submit m = { .producer = SCHEDULE_PRODUCER, .first_seq = sequence, .resolved_below = sequence,
+				      .head = i->head, .sizes = { &size, 1 } };
+	e = types_check(types, head.type, head.fingerprint, i->payload, text);
+	if (e != ERR_OK)
+		return e;
+	if (head.queue.len == 0 && types_find(types, head.type))
+		head.queue = types_resolve(types, head.type); /* the tasks of an alias are in the queue of its type */
+	tasks_propose_submit(t, log, &m, &head, i->payload, now_ms, &answer);
+	if (answer.records > 0)
+		return ERR_OK;
+	return answer.run_count > 0 ? (enum err)answer.runs[0].code : ERR_INTERNAL;
+}
+
+/* The task, then the record. False: no room now, and nothing was appended. */
+static bool fire(struct schedules *s, struct schedule *x, const struct schedule_world *world, uint64_t now_ms,
+		 struct rec_schedule rec, bool with_task, uint32_t *task_records)
+{
+	struct log *log = world->log;
 	const struct schedule_info *i = &x->info;
 	*task_records = 0;
 	if (log_append_room(log) < 8192 + i->head.len + i->payload.len || log_room(log) != LOG_ROOM_OK)
 		return false;
 	rec.op = SCHEDULE_FIRE;
 	if (with_task) {
-		struct task_head head;
-		char why[128];
-		uint32_t size = (uint32_t)i->payload.len;
 		uint64_t sequence = MAX_OF(s->sequence, s->proposed_sequence) + 1;
-		enum err e = task_head_decode(i->head, &head, why);
-		ENSURE(e == ERR_OK); /* judged when it was added */
-		const struct msg_submit m = { .producer = SCHEDULE_PRODUCER, .first_seq = sequence, .resolved_below = sequence,
-					      .head = i->head, .sizes = { &size, 1 } };
-		tasks_propose_submit(t, log, &m, &head, i->payload, now_ms, &answer);
-		*task_records = answer.records;
-		if (answer.records > 0) {
+		rec.code = (uint16_t)fire_task(i, world->types, world->tasks, log, sequence, now_ms);
+		*task_records = rec.code == ERR_OK;
+		if (rec.code == ERR_OK) {
 			s->proposed_sequence = rec.sequence = sequence;
 			rec.flags |= FIRE_TASK;
 		}
-		rec.code = answer.records > 0 ? 0 : answer.run_count > 0 ? answer.runs[0].code : (uint16_t)ERR_INTERNAL;
 	}
 	bool appended = rec_append(log, rec, span_str(x->name), span_of(NULL, 0));
 	ENSURE(appended);
@@ -305,16 +333,17 @@ static bool fire(struct schedules *s, struct schedule *x, struct tasks *t, struc
 	return true;
 }
 
-enum err schedules_run(struct schedules *s, struct tasks *t, struct log *log, struct span name, uint64_t now_ms,
-		       uint32_t *task_records, char text[256])
+enum err schedules_run(struct schedules *s, const struct schedule_world *world, struct span name, uint64_t now_ms,
+		       uint32_t *task_records, uint32_t *records, char text[256])
 {
 	struct schedule *x = find(s, name);
-	*task_records = 0;
+	*task_records = *records = 0;
 	if (!x)
 		return refuse(text, ERR_NOT_FOUND, "there is no schedule %.*s", SHOWN(name));
 	const struct rec_schedule rec = { .flags = FIRE_KEEPS_TIME, .at_ms = now_ms };
-	if (x->proposed || !fire(s, x, t, log, now_ms, rec, true, task_records))
+	if (x->proposed || !fire(s, x, world, now_ms, rec, true, task_records))
 		return no_room(text);
+	*records = 1;
 	return ERR_OK;
 }
 
@@ -323,7 +352,7 @@ uint64_t schedules_next_ms(const struct schedules *s)
 	return s->next_ms;
 }
 
-bool schedules_tick(struct schedules *s, struct tasks *t, struct log *log, uint64_t now_ms, uint32_t *task_records)
+bool schedules_tick(struct schedules *s, const struct schedule_world *world, uint64_t now_ms, uint32_t *task_records)
 {
 	struct schedule *x = NULL;
 	*task_records = 0;
@@ -336,7 +365,7 @@ bool schedules_tick(struct schedules *s, struct tasks *t, struct log *log, uint6
 	}
 	ENSURE(x != NULL && x->info.next_ms <= now_ms);
 	struct rec_schedule rec = { .at_ms = x->info.next_ms, .after_ms = x->info.next_ms };
-	bool task = x->info.overlap == OVERLAP_ALLOW || !still_open(t, x->info.last_task);
+	bool task = x->info.overlap == OVERLAP_ALLOW || !still_open(world->tasks, x->info.last_task);
 	if (!task)
 		rec.code = ERR_WRONG_STATE;
 	if (now_ms - x->info.next_ms > SCHEDULE_LATE_MS && x->info.misfire != MISFIRE_RUN_ALL) {
@@ -345,7 +374,7 @@ bool schedules_tick(struct schedules *s, struct tasks *t, struct log *log, uint6
 		task = task && x->info.misfire == MISFIRE_RUN_ONCE;
 	}
 	rec.skipped += !task;
-	return fire(s, x, t, log, now_ms, rec, task, task_records) && s->next_ms <= now_ms;
+	return fire(s, x, world, now_ms, rec, task, task_records) && s->next_ms <= now_ms;
 }
 
 /* ---- apply ---- */
@@ -410,9 +439,10 @@ void schedules_apply(struct schedules *s, const struct tasks *t, const struct lo
 	struct span spec = read_bytes(&r, rec.spec_size), name = read_bytes(&r, rec.name_size);
 	ENSURE(!r.failed && rec.version == REC_SCHEDULE_VERSION && rec.op >= SCHEDULE_ADD && rec.op <= SCHEDULE_FIRE);
 	enum err e = apply_op(s, &rec, name, spec, tasks_newest(t), entry->time_ms);
-	out->origin = rec.op == SCHEDULE_FIRE ? APPLIED_INTERNAL : APPLIED_ADMIN;
-	out->code = (uint16_t)e;
-	out->affected = e == ERR_OK;
+	bool run = rec.op == SCHEDULE_FIRE && rec.flags & FIRE_KEEPS_TIME; /* somebody asked for it */
+	out->origin = rec.op == SCHEDULE_FIRE && !run ? APPLIED_INTERNAL : APPLIED_ADMIN;
+	out->code = e == ERR_OK && run ? rec.code : (uint16_t)e;
+	out->affected = out->code == ERR_OK;
 	find_next(s);
 }
 

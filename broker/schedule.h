@@ -13,6 +13,8 @@ enum { SCHEDULES_MAX = 10000, SCHEDULES_BYTES_MAX = 64 << 20, SCHEDULE_LATE_MS =
 #define SCHEDULE_PRODUCER 0x48696c6c6f636b31u
 
 struct schedules;
+struct types;
+struct schedule_world { struct tasks *tasks; const struct types *types; struct log *log; }; /* where a firing goes */
 
 struct schedules *schedules_new(void);
 void schedules_free(struct schedules *s);
@@ -24,15 +26,16 @@ enum err schedules_propose_add(struct schedules *s, struct log *log, struct span
 enum schedule_op { SCHEDULE_ADD = 1, SCHEDULE_REMOVE = 2, SCHEDULE_PAUSE = 3, SCHEDULE_RESUME = 4, SCHEDULE_FIRE = 5 };
 enum err schedules_propose(struct schedules *s, struct log *log, struct span name, enum schedule_op op, uint32_t *records,
 			   char text[256]) MUST_CHECK;
-/* Fires one now, beside its times. *task_records: SUBMIT records that were appended (0 or 1), for which nobody waits. */
-enum err schedules_run(struct schedules *s, struct tasks *t, struct log *log, struct span name, uint64_t now_ms,
-		       uint32_t *task_records, char text[256]) MUST_CHECK;
+/* Fires one now, beside its times. *task_records: SUBMIT records that were appended (0 or 1), for which nobody waits; *records: the
+ * one behind it, whose apply says what became of the task. */
+enum err schedules_run(struct schedules *s, const struct schedule_world *world, struct span name, uint64_t now_ms,
+		       uint32_t *task_records, uint32_t *records, char text[256]) MUST_CHECK;
 
 /* When the next one is due (wall ms), or UINT64_MAX. */
 uint64_t schedules_next_ms(const struct schedules *s);
 /* Fires what is due, at most one time of one schedule; *task_records as above. True: there is more. False also where the log has no
  * room now. */
-bool schedules_tick(struct schedules *s, struct tasks *t, struct log *log, uint64_t now_ms, uint32_t *task_records);
+bool schedules_tick(struct schedules *s, const struct schedule_world *world, uint64_t now_ms, uint32_t *task_records);
 
 /* One committed REC_SCHEDULE. For FIRE the task is the newest one of `t`: its SUBMIT is the record before. */
 void schedules_apply(struct schedules *s, const struct tasks *t, const struct log_entry *entry, const struct log_record *record,

@@ -2,6 +2,7 @@
 #include "shard_world.h"
 
 #include "../../broker/schedule.h"
+#include "schema_files.h"
 
 enum { HOUR_MS = 3600000 };
 
@@ -28,16 +29,30 @@ static struct msg_reply *ask(struct client *c, enum verb verb, const char *name,
 	return client_ask(c, (struct msg_request){ .verb = (uint16_t)verb, .name = span_str(name), .spec = spec });
 }
 
-static enum err add(struct client *c, const char *name, struct schedule_info info)
+static enum err add_head(struct client *c, const char *name, struct schedule_info info, struct task_head h)
 {
 	struct buf head = { NULL, 0, 0 }, spec = { NULL, 0, 0 };
-	const struct task_head h = { .type = span_str("t"), .priority = 4 };
+	h.priority = 4;
 	task_head_encode(&head, &h);
 	info.head = buf_span(&head);
 	info.payload = span_str("tick");
 	schedule_info_encode(&spec, &info);
 	enum err e = ask(c, VERB_SCHEDULE_ADD, name, buf_span(&spec))->code;
 	buf_free(&head);
+	buf_free(&spec);
+	return e;
+}
+
+static enum err add(struct client *c, const char *name, struct schedule_info info)
+{
+	return add_head(c, name, info, (struct task_head){ .type = span_str("t") });
+}
+
+static enum err type(struct client *c, struct type_info info)
+{
+	struct buf spec = { NULL, 0, 0 };
+	type_info_encode(&spec, &info);
+	enum err e = ask(c, VERB_TYPE_REGISTER, "t", buf_span(&spec))->code;
 	buf_free(&spec);
 	return e;
 }
@@ -212,6 +227,61 @@ static void what_is_no_schedule_is_refused(void **state)
 	client_free(&c);
 }
 
+static void one_that_is_run_by_hand_is_answered_when_it_is_durable(void **state)
+{
+	struct world *w = *state;
+	struct client c;
+	struct span none = span_of(NULL, 0);
+	client_open(&c, w, 1);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .every_ms = HOUR_MS }), ERR_OK);
+	assert_int_equal(ask(&c, VERB_SCHEDULE_RUN, "s", none)->code, ERR_OK);
+	restart(w, &c, 0);
+	assert_int_equal(show(&c, "s").fired_total, 1);
+	assert_int_equal(submitted(&c), 1);
+	client_free(&c);
+}
+
+static void the_tasks_of_an_alias_are_in_the_queue_of_its_type(void **state)
+{
+	struct world *w = *state;
+	struct client c;
+	client_open(&c, w, 1);
+	assert_int_equal(type(&c, (struct type_info){ .policy = TYPE_POLICY_UNSET, .aliases = { span_str("old") }, .alias_count = 1 }),
+			 ERR_OK);
+	assert_int_equal(add_head(&c, "s", (struct schedule_info){ .every_ms = 10000 }, (struct task_head){ .type = span_str("old") }),
+			 ERR_OK);
+	world_run(w, 11 * SIM_S);
+	assert_int_equal(submitted(&c), 1);
+	client_free(&c);
+}
+
+static void what_its_type_does_not_take_any_more_is_no_task(void **state)
+{
+	struct world *w = *state;
+	struct client c;
+	struct buf schema = schema_file("job_base.bfbs");
+	client_open(&c, w, 1);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .every_ms = 10000 }), ERR_OK);
+	assert_int_equal(type(&c, (struct type_info){ .policy = TYPE_VERIFY, .schema = buf_span(&schema), .root = span_str("Transcode") }),
+			 ERR_OK);
+	world_run(w, 11 * SIM_S);
+	assert_int_equal(submitted(&c), 0);
+	assert_int_equal(show(&c, "s").last_code, ERR_SCHEMA_MISMATCH);
+	assert_int_equal(ask(&c, VERB_SCHEDULE_RUN, "s", span_of(NULL, 0))->code, ERR_SCHEMA_MISMATCH);
+	buf_free(&schema);
+	client_free(&c);
+}
+
+static void its_tasks_have_no_parent(void **state)
+{
+	struct client c;
+	client_open(&c, *state, 1);
+	assert_int_equal(add_head(&c, "s", (struct schedule_info){ .every_ms = 10000 },
+				  (struct task_head){ .type = span_str("t"), .parent = 1 }),
+			 ERR_INVALID_INPUT);
+	client_free(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +292,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(with_overlap_skip_a_time_passes_while_the_task_before_is_open, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_paused_one_does_not_fire_and_goes_on_with_the_next_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_no_schedule_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_that_is_run_by_hand_is_answered_when_it_is_durable, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_tasks_of_an_alias_are_in_the_queue_of_its_type, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_its_type_does_not_take_any_more_is_no_task, setup, teardown),
+		cmocka_unit_test_setup_teardown(its_tasks_have_no_parent, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
