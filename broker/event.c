@@ -21,6 +21,7 @@ struct event_peer *event_peer_get(struct shard *s, struct session *session)
 	p->session = session;
 	p->shard = s;
 	p->last = &p->first;
+	p->id_salt = bytes_hash(span_str(session->vnet), s->events->match.seed);
 	session->events = p;
 	return p;
 }
@@ -161,12 +162,17 @@ enum err event_subscribe(struct conn *c, const struct msg_subscribe *m, uint32_t
 		x->correlation = correlation;
 		answer_subscribe(x, true, false);
 		subscription_drain(x);
+		s->events->again = true; /* with its new bounds it may hold nobody up any more */
 		return ERR_OK;
 	}
 	if (x)
 		subscription_end(at);
 	if (p->subscription_count >= EVENT_SUBSCRIPTIONS_MAX) {
 		(void)snprintf(text, 128, "SUBSCRIBE: a session has at most %d subscriptions", EVENT_SUBSCRIPTIONS_MAX);
+		return ERR_RESOURCE_EXHAUSTED;
+	}
+	if (m->retained && s->events->batch_bytes > s->config.memory_max / 2) { /* each gets its own copies */
+		(void)snprintf(text, 128, "SUBSCRIBE.retained: events that wait for subscribers have half of memory_max");
 		return ERR_RESOURCE_EXHAUSTED;
 	}
 	x = subscription_new(p, m);
@@ -269,6 +275,10 @@ static void answer(struct event_peer *p, struct published_item item, const char 
 static void answer_done(struct event_peer *peer, const struct publish *p)
 {
 	struct events *e = peer->shard->events;
+	if (p->again) {
+		answer(peer, (struct published_item){ .number = p->number, .status = PUBLISH_DUPLICATE }, "");
+		return;
+	}
 	e->stats.nobody += p->receivers == 0;
 	if (p->confirm || p->rejected > 0)
 		answer(peer, (struct published_item){ .number = p->number, .receivers = p->receivers, .rejected = p->rejected,
@@ -465,6 +475,7 @@ static bool publish_propose(struct event_peer *peer, const struct msg_publish *m
 	}
 	if (p->records == 0)
 		return true;
+	hold_urgent(s);
 	peer->in_log += p->records;
 	confirm_push(s, &(struct pending){ .kind = PENDING_PUBLISH, .records = p->records, .conn = peer->session->conn,
 					   .peer = peer });
@@ -504,7 +515,7 @@ static void publish_stretch(struct event_peer *peer, const struct msg_publish *m
 						      .status = PUBLISH_REFUSED }, "no room in this batch of the log");
 		return;
 	}
-	seen_add(e->seen, m->id.hi, m->id.lo + first, count);
+	seen_add(e->seen, m->id.hi ^ peer->id_salt, m->id.lo + first, count);
 	e->stats.published += count;
 	if (wanted || m->retain) /* who subscribes before the value is kept must not miss it */
 		p.batch = batch_new(e, &events, &peer->head, &piece, 1);
@@ -520,22 +531,40 @@ static void publish_stretch(struct event_peer *peer, const struct msg_publish *m
 		batch_unref(p.batch);
 }
 
+/* All of it has been here. What it repeats may still wait for its record or for room: then its answer waits behind that, too, for it
+ * promises as much. */
+static void publish_again(struct event_peer *peer, const struct msg_publish *m)
+{
+	const struct publish p = { .route = peer->route, .from = peer, .number = m->number, .again = true };
+	if (peer->first)
+		publish_wait(peer, &p);
+	else
+		answer_done(peer, &p);
+}
+
 /* What stands against writing it down. ERR_AGAIN: this batch of the log is full. */
 static enum err log_refusal(struct shard *s, const struct event_peer *p, const struct msg_publish *m, struct span payload,
 			    const char **text)
 {
 	size_t need = topics_publish_bytes(MAX_OF(p->task_head.len, m->head.len), m->sizes.count, payload.len);
+	uint32_t last = m->sizes.at[m->sizes.count - 1];
+	/* The bytes of one string may stand for many in a head that a peer has made; in ours each has its own. */
+	if (p->feed_count > 0 && p->task_head.len > LIMIT_HEAD_BYTES) {
+		*text = "EventHead: as the head of a task it is too large";
+		return ERR_TOO_BIG;
+	}
 	if (log_room(s->log) != LOG_ROOM_OK) {
 		*text = "the disk is filling up: only results are taken";
 		return ERR_DISK_FULL;
 	}
-	if (m->retain && !topics_retained_room(tasks_topics(s->tasks), payload.len + m->head.len + 1024)) {
+	if (m->retain && last > 0 && !topics_retained_room(tasks_topics(s->tasks), session_events_vnet(p->session, p->head.type),
+							   &p->head, last + m->head.len + 1024)) {
 		*text = "no room for more retained values";
 		return ERR_RESOURCE_EXHAUSTED;
 	}
 	if (log_append_room(s->log) >= need)
 		return ERR_OK;
-	if (need <= s->config.batch_bytes / 2 || log_busy(s->log))
+	if (need <= s->config.batch_bytes / 2 || (need <= s->config.batch_bytes && log_busy(s->log)))
 		return ERR_AGAIN;
 	*text = "more bytes than one batch of the log takes";
 	return ERR_TOO_BIG;
@@ -583,7 +612,7 @@ enum err event_publish(struct conn *c, const struct msg_publish *m, struct span 
 	uint32_t fresh_first = 0, fresh_count = 0, done = 0;
 	while (done < m->sizes.count) {
 		bool seen;
-		uint32_t count = seen_look(e->seen, m->id.hi, m->id.lo + done, m->sizes.count - done, &seen);
+		uint32_t count = seen_look(e->seen, m->id.hi ^ p->id_salt, m->id.lo + done, m->sizes.count - done, &seen);
 		if (seen) {
 			e->stats.duplicates += count;
 		} else {
@@ -597,7 +626,7 @@ enum err event_publish(struct conn *c, const struct msg_publish *m, struct span 
 	if (fresh_count > 0)
 		publish_stretch(p, m, payload, fresh_first, fresh_count, true);
 	else if (m->confirm)
-		answer(p, (struct published_item){ .number = m->number, .status = PUBLISH_DUPLICATE }, "");
+		publish_again(p, m);
 	return ERR_OK;
 }
 
@@ -701,6 +730,7 @@ struct events *events_new(struct shard *s)
 	struct events *e = zalloc(sizeof *e);
 	e->shard = s;
 	s->io->v->random(s->io, &e->match.seed, sizeof e->match.seed);
+	s->io->v->random(s->io, &e->sys_origin, sizeof e->sys_origin);
 	e->seen = seen_new(e->match.seed);
 	e->generation = e->route_epoch = 1;
 	e->match.parent = parent_of;

@@ -70,6 +70,7 @@ struct publish {
 	uint32_t queues;                  /* durable subscriptions that got it */
 	uint32_t records;                 /* still to be applied */
 	bool confirm, elsewhere;
+	bool again;                       /* all of it has been here; batch is NULL */
 };
 
 struct hint { /* "nobody wants this type", said to a publisher */
@@ -89,6 +90,7 @@ struct event_peer {
 	uint32_t waiting, in_log;
 	size_t waiting_bytes;
 	struct event_peer *work_next;
+	uint64_t id_salt;                 /* of its vnet: ids are remembered apart for each */
 	bool listed;                      /* in one of the two lists of struct events */
 	struct buf answers;               /* struct published_item */
 	char answer_text[256];
@@ -128,11 +130,11 @@ struct events {
 	struct msg part;                  /* while a part of a batch is made */
 	char type_text[256];              /* why a payload is refused */
 	uint64_t types_generation;        /* routes follow the ancestors of types */
-	size_t batch_bytes;               /* of all frames that live */
+	size_t batch_bytes;               /* of all frames that live, and of the queues that name them */
 	uint32_t batches, subscription_count, hint_count;
 	uint32_t system_count;            /* subscriptions that may get what the broker says about itself */
 	uint64_t quiet_until_ms;          /* no hints are given: a durable subscription is being made */
-	uint64_t sys_id;
+	uint64_t sys_origin, sys_id;      /* the id of the last one; the seed of the tables is told to nobody */
 	struct event_stats {
 		uint64_t published, duplicates, nobody, refused, blocked;
 		uint64_t matched, delivered, dropped, frames_encoded, frames_sent;

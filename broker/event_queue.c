@@ -143,6 +143,7 @@ static void append(struct subscription *x, struct batch *b, uint32_t first, uint
 		for (uint32_t i = 0; i < x->slices; i++)
 			ring[i] = x->ring[(x->head + i) & (x->cap - 1)];
 		free(x->ring);
+		b->events->batch_bytes += (cap - x->cap) * sizeof *ring;
 		x->ring = ring;
 		x->cap = cap;
 		x->head = 0;
@@ -158,6 +159,7 @@ void subscription_clear(struct subscription *x)
 	while (x->slices > 0)
 		pop(x, front(x)->count);
 	free(x->ring);
+	x->peer->shard->events->batch_bytes -= x->cap * sizeof *x->ring;
 	x->ring = NULL;
 	x->cap = x->head = 0;
 }

@@ -31,7 +31,7 @@ static struct batch *encode(struct events *e, struct span type, struct span payl
 	struct buf bytes = { NULL, 0, 0 };
 	uint32_t size = (uint32_t)payload.len;
 	event_head_encode(&bytes, &head);
-	const struct msg_events m = { .id = { e->match.seed, ++e->sys_id }, .origin = e->match.seed, .head = buf_span(&bytes),
+	const struct msg_events m = { .id = { e->sys_origin, ++e->sys_id }, .origin = e->sys_origin, .head = buf_span(&bytes),
 				      .sizes = { &size, 1 } };
 	struct batch *b = batch_new(e, &m, &head, &payload, 1);
 	buf_free(&bytes);

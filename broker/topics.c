@@ -241,8 +241,8 @@ void apply_topic(struct tasks *t, const struct log_record *record, struct applie
 	enum topic_kind kind = (enum topic_kind)v.fixed.kind;
 	uint32_t queue = v.fixed.queue;
 	out->origin = APPLIED_ADMIN;
-	if (!queue_at(t, queue))
-		return; /* removed in the meantime */
+	if (!queue_at(t, queue) || t->queues[queue - 1]->proposed_create)
+		return; /* removed in the meantime; another may be on its way into its place, which replay does not see */
 	struct topic **at = topic_find(p, &p->first, kind, v.fixed.op == TOPIC_OP_ADD && kind == TOPIC_TASKS ? 0 : queue, v.vnet,
 				       v.pattern);
 	if (v.fixed.op == TOPIC_OP_ADD) {
@@ -339,9 +339,11 @@ static void value_set(struct topics *p, const struct retain_view *v)
 	p->retained_bytes += value_bytes(r);
 }
 
-bool topics_retained_room(const struct topics *p, size_t bytes)
+bool topics_retained_room(const struct topics *p, struct span vnet, const struct event_head *head, size_t bytes)
 {
-	return p->retained_count < RETAINED_VALUES_MAX && p->retained_bytes + bytes <= RETAINED_BYTES_MAX;
+	const struct retained *old = value_find(p, value_hash(p, vnet, head->type, head->key), vnet, head->type, head->key);
+	return (old || p->retained_count < RETAINED_VALUES_MAX) &&
+	       p->retained_bytes - (old ? value_bytes(old) : 0) + bytes <= RETAINED_BYTES_MAX;
 }
 
 bool topics_propose_retain(struct tasks *t, struct log *log, struct span vnet, const struct event_head *head, struct span frame)
@@ -426,7 +428,7 @@ static bool get_value(struct topics *p, struct reader *r)
 	read_into(r, &v.fixed, sizeof v.fixed);
 	size_t frame = v.fixed.frame_size, vnet = v.fixed.vnet_size, type = v.fixed.type_size, key = v.fixed.key_size;
 	struct span bytes = get_padded(r, frame + vnet + type + key);
-	if (r->failed || frame == 0 || frame > LIMIT_FRAME_BYTES || type == 0)
+	if (r->failed || frame < LIMIT_FRAME_HEADER || frame > LIMIT_FRAME_BYTES || type == 0)
 		return false;
 	v.frame = span_sub(bytes, 0, frame);
 	v.vnet = span_sub(bytes, frame, vnet);

@@ -77,8 +77,8 @@ const struct topic *topics_first(const struct topics *p);
 const struct retained *topics_retained_first(const struct topics *p);
 struct topics_stats { uint32_t bindings, subscriptions, retained; uint64_t retained_bytes; };
 void topics_get_stats(const struct topics *p, struct topics_stats *out);
-/* Is there room for one more value of this size? */
-bool topics_retained_room(const struct topics *p, size_t bytes);
+/* Is there room for a value of this size, in place of the one that it replaces? */
+bool topics_retained_room(const struct topics *p, struct span vnet, const struct event_head *head, size_t bytes);
 static inline struct span retained_type(const struct retained *r)
 {
 	return span_of(r->bytes + r->frame_size + r->vnet_size, r->type_size);

@@ -74,7 +74,8 @@ enum err rec_retain_read(struct span body, struct retain_view *out)
 	out->vnet = read_bytes(&r, out->fixed.vnet_size);
 	out->type = read_bytes(&r, out->fixed.type_size);
 	out->key = read_bytes(&r, out->fixed.key_size);
-	if (r.failed || out->fixed.version != REC_VERSION || out->type.len == 0 || out->frame.len > LIMIT_FRAME_BYTES)
+	bool framed = out->frame.len == 0 || (out->frame.len >= LIMIT_FRAME_HEADER && out->frame.len <= LIMIT_FRAME_BYTES);
+	if (r.failed || out->fixed.version != REC_VERSION || out->type.len == 0 || !framed)
 		return ERR_DAMAGED;
 	return ERR_OK;
 }

@@ -419,6 +419,103 @@ static void a_subscription_outlives_a_cut_and_keeps_what_came_meanwhile(void **s
 	client_free(&b);
 }
 
+/* What it waits for may change with its bounds alone: nobody drains anything. */
+static void a_blocked_publisher_goes_on_when_the_subscriber_asks_for_less(void **state)
+{
+	struct client a, b;
+	struct msg_subscribe s = { .subscription = 1, .pattern = span_str("t"), .queue_max = 1, .overflow = OVERFLOW_BLOCK };
+	client_open(&a, *state, 1);
+	client_open(&b, *state, 2);
+	subscribe(&a, s);
+	publish(&b, (struct pub){ .type = "t", .number = 1, .count = 3 });
+	assert_int_equal(drain(&b).published, 0);
+	s.overflow = OVERFLOW_DROP_OLDEST;
+	subscribe(&a, s);
+	assert_int_equal(drain(&b).published, 1);
+	client_free(&a);
+	client_free(&b);
+}
+
+static void the_answer_to_a_repeat_does_not_overtake_what_it_repeats(void **state)
+{
+	struct client c;
+	uint64_t order[2];
+	client_open(&c, *state, 1);
+	publish(&c, (struct pub){ .type = "t", .number = 1, .lo = 500, .retain = true });
+	publish(&c, (struct pub){ .type = "t", .number = 2, .lo = 500, .retain = true });
+	for (uint32_t got = 0; got < 2;) {
+		const struct msg_published *m = &client_expect(&c, FRAME_PUBLISHED)->published;
+		for (uint32_t i = 0; i < m->count && got < 2; i++) {
+			assert_int_equal(m->items[i].status, m->items[i].number == 2 ? PUBLISH_DUPLICATE : PUBLISH_NO_SUBSCRIBER);
+			order[got++] = m->items[i].number;
+		}
+	}
+	assert_int_equal(order[0], 1); /* it is in the log: only now the second may promise the same */
+	assert_int_equal(order[1], 2);
+	client_free(&c);
+}
+
+static double event_bytes(struct world *w)
+{
+	struct shard_stat stats[SHARD_STATS_MAX];
+	uint32_t count = shard_stats(w->shard, stats, SHARD_STATS_MAX);
+	for (uint32_t i = 0; i < count; i++)
+		if (strcmp(stats[i].name, "event_bytes") == 0)
+			return stats[i].value;
+	fail_msg("no event_bytes");
+	return 0;
+}
+
+static void last_values_for_many_subscriptions_stay_within_memory(void **state)
+{
+	enum { VALUE = 256 << 10, ASKED = 64, MEMORY = 4 << 20 };
+	struct world *w = *state;
+	struct client c;
+	uint32_t refused = 0;
+	world_close(w);
+	world_init(w);
+	w->config.memory_max = MEMORY;
+	world_open(w);
+	client_open(&c, w, 1);
+	char *text = calloc(1, VALUE + 1);
+	assert_non_null(text);
+	memset(text, 'x', VALUE);
+	publish(&c, (struct pub){ .type = "t", .number = 1, .payload = text, .retain = true });
+	(void)published(&c, 1);
+	for (uint32_t i = 1; i <= ASKED; i++) {
+		say_subscribe(&c, (struct msg_subscribe){ .subscription = i, .pattern = span_str("t"), .retained = true });
+		client_next(&c);
+		refused += c.msg.kind == FRAME_ERROR;
+		if (c.msg.kind == FRAME_ERROR)
+			assert_int_equal(c.msg.error.code, ERR_RESOURCE_EXHAUSTED);
+	}
+	assert_in_range(refused, 1, ASKED - 2);
+	assert_true(event_bytes(w) < MEMORY);
+	for (uint32_t i = 1; i <= ASKED; i++) {
+		const struct msg m = { .kind = FRAME_UNSUBSCRIBE, .unsubscribe = { i } };
+		client_send(&c, &m, 5, span_of(NULL, 0));
+		client_next(&c);
+	}
+	assert_true(event_bytes(w) == 0);
+	free(text);
+	client_free(&c);
+}
+
+static void one_id_in_two_vnets_is_two_events(void **state)
+{
+	struct client red, blue;
+	open_in(&red, *state, 1, "red");
+	open_in(&blue, *state, 2, "blue");
+	publish(&red, (struct pub){ .type = "t", .number = 1, .hi = 4, .lo = 10 });
+	assert_int_equal(published(&red, 1).status, PUBLISH_NO_SUBSCRIBER);
+	publish(&blue, (struct pub){ .type = "t", .number = 1, .hi = 4, .lo = 10 }); /* a relay keeps ids */
+	assert_int_equal(published(&blue, 1).status, PUBLISH_NO_SUBSCRIBER);
+	publish(&red, (struct pub){ .type = "t", .number = 2, .hi = 4, .lo = 10 });
+	assert_int_equal(published(&red, 2).status, PUBLISH_DUPLICATE);
+	client_free(&red);
+	client_free(&blue);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
@@ -439,6 +536,10 @@ int main(void)
 		TEST(vnets_have_their_own_events),
 		TEST(names_of_the_broker_are_not_for_publishers),
 		TEST(a_subscription_outlives_a_cut_and_keeps_what_came_meanwhile),
+		TEST(a_blocked_publisher_goes_on_when_the_subscriber_asks_for_less),
+		TEST(the_answer_to_a_repeat_does_not_overtake_what_it_repeats),
+		TEST(last_values_for_many_subscriptions_stay_within_memory),
+		TEST(one_id_in_two_vnets_is_two_events),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

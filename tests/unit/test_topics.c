@@ -298,10 +298,94 @@ static void a_publisher_keeps_its_order_across_what_the_log_delays(void **state)
 	client_free(&b);
 }
 
+static uint32_t u32_at(const struct buf *b, size_t at)
+{
+	uint32_t v;
+	memcpy(&v, b->data + at, sizeof v);
+	return v;
+}
+
+/* In a head that a peer has made all headers may be one and the same table. A task's head, made of its strings, is far larger. */
+static void one_header_for_all(struct buf *head)
+{
+	enum { HEADERS_SLOT = 4 + 2 * 5 };
+	uint32_t table = u32_at(head, 0);
+	size_t vtable = table - (size_t)(int32_t)u32_at(head, table);
+	size_t field = table + (u32_at(head, vtable + HEADERS_SLOT) & 0xffff);
+	size_t vector = field + u32_at(head, field), first = vector + 4 + u32_at(head, vector + 4);
+	for (uint32_t i = 0; i < u32_at(head, vector); i++) {
+		size_t at = vector + 4 + 4 * (size_t)i;
+		uint32_t offset = (uint32_t)(first - at);
+		memcpy(head->data + at, &offset, sizeof offset);
+	}
+}
+
+static void a_head_that_is_too_large_as_that_of_a_task_is_refused(void **state)
+{
+	enum { LONG = 8000 };
+	static char text[LONG + 1];
+	struct client c;
+	struct event_head head = { .type = span_str("big.T"), .header_count = LIMIT_HEADERS };
+	struct buf bytes = { NULL, 0, 0 };
+	const uint32_t size = 1;
+	memset(text, 'v', LONG);
+	for (uint32_t i = 0; i < LIMIT_HEADERS; i++)
+		head.headers[i] = (struct task_header){ span_str("n"), span_str("v") };
+	head.headers[0].value = span_str(text); /* the vector points forward to it once the rest names it, too */
+	event_head_encode(&bytes, &head);
+	one_header_for_all(&bytes);
+	char why[128];
+	assert_int_equal(event_head_decode(buf_span(&bytes), &head, why), ERR_OK);
+	assert_int_equal(head.headers[LIMIT_HEADERS - 1].value.len, LONG);
+	client_open(&c, *state, 1);
+	const struct msg m = { .kind = FRAME_PUBLISH, .publish = {
+		.number = 1, .id = { 77, 1 }, .origin = 1, .confirm = true, .head = buf_span(&bytes), .sizes = { &size, 1 } } };
+	assert_int_equal(ask(&c, VERB_SUBSCRIPTION_ADD, "feed", "big.*"), ERR_OK);
+	client_send(&c, &m, 0, span_str("x"));
+	struct published_item p = published(&c, 1);
+	assert_int_equal(p.status, PUBLISH_REFUSED);
+	assert_int_equal(p.code, ERR_TOO_BIG);
+	publish(&c, "big.T", "", 2, 1, "x", false);
+	assert_int_equal(published(&c, 2).receivers, 1);
+	buf_free(&bytes);
+	client_free(&c);
+}
+
+static void when_last_values_are_full_they_can_be_replaced_and_ended(void **state)
+{
+	enum { VALUE = 1000 << 10 };
+	struct client c;
+	char key[32];
+	uint64_t number = 1;
+	char *text = calloc(1, VALUE + 1);
+	assert_non_null(text);
+	memset(text, 'x', VALUE);
+	client_open(&c, *state, 1);
+	for (;; number++) {
+		(void)snprintf(key, sizeof key, "k%u", (unsigned)number);
+		publish(&c, "full.T", key, number, 1, text, true);
+		if (published(&c, number).code != ERR_OK)
+			break;
+		assert_true(number < 100);
+	}
+	publish(&c, "full.T", "k1", ++number, 1, text, true);
+	assert_int_equal(published(&c, number).code, ERR_OK);
+	publish(&c, "full.T", "k2", ++number, 1, "", true);
+	assert_int_equal(published(&c, number).code, ERR_OK);
+	publish(&c, "full.T", "new", ++number, 1, text, true);
+	assert_int_equal(published(&c, number).code, ERR_OK);
+	publish(&c, "full.T", "one too many", ++number, 1, text, true);
+	assert_int_equal(published(&c, number).code, ERR_RESOURCE_EXHAUSTED);
+	free(text);
+	client_free(&c);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(a_head_that_is_too_large_as_that_of_a_task_is_refused),
+		TEST(when_last_values_are_full_they_can_be_replaced_and_ended),
 		TEST(a_task_goes_where_its_type_is_bound_the_longest_pattern_wins),
 		TEST(two_queues_with_one_pattern_are_refused_when_the_second_is_bound),
 		TEST(bindings_and_last_values_outlive_a_restart),
