@@ -1,13 +1,14 @@
 /* broker/why.c: why a task is not being worked on: for each entry of its queue the first thing that is in the way, and what else is.
  * In the flow: frame -> ROUTE -> admin -> WHY -> REPLY. A question: it walks the entries of one queue and changes nothing.
  *
- * 1. A REPLY stays under its limits: beyond WHY_MAX reasons the rest is only counted. */
+ * 1. A REPLY stays under its limits: beyond WHY_MAX reasons, or WHY_BYTES of them, the rest is only counted. */
 #include "outlet.h"
 
 #include "../wire/params.h"
 #include "../wire/predicate.h"
 
-enum { WHY_MAX = 512 };
+/* A reason quotes a requirement and a parameter, some kilobytes of text: the last one is far below the other half. */
+enum { WHY_MAX = 512, WHY_BYTES = LIMIT_META_BYTES / 2 };
 
 struct why {
 	struct shard *s;
@@ -19,7 +20,7 @@ struct why {
 static void say(struct why *w, const struct why_reason *reason)
 {
 	w->all++;
-	if (w->count == WHY_MAX)
+	if (w->count == WHY_MAX || w->bytes.len > WHY_BYTES)
 		return;
 	why_reason_encode(&w->bytes, reason);
 	w->ends[w->count++] = w->bytes.len;

@@ -319,6 +319,41 @@ static void test_why_tells_the_first_thing_in_the_way_of_each_entry(void **state
 	world_free(w);
 }
 
+/* As many entries as a session may have, each with as much to say as it may: what the answer has no room for is only counted. */
+static void test_why_stays_within_a_frame(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	struct client p, c;
+	char params[3000], requirements[2000];
+	struct msg *m = calloc(1, sizeof *m);
+	uint64_t task = 1;
+	assert_non_null(m);
+	memset(params, 'x', sizeof params);
+	memcpy(params, "p=\"", 3);
+	memcpy(params + sizeof params - 2, "\"", 2);
+	memset(requirements, 'y', sizeof requirements);
+	memcpy(requirements, "p == \"", 6);
+	memcpy(requirements + sizeof requirements - 2, "\"", 2);
+	client_open(&p, w, 1);
+	submit(&p, (struct submit_args){ .requirements = requirements });
+	client_open(&c, w, 2);
+	m->kind = FRAME_SERVE;
+	for (m->serve.count = 0; m->serve.count < LIMIT_SESSION_ENTRIES; m->serve.count++)
+		m->serve.entries[m->serve.count] = (struct wire_entry){ .id = m->serve.count + 1, .service = span_str("t"), .credit = 1,
+									.params = span_str(params) };
+	client_send(&c, m, 0, (struct span){ NULL, 0 });
+	free(m);
+	world_settle(w);
+	const struct msg_reply *r = client_ask(&p, (struct msg_request){ .verb = VERB_TASK_WHY, .tasks = { &task, 1 } });
+	assert_int_equal(r->code, ERR_OK);
+	assert_int_equal(r->count, LIMIT_SESSION_ENTRIES);
+	assert_true(r->spec_count > 10 && r->spec_count < LIMIT_SESSION_ENTRIES);
+	client_free(&c);
+	client_free(&p);
+	world_free(w);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -337,6 +372,7 @@ int main(void)
 		cmocka_unit_test_setup(test_who_has_it_warm_goes_first_and_anybody_before_nobody, setup),
 		cmocka_unit_test_setup(test_equal_sticky_keys_stay_together, setup),
 		cmocka_unit_test_setup(test_why_tells_the_first_thing_in_the_way_of_each_entry, setup),
+		cmocka_unit_test_setup(test_why_stays_within_a_frame, setup),
 		cmocka_unit_test_setup(test_ordering_keys_reach_one_worker_at_a_time, setup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
