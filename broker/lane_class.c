@@ -6,7 +6,8 @@
  *  1. A class is there while a task in memory names it; that, and no number, is durable. Then it rests for a while, because
  *     its next tasks may be about to come and asking all entries again costs.
  *  2. Class 0 is that of tasks without requirements and principal, in every queue; it is never in the table.
- *  3. Every class in the table has a slot of lanes in its queue. */
+ *  3. Every class in the table has a slot of lanes in its queue.
+ *  4. Whether a class may be named depends on those that tasks name, never on those that rest: replay knows no others. */
 #include "tasks_impl.h"
 
 #include "../wire/predicate.h"
@@ -59,6 +60,12 @@ static uint32_t class_bytes(size_t text, size_t packed, size_t principal)
 	return (uint32_t)(text + packed + principal);
 }
 
+/* For one more that tasks name. What rests does not count: no restart remembers it, and apply decides the same behind one. */
+static bool class_room(const struct tasks *t, size_t bytes)
+{
+	return t->lane_class_bytes + bytes <= LANE_BYTES_MAX && t->lane_class_live < LANE_CLASSES_MAX;
+}
+
 enum err lane_class_check(const struct tasks *t, struct span text, struct span principal, char out[256])
 {
 	struct buf packed = { NULL, 0, 0 };
@@ -72,7 +79,7 @@ enum err lane_class_check(const struct tasks *t, struct span text, struct span p
 	}
 	if (text.len > UINT16_MAX || principal.len > LIMIT_NAME_BYTES)
 		return ERR_TOO_BIG;
-	if (t->lane_class_bytes + more <= LANE_BYTES_MAX && t->lane_class_live < LANE_CLASSES_MAX)
+	if (class_room(t, more))
 		return ERR_OK;
 	(void)snprintf(out, 256, "the waiting tasks differ in their requirements too much: there are %u kinds already",
 		       t->lane_class_live);
@@ -144,25 +151,6 @@ static void class_fill(struct tasks *t, uint32_t id, uint32_t queue, struct span
 	idle_add(t, id);
 }
 
-uint32_t lane_class_intern(struct tasks *t, uint32_t queue, struct span text, struct span principal)
-{
-	char why[256];
-	uint32_t id = lane_class_find(t, queue, text, principal);
-	if (id != LANE_CLASS_NONE)
-		return id;
-	if (lane_class_by_hash(t, lane_class_hash(queue, text, principal)) != LANE_CLASS_NONE ||
-	    lane_class_check(t, text, principal, why) != ERR_OK)
-		return LANE_CLASS_NONE;
-	struct buf packed = { NULL, 0, 0 };
-	char text_why[128];
-	enum err e = predicate_parse(text, &packed, text_why);
-	ENSURE(e == ERR_OK);
-	id = class_id_new(t);
-	class_fill(t, id, queue, text, principal, &packed);
-	buf_free(&packed);
-	return id;
-}
-
 static void class_free(struct tasks *t, uint32_t id)
 {
 	struct lane_class *c = &t->lane_classes[id];
@@ -174,6 +162,30 @@ static void class_free(struct tasks *t, uint32_t id)
 		(void)mem_resize(t, c->packed, c->packed_size, 0);
 	*c = (struct lane_class){ .queue = 0 };
 	t->lane_class_free = MIN_OF(t->lane_class_free, id);
+}
+
+uint32_t lane_class_intern(struct tasks *t, uint32_t queue, struct span text, struct span principal)
+{
+	char why[256];
+	uint32_t id = lane_class_by_hash(t, lane_class_hash(queue, text, principal));
+	bool known = id != LANE_CLASS_NONE, same = known && class_is(t, id, queue, text, principal);
+	const struct lane_class *c = known ? &t->lane_classes[id] : NULL;
+	if (id == 0 || (same && c->refs > 0))
+		return id;
+	if (same)
+		return class_room(t, class_bytes(c->text_size, c->packed_size, c->principal_size)) ? id : LANE_CLASS_NONE;
+	if ((known && c->refs > 0) || lane_class_check(t, text, principal, why) != ERR_OK)
+		return LANE_CLASS_NONE;
+	if (known)
+		class_free(t, id);
+	struct buf packed = { NULL, 0, 0 };
+	char text_why[128];
+	enum err e = predicate_parse(text, &packed, text_why);
+	ENSURE(e == ERR_OK);
+	id = class_id_new(t);
+	class_fill(t, id, queue, text, principal, &packed);
+	buf_free(&packed);
+	return id;
 }
 
 void lane_class_ref(struct tasks *t, uint32_t class, uint64_t count)

@@ -120,6 +120,42 @@ static void test_a_class_rests_after_its_last_task_and_the_oldest_make_room(void
 	world_free(w);
 }
 
+enum { CLASSES_MAX = 16384 };
+
+/* What rests is not remembered over a restart, so it must not be let in where the same one, forgotten, would be refused. */
+static void test_a_class_that_rests_is_no_way_around_the_limit(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	struct holder *h = tasks_holder_new(w->t, NULL);
+	w->segment_bytes = 1 << 20;
+	uint64_t task = submit(w, 1, 1, "rests == 1", NULL);
+	assert_int_equal(take(w, h, 0, 1), task);
+	done(w, h, task);
+	world_checkpoint(w);
+	for (uint32_t i = 0; i < CLASSES_MAX; i++) {
+		char text[32];
+		(void)snprintf(text, sizeof text, "host == %u", i);
+		submit(w, 2 + i, 1, text, NULL);
+	}
+	struct order again = { .queue = "q", .seq = 2 + CLASSES_MAX, .count = 1, .head = { .requirements = span_str("rests == 1") } };
+	struct submit_answer a = world_propose(w, &again);
+	world_flush(w);
+	assert_int_equal(a.records ? w->runs[0].code : a.runs[0].code, ERR_RESOURCE_EXHAUSTED);
+	task = take(w, h, 0, 1);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_restart(w);
+	world_checkpoint(w);
+	world_restart(w);
+	h = tasks_holder_new(w->t, NULL);
+	task = take(w, h, 0, 1);
+	done(w, h, task);
+	again.seq++;
+	(void)world_submit(w, &again);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_free(w);
+}
+
 static void test_requirements_that_do_not_parse_are_refused_with_the_place(void **state)
 {
 	(void)state;
@@ -285,6 +321,7 @@ int main(void)
 		cmocka_unit_test(test_lanes_of_equal_priority_take_turns_and_a_higher_priority_goes_first),
 		cmocka_unit_test(test_requirements_and_their_lanes_survive_a_restart),
 		cmocka_unit_test(test_a_class_rests_after_its_last_task_and_the_oldest_make_room),
+		cmocka_unit_test(test_a_class_that_rests_is_no_way_around_the_limit),
 		cmocka_unit_test(test_requirements_that_do_not_parse_are_refused_with_the_place),
 		cmocka_unit_test(test_tasks_of_one_key_start_one_after_the_other_in_order),
 		cmocka_unit_test(test_a_lost_worker_and_a_restart_keep_the_order),
