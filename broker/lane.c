@@ -112,6 +112,21 @@ void view_enter(struct tasks *t, struct hot *h, uint64_t now_ms, bool front)
 	view_timer(t, h);
 }
 
+void view_ripe(struct tasks *t, struct hot *h, uint64_t now_ms)
+{
+	if (h->place != PLACE_REJOINED) {
+		view_leave(t, h);
+		view_enter(t, h, now_ms, false);
+		return;
+	}
+	struct queue *q = queue_at(t, class_queue(h->class));
+	ENSURE(h->state == TASK_SCHEDULED && q->scheduled > 0);
+	q->scheduled--;
+	q->ready++;
+	h->state = TASK_READY;
+	view_timer(t, h);
+}
+
 /* ---- peek and lease ---- */
 
 /* A number in a fresh range that can be handed out: live, and no object has taken it elsewhere. */

@@ -389,6 +389,7 @@ void lanes_free(struct tasks *t, struct queue *q);
 void view_enter(struct tasks *t, struct hot *h, uint64_t now_ms, bool front); /* an open or dead task takes its place */
 void view_leave(struct tasks *t, struct hot *h); /* and leaves it, counters included */
 void view_take(struct tasks *t, struct hot *h);  /* out of its list only; still counted */
+void view_ripe(struct tasks *t, struct hot *h, uint64_t now_ms); /* its delay is over; in the list of its key it stays where it is */
 void view_timer(struct tasks *t, struct hot *h);
 void view_ready_hook(struct tasks *t, uint32_t queue, uint32_t slot); /* TASKS_ANY_SLOT: whatever there is */
 

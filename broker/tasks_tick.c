@@ -60,8 +60,7 @@ void tasks_tick(struct tasks *t, struct log *log, uint64_t now_ms)
 				view_timer(t, h);
 				continue;
 			}
-			view_leave(t, h);
-			view_enter(t, h, now_ms, false);
+			view_ripe(t, h, now_ms);
 			continue;
 		}
 		if (settles == settles_max) {
