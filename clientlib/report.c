@@ -202,6 +202,9 @@ int hlk_yield(struct hlk_task *task, const void *data, size_t size)
 	if (size > c->session.payload_max)
 		return error_set(c, HLK_TOO_BIG, "yield: an item of %zu bytes is over the limit of %u", size,
 				 c->session.payload_max);
+	if (task->next_yield >= LIMIT_YIELDS) /* refused for good there, and the result would wait for it for ever */
+		return error_set(c, HLK_TOO_BIG, "yield: task %llu has made %d, the limit", (unsigned long long)task->info.id,
+				 LIMIT_YIELDS);
 	if (w->undone + w->item_kept >= YIELDS_UNDONE_MAX || w->kept_bytes + w->payload.len > YIELD_BYTES_MAX)
 		return HLK_AGAIN;
 	if (task->next_yield < task->info.yielded) {

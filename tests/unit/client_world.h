@@ -169,16 +169,21 @@ static inline void confirm(struct broker *b, uint64_t producer, struct confirm_r
 	say(b, &msg, 0, NULL);
 }
 
-static inline void deliver(struct broker *b, uint32_t entry, uint64_t task, const char *payload)
+static inline void deliver_again(struct broker *b, uint32_t entry, uint64_t task, const char *payload, uint32_t yields)
 {
 	struct buf head = { 0 };
 	const struct task_head h = { .type = span_str("t.X"), .priority = 4 };
 	task_head_encode(&head, &h);
 	const struct deliver_item item = { task, 1, (uint32_t)strlen(payload) };
 	const struct msg msg = { .kind = FRAME_DELIVER, .deliver = { .entry = entry, .epoch = 1, .lease_ms = 1000,
-		.head = buf_span(&head), .items = &item, .count = 1 } };
+		.head = buf_span(&head), .items = &item, .count = 1, .yields = &yields, .yield_count = yields > 0 } };
 	say(b, &msg, 0, payload);
 	buf_free(&head);
+}
+
+static inline void deliver(struct broker *b, uint32_t entry, uint64_t task, const char *payload)
+{
+	deliver_again(b, entry, task, payload, 0);
 }
 
 static inline void reported(struct broker *b, uint64_t task, enum report_verb verb, enum err code)

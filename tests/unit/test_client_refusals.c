@@ -227,6 +227,25 @@ static void test_a_client_that_closes_takes_no_more_tasks_and_gives_back_what_co
 	broker_free(b);
 }
 
+static void test_a_yield_that_no_broker_takes_is_refused_at_once(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	struct log log = { .tasks = 0 };
+	(void)state;
+	welcome(b, c, false, 60000);
+	const struct hlk_serve_options options = { .type = "t.X", .task = on_task, .ctx = &log };
+	assert_int_equal(hlk_serve(c, &options, NULL), HLK_OK);
+	hear(b, c, FRAME_SERVE);
+	deliver_again(b, 1, 11, "a", LIMIT_YIELDS - 1);
+	UNTIL(c, log.tasks == 1);
+	assert_int_equal(hlk_yield_on(log.kept[0]), HLK_OK);
+	assert_int_equal(hlk_yield(log.kept[0], "last", 4), HLK_OK);
+	assert_int_equal(hlk_yield(log.kept[0], "more", 4), HLK_TOO_BIG);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +257,7 @@ int main(void)
 		cmocka_unit_test(test_after_a_goodbye_the_client_stays_away_as_long_as_it_was_asked_to),
 		cmocka_unit_test(test_credit_that_falls_is_taken_back_and_grows_only_from_below),
 		cmocka_unit_test(test_a_client_that_closes_takes_no_more_tasks_and_gives_back_what_comes),
+		cmocka_unit_test(test_a_yield_that_no_broker_takes_is_refused_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
