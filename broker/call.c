@@ -8,8 +8,9 @@
 #include "call.h"
 
 #include "binding.h"
+#include "types.h"
 
-enum { SLAB = 256, CALLS_MAX = 1 << 20, SESSION_CALLS = 65536, LINE_CALLS = 4096, LINE_BYTES = 64 << 20 };
+enum { SLAB = 256, CALLS_MAX = 1 << 20, SESSION_CALLS = 65536, LINE_CALLS = 4096, LINE_BYTES = 64 << 20, KEPT_BYTES = 256 << 20 };
 
 struct group { uint32_t left; };
 
@@ -43,6 +44,7 @@ struct call_line {
 struct calls {
 	struct live_call **slabs;
 	uint32_t slab_count, open;
+	size_t kept;                       /* bytes in all lines */
 	struct live_call *free;
 	struct call_line *lines;
 	bool due;                          /* who waits may be served, or has nobody left to wait for */
@@ -135,6 +137,7 @@ static void unlink_work(struct calls *calls, struct live_call *call)
 			line->tail = call->link;
 		line->count--;
 		line->bytes -= call->kept.len;
+		calls->kept -= call->kept.len;
 	}
 	call->link = NULL;
 	call->holder = NULL;
@@ -164,21 +167,28 @@ static void call_free(struct shard *s, struct live_call *call)
 
 /* ---- answers ---- */
 
+/* Also in the middle of a turn: the frame in hand is read from s->msg, which stays as it is. */
+static void answers_encode(struct conn *c)
+{
+	const struct msg_answer m = { .items = (const void *)c->answers.data,
+				      .count = (uint32_t)(c->answers.len / sizeof(struct answer_item)) };
+	const struct span payload = buf_span(&c->answer_bytes);
+	msg_encode_answer(&c->out, &m, &payload, 1);
+	c->answers.len = c->answer_bytes.len = 0;
+}
+
+/* At the end of a turn. */
 void call_encode(struct conn *c)
 {
-	if (c->answers.len > 0) {
-		const struct msg_answer m = { .items = (const void *)c->answers.data,
-					      .count = (uint32_t)(c->answers.len / sizeof(struct answer_item)) };
-		const struct span payload = buf_span(&c->answer_bytes);
-		msg_encode_answer(&c->out, &m, &payload, 1);
-		c->answers.len = c->answer_bytes.len = 0;
-	}
-	if (c->cancels.len > 0) {
+	if (c->answers.len > 0)
+		answers_encode(c);
+	const uint64_t *cancels = (const void *)c->cancels.data;
+	for (size_t at = 0, count = c->cancels.len / sizeof *cancels; at < count; at += LIMIT_FRAME_ITEMS) {
 		c->s->msg.kind = FRAME_CALL_CANCEL;
-		c->s->msg.call_cancel.calls = (struct u64s){ (const void *)c->cancels.data, (uint32_t)(c->cancels.len / 8) };
+		c->s->msg.call_cancel.calls = (struct u64s){ cancels + at, (uint32_t)MIN_OF(count - at, (size_t)LIMIT_FRAME_ITEMS) };
 		msg_encode(&c->out, &c->s->msg, 0, NULL, 0);
-		c->cancels.len = 0;
 	}
+	c->cancels.len = 0;
 }
 
 static void answer_put(struct conn *c, const struct answer_item *item, struct span bytes)
@@ -186,7 +196,7 @@ static void answer_put(struct conn *c, const struct answer_item *item, struct sp
 	if (c->gone || c->closing)
 		return;
 	if (c->answers.len >= LIMIT_FRAME_ITEMS * sizeof *item || c->answer_bytes.len + bytes.len > LIMIT_FRAME_PAYLOAD)
-		call_encode(c);
+		answers_encode(c);
 	buf_append(&c->answers, item, sizeof *item);
 	buf_append(&c->answer_bytes, bytes.data, bytes.len);
 	conn_touch(c);
@@ -229,8 +239,6 @@ static void tell_holder(struct live_call *call)
 	struct conn *c = call->holder ? call->holder->session->conn : NULL;
 	if (!c || c->closing)
 		return;
-	if (c->cancels.len >= LIMIT_FRAME_ITEMS * sizeof call->id)
-		call_encode(c);
 	buf_append(&c->cancels, &call->id, sizeof call->id);
 	conn_touch(c);
 }
@@ -334,7 +342,7 @@ static struct choice choose_leg(struct shard *s, const struct binding *b)
 	for (uint32_t i = 0; b->state != BINDING_WAITING && i < b->leg_count; i++) {
 		struct session *session = directory_session(s, b->legs[i].session);
 		struct dir_entry *e = session ? directory_entry(session, b->legs[i].entry) : NULL;
-		if (e && calls_holder(e) && can_take(e) && (!c.entry || e->in_flight < c.entry->in_flight))
+		if (e && e->service == b->service && calls_holder(e) && can_take(e) && (!c.entry || e->in_flight < c.entry->in_flight))
 			c.entry = e;
 	}
 	return c;
@@ -352,11 +360,12 @@ static struct call_line *line_new(struct shard *s, struct dir_service *service, 
 struct asked { struct span where, head, payload; };
 
 /* False: the line is full. */
-static bool wait_in_line(struct live_call *call, struct call_line *line, const struct asked *asked)
+static bool wait_in_line(struct calls *calls, struct live_call *call, struct call_line *line, const struct asked *asked)
 {
 	struct span where = asked->where, head = asked->head, payload = asked->payload;
 	size_t bytes = where.len + head.len + payload.len;
-	if (line->count >= (line->binding ? line->binding->waiting : LINE_CALLS) || line->bytes + bytes > LINE_BYTES)
+	if (line->count >= (line->binding ? line->binding->waiting : LINE_CALLS) || line->bytes + bytes > LINE_BYTES ||
+	    calls->kept + bytes > KEPT_BYTES)
 		return false;
 	buf_append(&call->kept, head.data, head.len);
 	buf_append(&call->kept, where.data, where.len);
@@ -370,6 +379,7 @@ static bool wait_in_line(struct live_call *call, struct call_line *line, const s
 	line->tail = &call->next;
 	line->count++;
 	line->bytes += bytes;
+	calls->kept += bytes;
 	return true;
 }
 
@@ -462,6 +472,11 @@ struct asking {
 	struct binding *binding;
 	struct span where, vnet;
 	uint64_t deadline_ms;
+	struct choice nobody;        /* where `full`: whom the call before would have been for */
+	bool full;
+	const struct type *type;     /* of what is asked; NULL: anything goes */
+	enum err admits;             /* what its head is worth */
+	char text[256];
 };
 
 static void place(struct asking *a, uint32_t index, struct span payload)
@@ -470,8 +485,10 @@ static void place(struct asking *a, uint32_t index, struct span payload)
 	struct calls *calls = s->calls;
 	const struct msg_call *m = a->m;
 	uint64_t number = m->first + index;
-	struct choice choice = { NULL, 0 };
-	if (m->session)
+	struct choice choice = a->nobody;
+	if (a->full)
+		; /* nobody becomes free within a frame */
+	else if (m->session)
 		choice = choose_address(s, m->session, m->entry, a->vnet);
 	else if (a->binding)
 		choice = choose_leg(s, a->binding);
@@ -482,6 +499,8 @@ static void place(struct asking *a, uint32_t index, struct span payload)
 		choice.entry = NULL; /* they come first, at the end of this turn */
 		calls->due = true;
 	}
+	a->full = choice.entry == NULL;
+	a->nobody = choice;
 	if (choice.holders == 0) {
 		refuse_number(a->c, number, ERR_NOT_DELIVERED,
 			      m->session ? "nobody is at this address" : m->binding ? "there is no such binding"
@@ -509,7 +528,7 @@ static void place(struct asking *a, uint32_t index, struct span payload)
 	struct call_line **line = a->binding ? &a->binding->line : &service->line;
 	if (!*line)
 		*line = line_new(s, a->binding ? NULL : service, a->binding);
-	if (!wait_in_line(call, *line, &(struct asked){ a->where, m->head, payload }))
+	if (!wait_in_line(calls, call, *line, &(struct asked){ a->where, m->head, payload }))
 		end_call(s, call, ERR_RESOURCE_EXHAUSTED, "all holders are busy and the line is full");
 }
 
@@ -541,19 +560,33 @@ static void hand_out(struct asking *a)
 	}
 }
 
+/* Are there holders, and is there room for a call to each of them? */
+static bool all_have_room(const struct asking *a, uint64_t number)
+{
+	const struct shard *s = a->s;
+	uint32_t holders = 0, room = MIN_OF(CALLS_MAX - s->calls->open, SESSION_CALLS - a->c->session->call_count);
+	for (const struct dir_entry *e = a->service ? a->service->first : NULL; e; e = e->next)
+		holders += calls_holder(e) && directory_fits(e->line, a->vnet, a->where);
+	if (holders == 0)
+		refuse_number(a->c, number, ERR_NOT_DELIVERED, "no holder of this service fits");
+	else if (holders > room)
+		refuse_number(a->c, number, ERR_RESOURCE_EXHAUSTED, "too many calls are open to ask all holders");
+	return holders > 0 && holders <= room;
+}
+
 /* To every holder at once; for those that are full the answer is made here. */
 static void ask_all(struct asking *a, uint64_t number, struct span payload)
 {
 	struct shard *s = a->s;
 	struct session *caller = a->c->session;
+	if (!all_have_room(a, number))
+		return;
 	struct group *group = zalloc(sizeof *group);
 	bool busy = false;
 	group->left = 1; /* ours, until all are made */
-	for (struct dir_entry *e = a->service ? a->service->first : NULL; e; e = e->next) {
+	for (struct dir_entry *e = a->service->first; e; e = e->next) {
 		if (!calls_holder(e) || !directory_fits(e->line, a->vnet, a->where))
 			continue;
-		if (s->calls->open >= CALLS_MAX || caller->call_count >= SESSION_CALLS)
-			break;
 		struct live_call *call = call_new(s, caller, number, a->deadline_ms);
 		call->stream = a->m->stream;
 		call->group = group;
@@ -565,8 +598,6 @@ static void ask_all(struct asking *a, uint64_t number, struct span payload)
 		if (!call->refused)
 			invoke(s, e, caller, a->m->head, a->m->stream, &item, &payload, 1);
 	}
-	if (group->left == 1)
-		refuse_number(a->c, number, ERR_NOT_DELIVERED, "no holder of this service fits");
 	for (struct live_call *call = busy ? caller->calls : NULL, *next; call && call->number == number; call = next) {
 		next = call->caller_next;
 		bool last = call->refused && group->left == 2;
@@ -579,6 +610,30 @@ static void ask_all(struct asking *a, uint64_t number, struct span payload)
 	}
 	if (--group->left == 0)
 		free(group);
+}
+
+/* What the head says of the type, once for the frame. */
+static void judge_head(struct asking *a)
+{
+	struct event_head head;
+	if (types_generation(a->s->types) == 0)
+		return; /* no type was ever registered */
+	a->admits = event_head_decode(a->m->head, &head, a->text);
+	if (a->admits != ERR_OK)
+		return;
+	a->type = types_find(a->s->types, head.type);
+	a->admits = type_admits(a->type, head.fingerprint, a->text);
+}
+
+static enum err judge_payload(struct asking *a, struct span payload)
+{
+	if (a->admits != ERR_OK)
+		return a->admits;
+	if (payload.len > a->s->config.payload_max) {
+		(void)snprintf(a->text, sizeof a->text, "CALL.sizes: %zu bytes are over the broker's payload_max", payload.len);
+		return ERR_TOO_BIG;
+	}
+	return type_verifies(a->type) ? type_verify(a->type, payload, a->text) : ERR_OK;
 }
 
 enum err call_frame(struct conn *c, const struct msg_call *m, struct span payload, char text[128])
@@ -600,12 +655,16 @@ enum err call_frame(struct conn *c, const struct msg_call *m, struct span payloa
 	a.binding = m->binding ? binding_find(c->session, m->binding) : NULL;
 	s->counters.calls_total += m->sizes.count;
 	size_t at = 0;
+	judge_head(&a);
 	memset(s->calls->chosen, 0, m->sizes.count * sizeof s->calls->chosen[0]);
 	for (uint32_t i = 0; i < m->sizes.count; i++) {
 		struct span piece = span_sub(payload, at, m->sizes.at[i]);
 		at += piece.len;
 		s->calls->pieces[i] = piece;
-		if (m->all)
+		enum err code = judge_payload(&a, piece);
+		if (code != ERR_OK)
+			refuse_number(c, m->first + i, code, a.text);
+		else if (m->all)
 			ask_all(&a, m->first + i, piece);
 		else
 			place(&a, i, piece);

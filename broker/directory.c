@@ -99,8 +99,10 @@ enum err directory_where(struct shard *s, struct span text_form, struct span *ou
 	if (!span_eq(buf_span(&d->where_text), text_form)) {
 		struct buf packed = { NULL, 0, 0 };
 		enum err e = predicate_parse(text_form, &packed, text);
-		if (e != ERR_OK)
+		if (e != ERR_OK) {
+			buf_free(&packed); /* empty, but it may have grown */
 			return e;
+		}
 		buf_free(&d->where);
 		d->where = packed;
 		d->where_text.len = 0;
@@ -214,6 +216,17 @@ static void change(struct directory *d, struct dir_line *before, struct dir_line
 	d->bindings_due = d->binding_count > 0;
 }
 
+/* Watches that have not seen all of it get a snapshot. */
+static void changes_forget(struct directory *d)
+{
+	for (uint32_t i = 0; i < CHANGES_KEPT; i++) {
+		line_unref(d, d->changes[i].before);
+		line_unref(d, d->changes[i].after);
+		d->changes[i] = (struct dir_change){ NULL, NULL, false };
+	}
+	d->forgotten = d->revision;
+}
+
 /* ---- entries ---- */
 
 static struct dir_entry *entry_add(struct directory *d, struct session *session, struct dir_line *line)
@@ -310,6 +323,8 @@ enum err directory_serve(struct session *session, const struct msg_serve *m, cha
 	enum err code = params_pack(d, m, ends, &bytes, text);
 	if (code != ERR_OK)
 		return code;
+	if (d->bytes + bytes > BYTES_MAX)
+		changes_forget(d); /* what was must not keep out what is */
 	if (d->entry_count + m->count > ENTRIES_MAX + session->entry_count || d->bytes + bytes > BYTES_MAX) {
 		(void)snprintf(text, 128, "SERVE.entries: the directory is full (%u entries, %zu bytes)", d->entry_count, d->bytes);
 		return ERR_RESOURCE_EXHAUSTED;
@@ -382,10 +397,7 @@ void directory_end(struct session *session)
 
 void directory_free(struct directory *d)
 {
-	for (uint32_t i = 0; i < CHANGES_KEPT; i++) {
-		line_unref(d, d->changes[i].before);
-		line_unref(d, d->changes[i].after);
-	}
+	changes_forget(d);
 	ENSURE(d->entry_count == 0 && d->bytes == 0 && d->service_count == 0); /* no entry outlives its session */
 	map64_free(&d->sessions, &d->map_memory);
 	buf_free(&d->packed);

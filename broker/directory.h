@@ -3,7 +3,8 @@
  * In the flow: SERVE -> DIRECTORY -> watches, calls, bindings.
  *
  * An entry is a line (what was declared; never changes) and what moves around it (calls in work). A change is a pair of lines, kept in
- * a ring of CHANGES_KEPT, from which watches are told; a watch that fell behind the ring gets a new snapshot.
+ * a ring of CHANGES_KEPT, from which watches are told; a watch that fell behind the ring gets a new snapshot. The ring is emptied where
+ * its lines take the room that a SERVE needs.
  *
  * 1. The set of a session is replaced as a whole or not at all.
  * 2. No entry outlives its session. While the session has no connection its entries are away: seen, marked, not chosen.
@@ -55,7 +56,7 @@ struct directory {
 	size_t bytes;                        /* of all lines, those in the ring included */
 	uint64_t counter, map_memory;
 	struct map64 sessions;               /* number -> struct session */
-	uint64_t revision;
+	uint64_t revision, forgotten;        /* changes up to the second are not in the ring any more */
 	struct dir_change changes[CHANGES_KEPT]; /* by revision */
 	struct dir_watch *watches;
 	uint32_t watch_count, binding_count;

@@ -14,7 +14,7 @@ struct dir_watch {
 	struct session *session;
 	uint64_t seen, told;             /* looked at up to here; what the client was told last */
 	uint32_t id;
-	bool fresh;                      /* needs a snapshot */
+	bool fresh, once;                /* needs a snapshot; ends with it */
 	struct buf service, where;
 };
 
@@ -150,7 +150,7 @@ static void tell(struct shard *s, struct dir_watch *w)
 	struct directory *d = s->directory;
 	struct telling t = { .s = s, .w = w, .before = w->told };
 	frame_start(&t);
-	if (w->fresh || d->revision - w->seen > CHANGES_KEPT) {
+	if (w->fresh || w->seen < d->forgotten || d->revision - w->seen > CHANGES_KEPT) {
 		tell_snapshot(&t);
 	} else {
 		for (uint64_t r = w->seen + 1; r <= d->revision; r++)
@@ -163,20 +163,28 @@ static void tell(struct shard *s, struct dir_watch *w)
 	buf_free(&t.params);
 }
 
+static void tell_and_end(struct shard *s, struct dir_watch *w)
+{
+	tell(s, w);
+	if (w->once)
+		directory_unwatch(w->session, w->id);
+}
+
 void directory_tell(struct shard *s)
 {
 	struct directory *d = s->directory;
 	if (!d->watches_behind)
 		return;
 	d->watches_behind = false;
-	for (struct dir_watch *w = d->watches; w; w = w->next) {
+	for (struct dir_watch *w = d->watches, *next; w; w = next) {
+		next = w->next;
 		struct conn *c = w->session->conn;
 		if (!c || c->closing || (!w->fresh && w->seen == d->revision))
 			continue;
 		if (conn_queued(c) > s->config.out_buffer_soft)
 			d->watches_behind = true; /* seen again at the next turn that something causes */
 		else
-			tell(s, w);
+			tell_and_end(s, w);
 	}
 }
 
@@ -204,7 +212,7 @@ enum err directory_watch(struct conn *c, const struct msg_watch *m, char text[12
 	directory_unwatch(session, m->watch);
 	struct dir_watch *w = zalloc(sizeof *w);
 	*w = (struct dir_watch){ .next = d->watches, .link = &d->watches, .session_next = session->watches, .session = session,
-				 .id = m->watch, .fresh = true };
+				 .id = m->watch, .fresh = true, .once = m->once };
 	buf_append(&w->service, m->service.data, m->service.len);
 	buf_append(&w->where, where.data, where.len);
 	if (w->next)
@@ -212,10 +220,10 @@ enum err directory_watch(struct conn *c, const struct msg_watch *m, char text[12
 	d->watches = w;
 	d->watch_count++;
 	session->watches = w;
-	const bool once = m->once; /* what we tell is made in the struct msg that this was read into */
-	tell(s, w);
-	if (once)
-		directory_unwatch(session, w->id);
+	if (conn_queued(c) > s->config.out_buffer_soft)
+		d->watches_behind = true; /* its snapshot comes when there is room: many that are asked for at once are not all made now */
+	else
+		tell_and_end(s, w);       /* in the struct msg that *m was read into */
 	return ERR_OK;
 }
 

@@ -265,6 +265,19 @@ static enum err parse_all(struct scan *s, struct buf *raw, uint32_t *count)
 	return ERR_OK;
 }
 
+/* What is told of it later is its full form: with quotes around each word. */
+static enum err printed_check(struct buf *out, size_t begin, struct buf *scratch, char text[128])
+{
+	scratch->len = 0;
+	params_print(span_sub(buf_span(out), begin, out->len - begin), scratch);
+	if (scratch->len <= LIMIT_PARAMS_BYTES)
+		return ERR_OK;
+	out->len = begin;
+	(void)snprintf(text, 128, "params: %zu bytes with all quotes and commas are over the limit of %d", scratch->len,
+		       LIMIT_PARAMS_BYTES);
+	return ERR_TOO_BIG;
+}
+
 enum err params_parse(struct span source, struct buf *out, char text[128])
 {
 	struct scan s = { .source = source, .what = "params", .text = text };
@@ -275,6 +288,7 @@ enum err params_parse(struct span source, struct buf *out, char text[128])
 	struct buf raw = { NULL, 0, 0 };
 	struct span items[LIMIT_PARAMS], name;
 	uint32_t count = 0, sorted = 0;
+	size_t begin = out->len;
 	enum err e = parse_all(&s, &raw, &count);
 	if (e == ERR_OK) {
 		struct param_value value;
@@ -282,6 +296,7 @@ enum err params_parse(struct span source, struct buf *out, char text[128])
 			insert_sorted(items, &sorted, span_of(raw.data + from, at - from));
 		for (uint32_t i = 0; i < sorted; i++)
 			buf_append(out, items[i].data, items[i].len);
+		e = printed_check(out, begin, &raw, text);
 	}
 	buf_free(&raw);
 	return e;

@@ -23,7 +23,8 @@ struct param_value {
 };
 
 /* Appends the packed form to `out`, which is left as it was on failure. ERR_INVALID_INPUT (text says at which byte of the text,
- * counted from 1, and what) or ERR_TOO_BIG (LIMIT_PARAMS, LIMIT_PARAMS_BYTES). An empty text gives empty bytes. */
+ * counted from 1, and what) or ERR_TOO_BIG (LIMIT_PARAMS; LIMIT_PARAMS_BYTES, of `source` and of what params_print makes of it).
+ * An empty text gives empty bytes. */
 enum err params_parse(struct span source, struct buf *out, char text[128]) MUST_CHECK;
 /* Appends the text form: the same again, in order of names. */
 void params_print(struct span packed, struct buf *out);

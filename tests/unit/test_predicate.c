@@ -123,6 +123,13 @@ static void test_sizes_are_bounded(void **state)
 	memset(buf_extend(&source, LIMIT_PARAMS_BYTES), ' ', LIMIT_PARAMS_BYTES);
 	assert_int_equal(params_parse(buf_span(&source), &out, text), ERR_TOO_BIG);
 	assert_int_equal(predicate_parse(buf_span(&source), &out, text), ERR_TOO_BIG);
+	source.len = 0;
+	buf_append(&source, "a=[", 3);
+	for (int i = 0; i < 1000; i++)
+		buf_append(&source, "b,", 2);
+	buf_append(&source, "]", 1); /* each b becomes "b", and a space */
+	assert_int_equal(params_parse(buf_span(&source), &out, text), ERR_TOO_BIG);
+	assert_string_equal(text, "params: 5002 bytes with all quotes and commas are over the limit of 4096");
 	assert_int_equal(out.len, 0);
 	buf_free(&source);
 	buf_free(&out);

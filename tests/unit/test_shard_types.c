@@ -398,6 +398,53 @@ static void everything_is_there_after_a_restart(void **state)
 	client_free(&c);
 }
 
+static void a_call_with_a_broken_payload_is_answered_and_asks_nobody(void **state)
+{
+	struct client c;
+	struct buf head = { NULL, 0, 0 }, out = { NULL, 0, 0 }, payload = { NULL, 0, 0 }, good = schema_file("job_base.bin");
+	struct event_head h = { .type = span_str("video.transcode") };
+	const uint32_t size = (uint32_t)good.len, sizes[] = { size, size };
+	client_open(&c, *state, 1);
+	assert_int_equal(with_schema(&c, VERB_TYPE_REGISTER, "video.transcode", "job_base.bfbs", TYPE_VERIFY), ERR_OK);
+	client_serve(&c, "transcoder", 1);
+	event_head_encode(&head, &h);
+	buf_append(&payload, good.data, good.len);
+	buf_append(&payload, good.data, good.len);
+	memset(payload.data, 0x55, 4);
+	struct msg_call m = { .first = 1, .deadline_ms = 3600000, .service = span_str("transcoder"), .head = buf_span(&head),
+			      .sizes = { sizes, 2 } };
+	struct span bytes = buf_span(&payload);
+	msg_encode_call(&out, &m, &bytes, 1);
+	sim_peer_send(c.peer, buf_span(&out));
+	const struct msg *got = client_expect(&c, FRAME_INVOKE);
+	assert_int_equal(got->invoke.count, 1);
+	assert_true(span_eq(c.frame.payload, buf_span(&good)));
+	got = client_expect(&c, FRAME_ANSWER);
+	assert_int_equal(got->answer.count, 1);
+	assert_int_equal(got->answer.items[0].call, 1);
+	assert_int_equal(got->answer.items[0].code, ERR_SCHEMA_MISMATCH);
+	assert_true(span_eq(span_sub(c.frame.payload, 0, got->answer.items[0].size),
+			    span_str("Transcode: its offset points out of the payload")));
+	h.fingerprint = 12345; /* of no schema that it has had: not even a good payload goes */
+	head.len = out.len = 0;
+	event_head_encode(&head, &h);
+	m.first = 3;
+	m.all = true;
+	m.head = buf_span(&head);
+	m.sizes.count = 1;
+	bytes = buf_span(&good);
+	msg_encode_call(&out, &m, &bytes, 1);
+	sim_peer_send(c.peer, buf_span(&out));
+	got = client_expect(&c, FRAME_ANSWER);
+	assert_int_equal(got->answer.items[0].call, 3);
+	assert_int_equal(got->answer.items[0].code, ERR_SCHEMA_MISMATCH);
+	buf_free(&head);
+	buf_free(&out);
+	buf_free(&payload);
+	buf_free(&good);
+	client_free(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +459,7 @@ int main(void)
 		cmocka_unit_test(aliases_resolve_and_ancestors_are_found),
 		cmocka_unit_test(a_checkpoint_brings_everything_back),
 		cmocka_unit_test(a_checkpoint_that_was_cut_or_changed_is_refused_or_harmless),
+		cmocka_unit_test_setup_teardown(a_call_with_a_broken_payload_is_answered_and_asks_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(everything_is_there_after_a_restart, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
