@@ -65,17 +65,26 @@ static void batch_close(struct hlk *c)
 	b->sizes.len = b->payload.len = 0;
 }
 
+static void cancels_close(struct hlk *c)
+{
+	struct caller *w = &c->caller;
+	struct msg *msg = &w->cancel_msg;
+	const uint64_t *numbers = (const uint64_t *)(const void *)w->cancels.data;
+	if (!net_ready(c))
+		return;
+	for (size_t at = 0, count = w->cancels.len / sizeof *numbers; at < count; at += LIMIT_FRAME_ITEMS) {
+		msg->kind = FRAME_CALL_CANCEL;
+		msg->call_cancel.calls = (struct u64s){ numbers + at, (uint32_t)MIN_OF(count - at, (size_t)LIMIT_FRAME_ITEMS) };
+		msg_encode(&w->unsent, msg, 0, NULL, 0);
+	}
+	w->cancels.len = 0;
+}
+
 void caller_flush(struct hlk *c)
 {
 	struct caller *w = &c->caller;
 	batch_close(c);
-	if (w->cancels.len > 0 && net_ready(c)) {
-		struct msg *msg = &w->cancel_msg;
-		msg->kind = FRAME_CALL_CANCEL;
-		msg->call_cancel.calls = (struct u64s){ (const uint64_t *)(const void *)w->cancels.data, (uint32_t)(w->cancels.len / 8) };
-		msg_encode(&w->unsent, msg, 0, NULL, 0);
-		w->cancels.len = 0;
-	}
+	cancels_close(c);
 	if (w->unsent.len == 0 || !net_ready(c))
 		return;
 	net_queue(c, buf_span(&w->unsent));
