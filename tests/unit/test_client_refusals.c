@@ -246,6 +246,27 @@ static void test_a_yield_that_no_broker_takes_is_refused_at_once(void **state)
 	broker_free(b);
 }
 
+static void test_more_cancels_than_a_frame_holds_travel_in_two(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	const struct hlk_call_options options = { .service = "s" };
+	uint64_t number;
+	(void)state;
+	welcome(b, c, false, 60000);
+	for (uint32_t i = 0; i < LIMIT_FRAME_ITEMS + 1; i++) {
+		assert_int_equal(hlk_call(c, &options, "x", 1, NULL, NULL, &number), HLK_OK);
+		assert_int_equal(hlk_call_cancel(c, number), HLK_OK);
+	}
+	hear(b, c, FRAME_CALL_CANCEL);
+	assert_int_equal(b->msg.call_cancel.calls.count, LIMIT_FRAME_ITEMS);
+	hear(b, c, FRAME_CALL_CANCEL);
+	assert_int_equal(b->msg.call_cancel.calls.count, 1);
+	assert_int_equal(b->msg.call_cancel.calls.at[0], number);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -258,6 +279,7 @@ int main(void)
 		cmocka_unit_test(test_credit_that_falls_is_taken_back_and_grows_only_from_below),
 		cmocka_unit_test(test_a_client_that_closes_takes_no_more_tasks_and_gives_back_what_comes),
 		cmocka_unit_test(test_a_yield_that_no_broker_takes_is_refused_at_once),
+		cmocka_unit_test(test_more_cancels_than_a_frame_holds_travel_in_two),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
