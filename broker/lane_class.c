@@ -45,8 +45,10 @@ static struct span class_principal(const struct lane_class *c)
 /* The same hash and not the same class: nobody should be able to make that, and where it happens the later one is refused. */
 static bool class_is(const struct tasks *t, uint32_t id, uint32_t queue, struct span text, struct span principal)
 {
+	if (id == 0)
+		return true;
 	const struct lane_class *c = &t->lane_classes[id];
-	return id == 0 || (c->queue == queue && span_eq(class_text(c), text) && span_eq(class_principal(c), principal));
+	return c->queue == queue && span_eq(class_text(c), text) && span_eq(class_principal(c), principal);
 }
 
 uint32_t lane_class_find(const struct tasks *t, uint32_t queue, struct span text, struct span principal)

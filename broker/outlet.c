@@ -80,7 +80,8 @@ static void slots_ensure(struct outlet *o, uint32_t count)
 			if (o->groups[i])
 				o->groups[i]->slots = rows_grow(o->groups[i]->slots, 1, o->slot_words, words);
 		uint64_t *fits = zalloc(size_mul(size_mul(words, 64 * sizeof *fits), o->group_words));
-		memcpy(fits, o->fits, (size_t)o->slot_words * 64 * o->group_words * sizeof *fits);
+		if (o->fits)
+			memcpy(fits, o->fits, (size_t)o->slot_words * 64 * o->group_words * sizeof *fits);
 		free(o->fits);
 		o->fits = fits;
 		o->slot_words = words;

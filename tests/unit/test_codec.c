@@ -518,7 +518,7 @@ static void test_bad_items_from_a_broker_are_refused_by_index(void **state)
 	wired_free(w);
 
 	w = wired_new(FRAME_SIGNALS);
-	struct signal_item signals[2];
+	struct signal_item signals[3];
 	memcpy(signals, sample_signals, sizeof signals);
 	w->in.signals.items = signals;
 	signals[0].signal = SIGNAL_NONE;
