@@ -245,6 +245,7 @@ struct subscription {
 	struct subscription *next;
 	uint32_t id, correlation, window, consumed; /* consumed: received and not given back as credit */
 	bool dirty, stands, gone;
+	bool said, ending;               /* the broker may have it; it is gone, and the broker has not answered to that */
 	int code;
 	struct hlk_subscribe_options options;
 	struct hlk_subscription_counts counts;

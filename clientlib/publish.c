@@ -366,10 +366,12 @@ static int publish(struct hlk *c, struct hlk_topic *t, struct hlk_event event, c
 		return error_set(c, HLK_WRONG_STATE, "publish: handlers publish to each other, %d deep", DEPTH_MAX);
 	event.id_hi = event.origin = c->producer.id;
 	event.id_lo = e->next_id + e->count;
+	t->refs++; /* a handler may free it */
 	if (encoded)
 		send_event(c, t, *encoded, &slot);
 	if (slot.local > 0)
 		subscribe_local(c, &event);
+	topic_unref(t);
 	return encoded ? HLK_OK : end_here(c, &slot);
 }
 

@@ -32,6 +32,7 @@ static void say_subscribe(struct hlk *c, struct subscription *x)
 	const struct hlk_subscribe_options *o = &x->options;
 	x->correlation = client_correlation(c);
 	x->dirty = false;
+	x->said = true;
 	x->consumed = 0;
 	const struct msg msg = { .kind = FRAME_SUBSCRIBE, .subscribe = {
 		.subscription = x->id, .credit = x->window, .queue_max = o->queue_max, .queue_bytes = o->queue_bytes,
@@ -40,16 +41,29 @@ static void say_subscribe(struct hlk *c, struct subscription *x)
 	session_send(c, &msg, x->correlation);
 }
 
+/* Again in every connection until it is answered: a session that is resumed still has it. */
+static void say_unsubscribe(struct hlk *c, struct subscription *x)
+{
+	const struct msg msg = { .kind = FRAME_UNSUBSCRIBE, .unsubscribe = { x->id } };
+	x->correlation = client_correlation(c);
+	x->dirty = false;
+	session_send(c, &msg, x->correlation);
+}
+
 static void send_credit(struct hlk *c)
 {
 	struct credit_item items[256];
 	struct msg msg = { .kind = FRAME_EVENT_CREDIT, .event_credit = { .items = items, .count = 0 } };
 	c->events.credit_dirty = false;
-	for (struct subscription *x = c->events.subscriptions; x && msg.event_credit.count < COUNT_OF(items); x = x->next) {
+	for (struct subscription *x = c->events.subscriptions; x; x = x->next) {
 		if (x->gone || x->consumed < MAX_OF(x->window / 2, 1u))
 			continue;
 		items[msg.event_credit.count++] = (struct credit_item){ x->id, x->consumed };
 		x->consumed = 0;
+		if (msg.event_credit.count == COUNT_OF(items)) {
+			session_send(c, &msg, 0);
+			msg.event_credit.count = 0;
+		}
 	}
 	if (msg.event_credit.count > 0)
 		session_send(c, &msg, 0);
@@ -63,8 +77,8 @@ void subscribe_flush(struct hlk *c)
 	if (e->subscribe_dirty) {
 		e->subscribe_dirty = false;
 		for (struct subscription *x = e->subscriptions; x; x = x->next)
-			if (x->dirty && !x->gone)
-				say_subscribe(c, x);
+			if (x->dirty)
+				(x->gone ? say_unsubscribe : say_subscribe)(c, x);
 	}
 	if (e->credit_dirty)
 		send_credit(c);
@@ -73,11 +87,35 @@ void subscribe_flush(struct hlk *c)
 void subscribe_up(struct hlk *c)
 {
 	for (struct subscription *x = c->events.subscriptions; x; x = x->next)
-		x->dirty = !x->gone && x->code == HLK_OK;
+		x->dirty = x->gone ? x->ending : x->code == HLK_OK;
 	c->events.subscribe_dirty = true;
 }
 
 /* ---- what the broker says ---- */
+
+static void free_gone(struct hlk *c)
+{
+	struct subscription **at = &c->events.subscriptions;
+	if (c->events.depth > 0)
+		return;
+	while (*at) {
+		struct subscription *x = *at;
+		if (!x->gone || x->ending) {
+			at = &x->next;
+			continue;
+		}
+		*at = x->next;
+		free(x);
+	}
+}
+
+static void ended(struct hlk *c, uint32_t id)
+{
+	for (struct subscription *x = c->events.subscriptions; x; x = x->next)
+		if (x->id == id)
+			x->ending = false;
+	free_gone(c);
+}
 
 static void tell_state(struct hlk *c, const struct subscription *x, int code)
 {
@@ -96,6 +134,8 @@ static void set_counts(struct subscription *x, uint64_t matched, uint64_t delive
 void subscribe_subscribed(struct hlk *c, const struct msg_subscribed *m)
 {
 	struct subscription *x = find(c, m->subscription);
+	if (m->ended)
+		ended(c, m->subscription);
 	if (!x || m->ended)
 		return;
 	x->code = m->code;
@@ -107,10 +147,14 @@ void subscribe_subscribed(struct hlk *c, const struct msg_subscribed *m)
 bool subscribe_refused(struct hlk *c, uint32_t correlation, int code, struct span text)
 {
 	struct subscription *x = c->events.subscriptions;
-	while (x && (x->correlation != correlation || x->gone))
+	while (x && (x->correlation != correlation || (x->gone && !x->ending)))
 		x = x->next;
 	if (!x || correlation == 0)
 		return false;
+	if (x->gone) { /* in a new session there is none to end */
+		ended(c, x->id);
+		return true;
+	}
 	x->code = code;
 	x->stands = false;
 	(void)error_set(c, code, "subscribe: %.*s", (int)MIN_OF(text.len, 300u), text_of(text));
@@ -123,22 +167,6 @@ static void give(struct hlk *c, struct subscription *x, struct hlk_event *event)
 	event->subscription = x->id;
 	x->counts.received++;
 	x->options.event(c, event, x->options.ctx);
-}
-
-static void free_gone(struct hlk *c)
-{
-	struct subscription **at = &c->events.subscriptions;
-	if (c->events.depth > 0)
-		return;
-	while (*at) {
-		struct subscription *x = *at;
-		if (!x->gone) {
-			at = &x->next;
-			continue;
-		}
-		*at = x->next;
-		free(x);
-	}
 }
 
 static void hand_over(struct hlk *c, struct subscription *x, const struct msg_events *m, struct span payload)
@@ -285,10 +313,8 @@ int hlk_unsubscribe(struct hlk *c, uint32_t subscription)
 	if (!x)
 		return error_set(c, HLK_NOT_FOUND, "subscription: there is no %u", subscription);
 	x->gone = true;
-	if (net_ready(c) && !x->dirty && x->code == HLK_OK) {
-		const struct msg msg = { .kind = FRAME_UNSUBSCRIBE, .unsubscribe = { subscription } };
-		session_send(c, &msg, 0);
-	}
+	x->ending = x->dirty = x->said && x->code == HLK_OK;
+	c->events.subscribe_dirty = c->events.subscribe_dirty || x->ending;
 	free_gone(c);
 	client_touch(c);
 	return HLK_OK;

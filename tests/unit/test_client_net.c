@@ -419,6 +419,110 @@ static void test_a_refused_frame_answers_all_its_submissions(void **state)
 	broker_free(b);
 }
 
+static void count_event(struct hlk *c, const struct hlk_event *event, void *ctx)
+{
+	(void)c;
+	assert_string_equal(event->type, "a.T");
+	++*(uint32_t *)ctx;
+}
+
+static void test_a_subscription_that_ends_during_a_cut_is_ended_at_the_broker(void **state)
+{
+	(void)state;
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	uint32_t received = 0, id = 0;
+	const struct hlk_subscribe_options o = { .pattern = "a.*", .event = count_event, .ctx = &received };
+	assert_non_null(c);
+	welcome(b, c, false, 60000);
+	assert_int_equal(hlk_subscribe(c, &o, &id), HLK_OK);
+	hear(b, c, FRAME_SUBSCRIBE);
+	broker_cut(b);
+	UNTIL(c, !hlk_connected(c));
+	assert_int_equal(hlk_unsubscribe(c, id), HLK_OK);
+	welcome(b, c, true, 60000); /* the session that comes back still has it */
+	hear(b, c, FRAME_UNSUBSCRIBE);
+	assert_int_equal(b->msg.unsubscribe.subscription, id);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+static void test_each_of_many_subscriptions_gets_its_credit_back(void **state)
+{
+	enum { MANY = 600 };
+	(void)state;
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	uint32_t received = 0, given = 0;
+	const struct hlk_subscribe_options o = { .pattern = "a.*", .credit = 1, .event = count_event, .ctx = &received };
+	const struct event_head head = { .type = span_str("a.T") };
+	const uint32_t size = 1;
+	const struct span payload = span_str("x");
+	struct buf bytes = { 0 }, out = { 0 };
+	assert_non_null(c);
+	welcome(b, c, false, 60000);
+	event_head_encode(&bytes, &head);
+	const struct msg_events events = { .id = { 1, 1 }, .head = buf_span(&bytes), .sizes = { &size, 1 } };
+	for (uint32_t i = 0; i < MANY; i++) {
+		uint32_t id;
+		assert_int_equal(hlk_subscribe(c, &o, &id), HLK_OK);
+		size_t at = out.len;
+		msg_encode_events(&out, &events, &payload, 1);
+		frame_set_correlation(&out, at, id);
+	}
+	for (uint32_t i = 0; i < MANY; i++)
+		hear(b, c, FRAME_SUBSCRIBE);
+	send_bytes(b, buf_span(&out));
+	while (given < MANY) {
+		hear(b, c, FRAME_EVENT_CREDIT);
+		given += b->msg.event_credit.count;
+	}
+	assert_int_equal(received, MANY);
+	buf_free(&bytes);
+	buf_free(&out);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
+struct topic_of { struct hlk_topic *topic; };
+static void free_topic(struct hlk *c, const struct hlk_event *event, void *ctx)
+{
+	struct topic_of *own = ctx;
+	(void)c;
+	(void)event;
+	hlk_topic_free(own->topic);
+	own->topic = NULL;
+}
+
+/* Nobody else wants it, so nothing but the call itself holds on to the topic. */
+static void test_a_handler_may_free_the_topic_it_is_told_of(void **state)
+{
+	(void)state;
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	struct topic_of own;
+	uint32_t received = 0;
+	const struct hlk_subscribe_options first = { .pattern = "a.*", .event = free_topic, .ctx = &own };
+	const struct hlk_subscribe_options second = { .pattern = "a.T", .event = count_event, .ctx = &received };
+	assert_non_null(c);
+	welcome(b, c, false, 60000);
+	own.topic = hlk_topic_new(c, &(struct hlk_topic_options){ .type = "a.T" }, NULL);
+	assert_non_null(own.topic);
+	assert_int_equal(hlk_subscribe(c, &first, NULL), HLK_OK);
+	assert_int_equal(hlk_subscribe(c, &second, NULL), HLK_OK);
+	assert_int_equal(hlk_topic_ask(own.topic), HLK_OK);
+	hear(b, c, FRAME_INTEREST);
+	const struct msg nobody = { .kind = FRAME_INTEREST, .interest = { .type = span_str("a.T"), .ttl_ms = 60000,
+									  .number = b->msg.interest.number } };
+	say(b, &nobody, 0, NULL);
+	UNTIL(c, hlk_topic_wanted(own.topic) == 0);
+	assert_int_equal(hlk_publish(c, own.topic, "x", 1, NULL, NULL), HLK_OK);
+	assert_int_equal(received, 1);
+	assert_null(own.topic);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -438,6 +542,9 @@ int main(void)
 		cmocka_unit_test(test_a_callback_that_submits_again_does_not_keep_a_client_open),
 		cmocka_unit_test(test_a_submission_without_confirm_is_resolved_when_written),
 		cmocka_unit_test(test_a_refused_frame_answers_all_its_submissions),
+		cmocka_unit_test(test_a_subscription_that_ends_during_a_cut_is_ended_at_the_broker),
+		cmocka_unit_test(test_each_of_many_subscriptions_gets_its_credit_back),
+		cmocka_unit_test(test_a_handler_may_free_the_topic_it_is_told_of),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
