@@ -170,9 +170,11 @@ uint32_t lane_class_intern(struct tasks *t, uint32_t queue, struct span text, st
 {
 	char why[256];
 	uint32_t id = lane_class_by_hash(t, lane_class_hash(queue, text, principal));
+	if (id == 0)
+		return id;
 	bool known = id != LANE_CLASS_NONE, same = known && class_is(t, id, queue, text, principal);
 	const struct lane_class *c = known ? &t->lane_classes[id] : NULL;
-	if (id == 0 || (same && c->refs > 0))
+	if (same && c->refs > 0)
 		return id;
 	if (same)
 		return class_room(t, class_bytes(c->text_size, c->packed_size, c->principal_size)) ? id : LANE_CLASS_NONE;
@@ -192,9 +194,9 @@ uint32_t lane_class_intern(struct tasks *t, uint32_t queue, struct span text, st
 
 void lane_class_ref(struct tasks *t, uint32_t class, uint64_t count)
 {
-	struct lane_class *c = &t->lane_classes[class];
 	if (class == 0 || count == 0)
 		return;
+	struct lane_class *c = &t->lane_classes[class];
 	if (c->refs == 0) {
 		idle_remove(t, class);
 		t->lane_class_live++;
