@@ -30,7 +30,7 @@ size_t conn_queued(const struct conn *c)
 
 void conn_touch(struct conn *c)
 {
-	if (c->dirty || c->gone)
+	if (c->dirty || c->gone || !c->s->live) /* not live: all connections are being freed, and what ends may have something to tell */
 		return;
 	c->dirty = true;
 	c->dirty_next = c->s->dirty;
