@@ -19,7 +19,7 @@ esac
 
 seeds=${CHECK_SEEDS:-1000}
 kills=${CHECK_KILLS:-5}
-fuzz_seconds=${CHECK_FUZZ_SECONDS:-10}
+fuzz_seconds=${CHECK_FUZZ_SECONDS:-5}
 jobs=$(nproc)
 logs=$PWD/build/check
 rm -rf "$logs"
