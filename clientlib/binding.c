@@ -96,8 +96,6 @@ bool binding_refused(struct hlk *c, uint32_t correlation, int code, struct span 
 int hlk_bind(struct hlk *c, const struct hlk_bind_options *o, uint32_t *binding_out)
 {
 	uint32_t desired = o->desired ? o->desired : MAX_OF(o->min, 1u);
-	if (c->mock)
-		return error_set(c, HLK_UNSUPPORTED, "bind: not in the mock");
 	if (!o->service || !*o->service || strlen(o->service) > LIMIT_NAME_BYTES)
 		return error_set(c, HLK_INVALID_INPUT, "bind: needs a service of at most %d bytes", LIMIT_NAME_BYTES);
 	if (desired > LIMIT_BINDING_LEGS || o->min > desired)

@@ -96,8 +96,6 @@ static int options_check(struct hlk *c, const struct hlk_call_options *o, size_t
 {
 	bool service = o->service && *o->service, address = o->address && *o->address;
 	*to = (struct address){ 0 };
-	if (c->mock)
-		return error_set(c, HLK_UNSUPPORTED, "call: not in the mock");
 	if ((int)service + (int)address + (o->binding != 0) != 1)
 		return error_set(c, HLK_INVALID_INPUT, "call: needs one of a service, an address and a binding");
 	if (address && !address_parse(span_str(o->address), to))

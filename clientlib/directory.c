@@ -129,8 +129,6 @@ bool directory_refused(struct hlk *c, uint32_t correlation, int code, struct spa
 
 static int watch_new(struct hlk *c, const char *service, const char *where, struct watch **out)
 {
-	if (c->mock)
-		return error_set(c, HLK_UNSUPPORTED, "directory: not in the mock");
 	if ((service && strlen(service) > LIMIT_NAME_BYTES) || (where && strlen(where) > LIMIT_PREDICATE_BYTES))
 		return error_set(c, HLK_TOO_BIG, "directory: the service or the predicate is too long");
 	struct watch *w = calloc(1, sizeof *w);

@@ -655,10 +655,12 @@ HLK_API int hlk_schedule_run(struct hlk *c, const char *name); /* once now, besi
 /* ---------------------------------------------------------------- testing without a broker */
 
 /* With the URL mock:// the client is its own broker, in memory: what it submits it can serve, settle, await, list and cancel, with the same
- * callbacks in the same order, retries and dead letters included. Its time (delays, backoff, expiry, limits) stands still until it is moved
- * on; deadlines of your own calls stay real. */
+ * callbacks in the same order, retries and dead letters included; so can it call, reserve and watch its own entries, and subscribe to
+ * what it publishes. Types, schedules, bindings of queues to types, durable subscriptions and hlk_task_why answer HLK_UNSUPPORTED.
+ * Its time (delays, backoff, expiry, limits, deadlines at the broker) stands still until it is moved on; the client's own deadlines stay
+ * real. */
 HLK_API int hlk_mock_advance(struct hlk *c, uint64_t ms);
-/* Makes the next connection event happen: a cut. In-flight leases are lost as with a real broker after its grace. */
+/* Makes the next connection event happen: a cut. In-flight leases are lost and addresses change, as with a real broker after its grace. */
 HLK_API int hlk_mock_cut(struct hlk *c);
 
 HLK_API const char *hlk_version(void); /* "0.1.0" */

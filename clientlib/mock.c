@@ -13,18 +13,27 @@ struct mock *mock_new(void)
 	return m;
 }
 
-static void forget_entries(struct mock *m)
+char *mock_text(struct span s)
 {
-	for (uint32_t i = 0; i < m->entry_count; i++)
-		free(m->entries[i].name);
-	m->entry_count = 0;
+	char *text = strndup(s.len ? (const char *)s.data : "", s.len);
+	ENSURE(text != NULL);
+	return text;
+}
+
+/* What lives with the connection. */
+static void forget(struct mock *m)
+{
+	mock_calls_forget(m);
+	mock_directory_forget(m);
+	mock_events_forget(m);
 }
 
 void mock_free(struct mock *m)
 {
 	if (!m)
 		return;
-	forget_entries(m);
+	forget(m);
+	mock_events_free(m);
 	mock_tasks_free(m);
 	map64_free(&m->sequences, NULL);
 	buf_free(&m->output);
@@ -36,7 +45,8 @@ void mock_connect(struct mock *m)
 {
 	m->welcomed = false;
 	m->output.len = 0;
-	forget_entries(m);
+	m->session++;
+	forget(m);
 }
 
 struct buf *mock_output(struct mock *m)
@@ -49,10 +59,18 @@ void mock_send(struct mock *m, const struct msg *msg, uint32_t correlation)
 	msg_encode(&m->output, msg, correlation, NULL, 0);
 }
 
+void mock_error(struct mock *m, uint32_t correlation, enum frame_kind kind, enum err code, const char *text)
+{
+	const struct msg msg = { .kind = FRAME_ERROR, .error = { .code = (uint16_t)code, .text = span_str(text),
+								 .kind = (uint16_t)kind } };
+	mock_send(m, &msg, correlation);
+}
+
 void mock_send_result(struct mock *m, const struct mock_task *t)
 {
 	const struct result_item item = { .task = t->id, .size = (uint32_t)t->result.len, .app_code = t->app_code,
-					  .code = t->code, .state = t->state, .failed = (uint8_t)MIN_OF(t->failed, 255u) };
+					  .code = t->code, .state = t->state, .failed = (uint8_t)MIN_OF(t->failed, 255u),
+					  .yields = t->yield_count };
 	const struct msg_results r = { .items = &item, .count = 1 };
 	const struct span payload = buf_span(&t->result);
 	if (m->welcomed)
@@ -75,7 +93,7 @@ static void hello(struct mock *m)
 	msg->kind = FRAME_WELCOME;
 	msg->welcome = (struct msg_welcome){ .version = 1, .node = span_str("mock"), .epoch = m->epoch,
 		.heartbeat_ms = 3600000, .payload_max = LIMIT_PAYLOAD_BYTES, .frame_payload_max = LIMIT_FRAME_PAYLOAD,
-		.window_max = LIMIT_PRODUCER_WINDOW, .broker = span_str("mock") };
+		.window_max = LIMIT_PRODUCER_WINDOW, .broker = span_str("mock"), .address = m->session };
 	mock_send(m, msg, 0);
 	free(msg);
 	m->welcomed = true;
@@ -110,6 +128,10 @@ static void await(struct mock *m, const struct msg_tasks *a)
 	for (uint32_t i = 0; i < a->tasks.count; i++) {
 		struct mock_task *t = mock_task_find(m, a->tasks.at[i]);
 		const struct mock_task unknown = { .id = a->tasks.at[i], .code = ERR_NOT_FOUND };
+		if (t && a->want_updates) {
+			t->watched = true;
+			mock_yields_send(m, t, i < a->from_yield.count ? a->from_yield.at[i] : 0);
+		}
 		if (!t || mock_final(t->state))
 			mock_send_result(m, t ? t : &unknown);
 		else
@@ -117,32 +139,29 @@ static void await(struct mock *m, const struct msg_tasks *a)
 	}
 }
 
-static void forget(struct mock *m, const struct msg_tasks *a)
+static void forget_tasks(struct mock *m, const struct msg_tasks *a)
 {
 	for (uint32_t i = 0; i < a->tasks.count; i++) {
 		struct mock_task *t = mock_task_find(m, a->tasks.at[i]);
 		if (t)
-			t->awaited = false;
-	}
-}
-
-static void serve(struct mock *m, const struct msg_serve *s)
-{
-	forget_entries(m);
-	for (uint32_t i = 0; i < s->count; i++) {
-		const struct wire_entry *e = &s->entries[i];
-		char *name = strndup((const char *)e->service.data, e->service.len);
-		ENSURE(name != NULL);
-		m->entries[m->entry_count++] = (struct mock_entry){ e->id, e->credit, name };
+			t->awaited = t->watched = false;
 	}
 }
 
 static void credit(struct mock *m, const struct msg_credit *c)
 {
-	for (uint32_t i = 0; i < c->count; i++)
-		for (uint32_t e = 0; e < m->entry_count; e++)
-			if (m->entries[e].id == c->items[i].entry)
-				m->entries[e].credit += c->items[i].credit;
+	for (uint32_t i = 0; i < c->count; i++) {
+		struct mock_entry *e = mock_entry_find(m, c->items[i].entry);
+		if (e)
+			e->credit += c->items[i].credit;
+	}
+}
+
+/* The client keeps these until they are answered; a refusal of the others means that the lease is gone. */
+static bool is_answered(const struct report_item *item, enum err code)
+{
+	return code != ERR_OK || (item->verb != REPORT_START && item->verb != REPORT_EXTEND && item->verb != REPORT_PROGRESS &&
+				  item->verb != REPORT_LOG && item->verb != REPORT_PAUSED && item->verb != REPORT_RESUMED);
 }
 
 static void report(struct mock *m, const struct msg_report *r, struct span payload)
@@ -156,9 +175,9 @@ static void report(struct mock *m, const struct msg_report *r, struct span paylo
 		enum err code = mock_task_report(m, item, span_sub(payload, at, item->size));
 		const struct mock_task *t = mock_task_find(m, item->ref.task);
 		at += item->size;
-		if (code != ERR_OK || (item->verb != REPORT_START && item->verb != REPORT_EXTEND))
-			items[reported.count++] = (struct reported_item){ item->ref, (uint16_t)code, item->verb,
-									  t ? t->state : 0, 0 };
+		if (is_answered(item, code))
+			items[reported.count++] = (struct reported_item){ item->ref, (uint16_t)code, item->verb, t ? t->state : 0,
+									  item->verb == REPORT_YIELD ? item->app_code : 0 };
 	}
 	if (reported.count > 0)
 		msg_encode_reported(&m->output, &reported);
@@ -174,11 +193,23 @@ static void one_frame(struct mock *m, const struct frame *f)
 	case FRAME_HELLO: hello(m); break;
 	case FRAME_SUBMIT: submit(m, &msg->submit, f->payload); break;
 	case FRAME_AWAIT: await(m, &msg->tasks); break;
-	case FRAME_FORGET: forget(m, &msg->tasks); break;
-	case FRAME_SERVE: serve(m, &msg->serve); break;
+	case FRAME_FORGET: forget_tasks(m, &msg->tasks); break;
+	case FRAME_SERVE: mock_serve(m, &msg->serve, f->correlation); break;
 	case FRAME_CREDIT: credit(m, &msg->credit); break;
 	case FRAME_REPORT: report(m, &msg->report, f->payload); break;
 	case FRAME_REQUEST: mock_request(m, &msg->request, f->correlation); break;
+	case FRAME_WATCH: mock_watch(m, &msg->watch, f->correlation); break;
+	case FRAME_UNWATCH: mock_unwatch(m, msg->unwatch.watch); break;
+	case FRAME_BIND: mock_bind(m, &msg->bind, f->correlation); break;
+	case FRAME_UNBIND: mock_unbind(m, msg->unbind.binding); break;
+	case FRAME_CALL: mock_call(m, &msg->call, f->payload, f->correlation); break;
+	case FRAME_ANSWER: mock_answers(m, &msg->answer, f->payload); break;
+	case FRAME_CALL_CANCEL: mock_call_cancel(m, &msg->call_cancel); break;
+	case FRAME_SUBSCRIBE: mock_subscribe(m, &msg->subscribe, f->correlation); break;
+	case FRAME_UNSUBSCRIBE: mock_unsubscribe(m, msg->unsubscribe.subscription, f->correlation); break;
+	case FRAME_PUBLISH: mock_publish(m, &msg->publish, f->payload); break;
+	case FRAME_EVENT_CREDIT: /* everything is given at once */
+	case FRAME_INTEREST: /* nothing is held back */
 	case FRAME_PING:
 	case FRAME_PONG:
 	case FRAME_GOODBYE:
@@ -191,24 +222,12 @@ static void one_frame(struct mock *m, const struct frame *f)
 	case FRAME_REPORTED:
 	case FRAME_SIGNALS:
 	case FRAME_REPLY:
-	case FRAME_SUBSCRIBE:
 	case FRAME_SUBSCRIBED:
-	case FRAME_UNSUBSCRIBE:
-	case FRAME_PUBLISH:
 	case FRAME_PUBLISHED:
 	case FRAME_EVENTS:
-	case FRAME_EVENT_CREDIT:
-	case FRAME_INTEREST:
-	case FRAME_WATCH:
-	case FRAME_UNWATCH:
 	case FRAME_CHANGES:
-	case FRAME_CALL:
-	case FRAME_ANSWER:
 	case FRAME_INVOKE:
-	case FRAME_CALL_CANCEL:
-	case FRAME_BIND:
-	case FRAME_BINDING:
-	case FRAME_UNBIND: break;
+	case FRAME_BINDING: break;
 	}
 }
 

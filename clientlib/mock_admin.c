@@ -23,6 +23,8 @@ static void add_task(struct answer *a, const struct mock_task *t, bool payload)
 		.payload = payload ? buf_span(&t->payload) : (struct span){ NULL, 0 },
 		.submitted_ms = t->submitted_ms, .ready_ms = t->ready_ms, .expires_ms = t->expires_ms,
 		.settled_ms = t->settled_ms, .acquired = t->attempt, .failed = t->failed,
+		.parent = t->parent, .root = t->root, .progress = t->progress, .yields = t->yield_count, .phase = t->phase,
+		.progress_text = span_str(t->progress_text ? t->progress_text : ""),
 		.max_attempts = t->max_attempts, .size = (uint32_t)t->payload.len, .app_code = t->app_code, .code = t->code,
 	};
 }
@@ -134,13 +136,48 @@ static enum err queue_verb(struct mock *m, struct answer *a, const struct msg_re
 	return ERR_OK;
 }
 
+/* One task, or with it all below. The count is of those that were affected; one below that has ended is no refusal. */
+static enum err family_verb(struct mock *m, struct answer *a, const struct msg_request *r, struct mock_task *t)
+{
+	struct mock_task **family;
+	bool interrupt = r->verb == VERB_TASK_INTERRUPT, tree = interrupt || r->tree;
+	uint32_t count = mock_family(m, t->id, tree ? UINT32_MAX : 1, &family);
+	enum err first = ERR_OK;
+	for (uint32_t i = 0; i < count; i++) {
+		enum err e = (interrupt ? mock_interrupt : mock_task_cancel)(m, family[i], r->text);
+		a->msg.reply.count += e == ERR_OK;
+		if (e != ERR_OK && (i == 0 && !tree))
+			first = refuse(a, e, "the task is settled");
+	}
+	free(family);
+	return first;
+}
+
+static void tree(struct mock *m, struct answer *a, const struct msg_request *r, const struct mock_task *t)
+{
+	struct mock_task **family;
+	uint32_t count = mock_family(m, t->id, r->limit ? r->limit : 100, &family);
+	for (uint32_t i = 0; i < count; i++)
+		add_task(a, family[i], false);
+	free(family);
+}
+
 static enum err task_verb(struct mock *m, struct answer *a, const struct msg_request *r)
 {
 	struct mock_task *t = r->tasks.count == 1 ? mock_task_find(m, r->tasks.at[0]) : NULL;
 	if (!t)
 		return refuse(a, ERR_NOT_FOUND, "no such task");
-	if (r->verb == VERB_TASK_CANCEL)
-		return mock_task_cancel(m, t, r->text);
+	if (r->verb == VERB_TASK_CANCEL || r->verb == VERB_TASK_INTERRUPT)
+		return family_verb(m, a, r, t);
+	if (r->verb == VERB_TASK_PAUSE || r->verb == VERB_TASK_RESUME || r->verb == VERB_TASK_STEP) {
+		enum err e = mock_control(m, t, r->verb == VERB_TASK_PAUSE ? SIGNAL_PAUSE : r->verb == VERB_TASK_STEP ? SIGNAL_STEP
+												      : SIGNAL_RESUME);
+		return e == ERR_OK ? e : refuse(a, e, "the task is in no worker's hands");
+	}
+	if (r->verb == VERB_TASK_TREE) {
+		tree(m, a, r, t);
+		return ERR_OK;
+	}
 	if (r->verb != VERB_TASK_RETRY) {
 		add_task(a, t, true);
 		return ERR_OK;
@@ -157,7 +194,12 @@ static enum err answer(struct mock *m, struct answer *a, const struct msg_reques
 	case VERB_TASK_SHOW:
 	case VERB_TASK_PEEK:
 	case VERB_TASK_CANCEL:
-	case VERB_TASK_RETRY: return task_verb(m, a, r);
+	case VERB_TASK_RETRY:
+	case VERB_TASK_INTERRUPT:
+	case VERB_TASK_PAUSE:
+	case VERB_TASK_RESUME:
+	case VERB_TASK_STEP:
+	case VERB_TASK_TREE: return task_verb(m, a, r);
 	case VERB_TASK_LIST: list_tasks(m, a, r, r->state); return ERR_OK;
 	case VERB_QUEUE_LIST:
 		for (const struct mock_queue *q = m->queues; q; q = q->next)

@@ -79,15 +79,20 @@ static void task_fill(struct mock *m, struct mock_task *t, const struct task_hea
 	const struct queue_settings *s = &t->queue->settings;
 	uint64_t expires = h->expires_ms ? h->expires_ms : (uint64_t)MAX_OF(s->expires_ms, 0);
 	t->id = m->task_count;
-	t->type = strndup((const char *)h->type.data, h->type.len);
-	t->key = strndup(h->key.len ? (const char *)h->key.data : "", h->key.len);
-	ENSURE(t->type && t->key);
+	t->type = mock_text(h->type);
+	t->key = mock_text(h->key);
+	t->order_key = mock_text(h->order_key);
 	t->submitted_ms = m->now_ms;
 	t->ready_ms = m->now_ms + h->delay_ms;
 	t->expires_ms = expires ? m->now_ms + expires : 0;
 	t->execution_ms = h->execution_ms;
 	t->priority = h->priority;
 	t->want_result = h->want_result;
+	t->watched = h->want_updates;
+	t->never = h->redelivery == REDELIVERY_NEVER;
+	t->parent = h->parent;
+	t->heartbeat_ms = h->heartbeat_ms;
+	t->close_at_ms = h->close_ms ? m->now_ms + h->close_ms : 0;
 	t->max_attempts = h->max_attempts ? h->max_attempts : (uint32_t)MAX_OF(s->max_attempts, 0); /* 0: no limit */
 	t->queue->submitted_total++;
 	t->queue->count[TASK_UNKNOWN]++;
@@ -119,12 +124,21 @@ struct mock_task *mock_task_submit(struct mock *m, struct span head, struct span
 		*code = ERR_QUEUE_FULL;
 		return NULL;
 	}
+	struct buf requirements = { NULL, 0, 0 };
+	uint64_t root = 0;
+	*code = h.parent ? mock_parent(m, h.parent, &root) : ERR_OK;
+	if (*code == ERR_OK)
+		*code = predicate_parse(h.requirements, &requirements, text);
+	if (*code != ERR_OK)
+		return NULL;
 	struct mock_task **tasks = realloc(m->tasks, (m->task_count + 1) * sizeof(struct mock_task *));
 	t = calloc(1, sizeof *t);
 	ENSURE(tasks && t);
 	m->tasks = tasks;
 	m->tasks[m->task_count++] = t;
 	t->queue = q;
+	t->root = root;
+	t->requirements = requirements;
 	buf_append(&t->head, head.data, head.len);
 	buf_append(&t->payload, payload.data, payload.len);
 	task_fill(m, t, &h);
@@ -135,8 +149,7 @@ struct mock_task *mock_task_submit(struct mock *m, struct span head, struct span
 static void set_reason(struct mock_task *t, struct span text)
 {
 	free(t->reason);
-	t->reason = strndup(text.len ? (const char *)text.data : "", text.len);
-	ENSURE(t->reason != NULL);
+	t->reason = mock_text(text);
 }
 
 void mock_task_settle(struct mock *m, struct mock_task *t, enum task_state state, enum err code, struct span result)
@@ -155,8 +168,12 @@ void mock_task_settle(struct mock *m, struct mock_task *t, enum task_state state
 	t->awaited = false;
 }
 
+/* What belonged to the attempt ends with it. */
 static void back_to_waiting(struct mock *m, struct mock_task *t, uint64_t delay_ms)
 {
+	t->phase = PHASE_NONE;
+	t->progress = 0;
+	t->overrun_ms = t->silent_at_ms = t->cancel_ms = 0;
 	t->ready_ms = m->now_ms + delay_ms;
 	mock_task_state(m, t, delay_ms ? TASK_SCHEDULED : TASK_READY);
 }
@@ -181,9 +198,12 @@ void mock_task_failed(struct mock *m, struct mock_task *t, enum err code, int64_
 	t->code = (uint16_t)code;
 	if (code == ERR_INVALID_INPUT || code == ERR_INTEGRITY_MISMATCH) {
 		mock_task_settle(m, t, TASK_FAILED, code, text);
-	} else if (!class_retries(code) || (t->max_attempts > 0 && t->failed >= t->max_attempts)) {
+	} else if (!class_retries(code) || t->never || (t->max_attempts > 0 && t->failed >= t->max_attempts)) {
 		mock_task_settle(m, t, TASK_DEAD, code, text);
+	} else if (t->cancel_ms) {
+		mock_task_settle(m, t, TASK_CANCELLED, ERR_CANCELLED, text);
 	} else {
+		mock_phase(m, t, PHASE_RETRY, code);
 		set_reason(t, text.len ? text : span_str(err_name(code)));
 		back_to_waiting(m, t, delay_ms >= 0 ? (uint64_t)delay_ms : backoff(t));
 	}
@@ -195,36 +215,38 @@ static void started(struct mock *m, struct mock_task *t)
 		return;
 	t->overrun_ms = t->execution_ms ? m->now_ms + t->execution_ms : 0;
 	mock_task_state(m, t, TASK_STARTED);
+	mock_phase(m, t, PHASE_STARTED, ERR_OK);
 }
 
 enum err mock_task_report(struct mock *m, const struct report_item *item, struct span data)
 {
 	struct mock_task *t = mock_task_find(m, item->ref.task);
 	int64_t delay = item->flags & REPORT_FLAG_DELAY ? (int64_t)item->delay_ms : -1;
+	enum err code = ERR_OK;
 	if (!t)
 		return ERR_NOT_FOUND;
 	if (mock_final(t->state))
 		return ERR_LATE_RESULT;
 	if (!mock_leased(t->state) || t->attempt != item->ref.attempt || m->epoch != item->ref.epoch)
 		return ERR_STALE_LEASE;
-	if (item->verb != REPORT_START && item->verb != REPORT_EXTEND)
-		t->app_code = item->app_code;
 	switch ((enum report_verb)item->verb) {
 	case REPORT_START: started(m, t); break;
-	case REPORT_COMPLETE: mock_task_settle(m, t, TASK_DONE, ERR_OK, data); break;
-	case REPORT_FAIL: mock_task_failed(m, t, (enum err)item->class_code, delay, data); break;
+	case REPORT_PROGRESS:
+	case REPORT_LOG: mock_progress(m, t, item, data); break;
+	case REPORT_PAUSED: mock_phase(m, t, PHASE_PAUSED, ERR_OK); break;
+	case REPORT_RESUMED: mock_phase(m, t, PHASE_NONE, ERR_OK); break;
+	case REPORT_YIELD: code = mock_yield(m, t, item->app_code, data); break;
+	case REPORT_COMPLETE: t->app_code = item->app_code; mock_task_settle(m, t, TASK_DONE, ERR_OK, data); break;
+	case REPORT_FAIL: t->app_code = item->app_code; mock_task_failed(m, t, (enum err)item->class_code, delay, data); break;
 	case REPORT_RELEASE: back_to_waiting(m, t, (uint64_t)MAX_OF(delay, 0)); break;
-	case REPORT_REJECT: mock_task_settle(m, t, TASK_DEAD, ERR_PERMANENT, data); break;
+	case REPORT_REJECT: t->app_code = item->app_code; mock_task_settle(m, t, TASK_DEAD, ERR_PERMANENT, data); break;
 	case REPORT_CANCELLED: mock_task_settle(m, t, TASK_CANCELLED, ERR_CANCELLED, data); break;
 	case REPORT_EXTEND: /* leases of a live session do not end here */
-	case REPORT_PROGRESS: /* nobody watches */
-	case REPORT_LOG:
-	case REPORT_YIELD:
-	case REPORT_PAUSED:
-	case REPORT_RESUMED:
 	case REPORT_NONE: break;
 	}
-	return ERR_OK;
+	if (t->state == TASK_STARTED && t->heartbeat_ms)
+		t->silent_at_ms = m->now_ms + t->heartbeat_ms;
+	return code;
 }
 
 enum err mock_task_cancel(struct mock *m, struct mock_task *t, struct span reason)
@@ -235,8 +257,11 @@ enum err mock_task_cancel(struct mock *m, struct mock_task *t, struct span reaso
 		mock_task_settle(m, t, TASK_CANCELLED, ERR_CANCELLED, reason);
 		return ERR_OK;
 	}
-	t->cancel_ms = m->now_ms + 10000; /* a silent worker is overruled then */
+	if (t->cancel_ms)
+		return ERR_OK;
+	t->cancel_ms = m->now_ms + MOCK_CANCEL_MS;
 	mock_signal(m, t, SIGNAL_CANCEL, ERR_CANCELLED);
+	mock_phase(m, t, PHASE_CANCELLING, ERR_OK);
 	return ERR_OK;
 }
 
@@ -252,8 +277,10 @@ void mock_leases_lost(struct mock *m)
 {
 	for (uint64_t i = 0; i < m->task_count; i++) {
 		struct mock_task *t = m->tasks[i];
-		t->awaited = false;
-		if (t->state == TASK_LEASED)
+		t->awaited = t->watched = false;
+		if (mock_leased(t->state) && t->never)
+			mock_task_settle(m, t, TASK_LOST, ERR_LOST, span_str("the connection of its worker was lost"));
+		else if (t->state == TASK_LEASED)
 			back_to_waiting(m, t, 0);
 		else if (t->state == TASK_STARTED)
 			mock_task_failed(m, t, ERR_INTERNAL, -1, span_str("the connection was lost"));
@@ -262,26 +289,50 @@ void mock_leases_lost(struct mock *m)
 
 /* ---- time and delivery ---- */
 
+/* The lease ends because of the time. */
+static void overrun(struct mock *m, struct mock_task *t, const char *why)
+{
+	mock_signal(m, t, SIGNAL_LEASE_LOST, ERR_TIMEOUT);
+	mock_task_failed(m, t, ERR_TIMEOUT, -1, span_str(why));
+}
+
 static void task_tick(struct mock *m, struct mock_task *t)
 {
-	if (mock_leased(t->state) && t->cancel_ms && t->cancel_ms <= m->now_ms) {
+	uint64_t now = m->now_ms;
+	if (!mock_final(t->state) && t->close_at_ms && t->close_at_ms <= now) {
+		if (mock_leased(t->state))
+			mock_signal(m, t, SIGNAL_LEASE_LOST, ERR_EXPIRED);
+		mock_task_settle(m, t, TASK_EXPIRED, ERR_EXPIRED, (struct span){ NULL, 0 });
+	} else if (mock_leased(t->state) && t->cancel_ms && t->cancel_ms <= now) {
 		mock_signal(m, t, SIGNAL_LEASE_LOST, ERR_CANCELLED);
 		mock_task_settle(m, t, TASK_CANCELLED, ERR_CANCELLED, (struct span){ NULL, 0 });
-	} else if (t->state == TASK_STARTED && t->overrun_ms && t->overrun_ms <= m->now_ms) {
-		mock_signal(m, t, SIGNAL_LEASE_LOST, ERR_TIMEOUT);
-		mock_task_failed(m, t, ERR_TIMEOUT, -1, span_str("over its execution limit"));
-	} else if ((t->state == TASK_READY || t->state == TASK_SCHEDULED) && t->expires_ms && t->expires_ms <= m->now_ms) {
+	} else if (t->state == TASK_STARTED && t->overrun_ms && t->overrun_ms <= now) {
+		overrun(m, t, "over its execution limit");
+	} else if (t->state == TASK_STARTED && t->silent_at_ms && t->silent_at_ms <= now) {
+		overrun(m, t, "no sign of life within its heartbeat");
+	} else if ((t->state == TASK_READY || t->state == TASK_SCHEDULED) && t->expires_ms && t->expires_ms <= now) {
 		mock_task_settle(m, t, TASK_EXPIRED, ERR_EXPIRED, (struct span){ NULL, 0 });
-	} else if (t->state == TASK_SCHEDULED && t->ready_ms <= m->now_ms) {
+	} else if (t->state == TASK_SCHEDULED && t->ready_ms <= now) {
 		mock_task_state(m, t, TASK_READY);
 	}
 }
 
-static struct mock_task *next_ready(struct mock_queue *q)
+/* The oldest one of an ordering key goes first, also while it waits for its next attempt. */
+static bool in_line(const struct mock *m, const struct mock_task *t)
+{
+	for (uint64_t i = 0; *t->order_key && i + 1 < t->id; i++)
+		if (m->tasks[i]->queue == t->queue && !mock_final(m->tasks[i]->state) &&
+		    strcmp(m->tasks[i]->order_key, t->order_key) == 0)
+			return true;
+	return false;
+}
+
+static struct mock_task *next_ready(const struct mock *m, const struct mock_queue *q, const struct mock_entry *e)
 {
 	for (int priority = LIMIT_PRIORITY; q && !q->paused && priority >= 0; priority--)
-		if (q->ready[priority].first)
-			return q->ready[priority].first;
+		for (struct mock_task *t = q->ready[priority].first; t; t = t->next)
+			if (mock_entry_fits(e, buf_span(&t->requirements)) && !in_line(m, t))
+				return t;
 	return NULL;
 }
 
@@ -294,7 +345,7 @@ static void deliver(struct mock *m, struct mock_entry *e, struct mock_task *t)
 	const struct deliver_item item = { t->id, t->attempt, (uint32_t)t->payload.len };
 	const struct msg_deliver d = { .entry = e->id, .epoch = m->epoch, .lease_ms = 30000,
 				       .head = buf_span(&t->head), .queue = span_str(t->queue->name),
-				       .items = &item, .count = 1 };
+				       .items = &item, .count = 1, .yields = &t->yield_count, .yield_count = t->yield_count > 0 };
 	const struct span payload = buf_span(&t->payload);
 	msg_encode_deliver(&m->output, &d, &payload, 1);
 }
@@ -306,9 +357,10 @@ void mock_tick(struct mock *m)
 	for (uint32_t i = 0; m->welcomed && i < m->entry_count; i++) {
 		struct mock_entry *e = &m->entries[i];
 		struct mock_queue *q = mock_queue_find(m, span_str(e->name));
-		for (struct mock_task *t; e->credit > 0 && (t = next_ready(q));)
+		for (struct mock_task *t; e->credit > 0 && (t = next_ready(m, q, e));)
 			deliver(m, e, t);
 	}
+	mock_calls_tick(m);
 }
 
 void mock_tasks_free(struct mock *m)
@@ -318,6 +370,12 @@ void mock_tasks_free(struct mock *m)
 		buf_free(&t->head);
 		buf_free(&t->payload);
 		buf_free(&t->result);
+		buf_free(&t->requirements);
+		for (uint32_t y = 0; y < t->yield_count; y++)
+			buf_free(&t->yields[y]);
+		free(t->yields);
+		free(t->order_key);
+		free(t->progress_text);
 		free(t->type);
 		free(t->key);
 		free(t->reason);
