@@ -164,14 +164,13 @@ static void test_nothing_but_a_type_is_needed_in_a_head(void **state)
 	buf_free(&b);
 }
 
-/* Reads a golden file; its directory is found from this file's place. */
+/* Reads a golden file. */
 static struct buf golden(const char *name, const char *suffix)
 {
-	const char *here = __FILE__, *slash = strrchr(here, '/');
 	char path[1024];
 	struct buf out = { 0 };
 	unsigned byte;
-	(void)snprintf(path, sizeof path, "%.*s/../golden/%s%s.hex", (int)(slash - here), here, name, suffix);
+	(void)snprintf(path, sizeof path, SOURCE_DIR "/tests/golden/%s%s.hex", name, suffix);
 	FILE *file = fopen(path, "r");
 	if (!file)
 		fail_msg("%s is missing: see tests/golden/README.md", path);

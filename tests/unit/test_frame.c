@@ -201,14 +201,11 @@ static void test_every_error_has_its_own_code_name_and_text(void **state)
 	assert_false(err_retryable(9999));
 }
 
-/* docs/protocol.md, found from this file's place. The caller frees it. */
+/* docs/protocol.md. The caller frees it. */
 static char *protocol_page(void)
 {
-	const char *here = __FILE__, *slash = strrchr(here, '/');
-	char path[1024];
-	(void)snprintf(path, sizeof path, "%.*s/../../docs/protocol.md", (int)(slash - here), here);
 	struct buf b = { 0 };
-	FILE *file = fopen(path, "r");
+	FILE *file = fopen(SOURCE_DIR "/docs/protocol.md", "r");
 	assert_non_null(file);
 	for (int c = fgetc(file); c != EOF; c = fgetc(file))
 		*buf_extend(&b, 1) = (uint8_t)c;
