@@ -15,7 +15,7 @@ struct binding {
 	struct binding *session_next;
 	struct session *session;
 	struct dir_service *service;
-	struct call_line *line;          /* call.c; NULL: nobody waits */
+	struct call_line *line;          /* call_line.c; NULL: nobody waits */
 	uint32_t id, min, desired, waiting;
 	uint8_t state;
 	uint32_t leg_count;

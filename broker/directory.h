@@ -31,7 +31,7 @@ struct dir_service {
 	struct dir_service *next;            /* hash chain */
 	struct dir_entry *first, **tail;     /* who was chosen goes to the end */
 	uint32_t count;
-	struct call_line *line;              /* call.c: calls that wait for a holder; NULL = none */
+	struct call_line *line;              /* call_line.c: calls that wait for a holder; NULL = none */
 	struct binding *bindings;            /* binding.c: that want this service */
 	struct span name;
 	uint8_t bytes[];
