@@ -6,6 +6,7 @@
  * 2. A payload that has to be read from disk makes the request wait as a whole (ERR_AGAIN), a bounded number of times. */
 #include "call.h"
 #include "event.h"
+#include "event_route.h"
 #include "topics.h"
 
 enum { PEEK_BYTES = 64 << 10, REPLY_BYTES = 768 << 10, LIST_MAX = 1000, READ_RETRIES = 64 };

@@ -164,44 +164,5 @@ void event_session_ended(struct shard *s, struct session *session);
 bool events_run(struct shard *s);
 uint64_t events_next_ms(const struct shard *s); /* when a turn is due for events; UINT64_MAX = none */
 
-/* ---- event_queue.c: one subscription ---- */
-
-struct batch *batch_new(struct events *e, const struct msg_events *m, const struct event_head *head,
-			const struct span *payload, uint32_t payload_count);
-void batch_unref(struct batch *b);
-/* How many more events a subscription with Block takes now. */
-uint32_t subscription_room(const struct subscription *x, const struct batch *b);
-/* Hands over `count` events of the batch; what does not fit is dropped as its policy says. Returns how many it rejected. */
-uint32_t subscription_push(struct subscription *x, struct batch *b, uint32_t first, uint32_t count);
-/* The same beyond all bounds: retained values. */
-void subscription_push_retained(struct subscription *x, struct batch *b);
-/* A frame that was made before. */
-struct batch *batch_of(struct events *e, struct span frame, uint64_t fingerprint);
-void subscription_drain(struct subscription *x);      /* what its connection and its credit allow */
-void subscription_tell_counts(struct subscription *x); /* at the end of the turn */
-void subscription_clear(struct subscription *x);      /* its queue */
-
-/* ---- event_route.c: types to subscriptions, and publishers that hold back ---- */
-
-struct route *route_get(struct events *e, struct span vnet, struct span type);
-void route_refresh(struct events *e, struct route *r);
-void routes_free(struct events *e);
-/* With `elsewhere` a session gets nothing of its own, but for descendants: of those its library knows nothing. */
-bool subscription_wants(const struct subscription *x, const struct event_peer *from, bool elsewhere);
-/* Is there a subscription that would get it from this publisher? `elsewhere`: not one of its own. Refreshes the route. */
-bool route_wanted(struct events *e, struct route *r, const struct event_peer *from, bool elsewhere);
-/* Where a session's events of a type (or pattern) are: its vnet; what the broker says about itself is one for all of them. */
-struct span session_events_vnet(const struct session *session, struct span type);
-bool event_is_system(struct span type); /* a type or pattern below hillock.sys */
 struct event_peer *event_peer_get(struct shard *s, struct session *session);
-/* Publishes that are handed out in their turn: true when it is done, false while it waits for room. */
-bool publish_fan_out(struct events *e, struct publish *p);
 void peer_work(struct event_peer *p); /* events_run looks at it */
-/* Says to a publisher that nobody wants the type. `number` is that of its question: from then on the time runs. */
-void hint_give(struct event_peer *p, struct span type, uint64_t number, uint32_t correlation);
-/* A subscription has come: publishers that hold back what it wants are told, and its answer waits for theirs. */
-void hints_recall(struct subscription *x);
-bool hints_recalled(const struct subscription *x); /* the answer may go */
-void hints_drop(struct event_peer *p);
-/* Before a durable subscription is made: false while a publisher may still hold back what it wants; ask again in the next turn. */
-bool hints_recall_pattern(struct shard *s, struct span pattern);

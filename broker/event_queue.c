@@ -6,7 +6,7 @@
  * 2. Events leave in the order in which they came: nothing goes to the connection past a queue that is not empty.
  * 3. A queue is bounded in events and in bytes; one event is taken by an empty queue whatever its size.
  * 4. The bytes of a batch live while a slice names it, and are shared by all of them. */
-#include "event.h"
+#include "event_queue.h"
 
 /* ---- batches ---- */
 

@@ -6,7 +6,7 @@
  * 2. A publisher holds back for at most EVENT_HINT_MS after it asked, and forgets it with its connection. SUBSCRIBED goes out when
  *    each publisher that may hold back has answered the notice, or that time is over: so nothing that is published
  *    after SUBSCRIBED is missed. */
-#include "event.h"
+#include "event_route.h"
 
 #include "topics.h"
 #include "types.h"

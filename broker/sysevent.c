@@ -7,6 +7,8 @@
 #include <stdarg.h>
 
 #include "event.h"
+#include "event_queue.h"
+#include "event_route.h"
 
 static const char prefix[] = "hillock.sys.";
 
