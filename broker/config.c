@@ -27,7 +27,7 @@ struct key {
 	enum config_type type;
 	size_t at;              /* of a uint64_t, a char * or the list in struct config */
 	uint64_t min, max, def; /* numbers */
-	const char *def_text;   /* strings and lists */
+	const char *def_text;   /* strings and lists; "" = may be empty */
 	const char *doc;        /* lines of the manual; the first one is a summary */
 };
 
@@ -41,6 +41,13 @@ static const struct key keys[] = {
 	  "There is no authentication yet: listen only where every peer is trusted." },
 	{ "log_level", CONFIG_LEVEL, AT(log_level), 0, NOTE_LEVELS - 1, NOTE_INFO, NULL,
 	  "Lines above this level are not written to standard error." },
+
+	{ "user", CONFIG_STRING, AT(user), 0, 0, 0, "",
+	  "Started as root, become this user once the data directory is made; empty: stay who we are." },
+	{ "sandbox", CONFIG_BOOL, AT(sandbox), 0, 1, 1, NULL,
+	  "Give up, once ready, all of the file system but the data directory, and binding and dialling addresses (Landlock)." },
+	{ "core_dumps", CONFIG_BOOL, AT(core_dumps), 0, 1, 0, NULL,
+	  "Allow core files and debuggers. Tasks, tokens and keys are in this process's memory." },
 
 	{ "conns_max", CONFIG_INT, AT(conns_max), 1, 1000000, 16384, NULL,
 	  "Connections at a time; more are closed at once. The limit of open files is raised to fit." },
@@ -193,7 +200,8 @@ static bool node_ok(const char *name)
 
 static enum err set_text(struct config *c, const struct key *k, const char *value, char text[256])
 {
-	if (!value[0] || strlen(value) > LIMIT_TEXT_BYTES) {
+	bool empty_ok = k->type == CONFIG_STRING && !k->def_text[0];
+	if ((!value[0] && !empty_ok) || strlen(value) > LIMIT_TEXT_BYTES) {
 		(void)snprintf(text, 256, "must be 1 to %d bytes long", (int)LIMIT_TEXT_BYTES);
 		return ERR_INVALID_INPUT;
 	}

@@ -14,10 +14,11 @@ enum { CONFIG_LISTEN_MAX = 16, CONFIG_KEYS_MAX = 64, CONFIG_TEXT = 512 };
  * manual (hillockd --print-config) says so. */
 struct config {
 	/* who and where; owned by this struct */
-	char *node, *data;
+	char *node, *data, *user; /* user: "" = stay who we are */
 	char *listen[CONFIG_LISTEN_MAX];
 	uint32_t listen_count;
 	uint64_t log_level; /* enum note_level */
+	uint64_t sandbox, core_dumps; /* bool */
 
 	/* sessions */
 	uint64_t conns_max, sessions_max, heartbeat_ms, session_grace_ms, frame_timeout_ms;

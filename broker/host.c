@@ -137,19 +137,20 @@ static double seconds_of(struct timeval t)
 	return (double)t.tv_sec + (double)t.tv_usec / 1e6;
 }
 
-void host_get_cost(struct host_cost *out)
+int host_open_statm(void)
+{
+	return open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+}
+
+void host_get_cost(int statm, struct host_cost *out)
 {
 	*out = (struct host_cost){ .cpu_seconds = 0 };
 	struct rusage usage;
 	if (getrusage(RUSAGE_SELF, &usage) == 0)
 		out->cpu_seconds = seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
-	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
 	char text[128];
-	ssize_t len = read(fd, text, sizeof text - 1);
-	(void)close(fd);
 	unsigned long long pages;
+	ssize_t len = statm < 0 ? -1 : pread(statm, text, sizeof text - 1, 0);
 	if (len <= 0)
 		return;
 	text[len] = '\0';

@@ -27,8 +27,11 @@ void host_say(const char *text, size_t len);
 /* Milliseconds since 1970, for event lines. */
 uint64_t host_wall_ms(void);
 
+/* Opens what host_get_cost reads: done once, before the process gives up the file system. -1 = not to be had. */
+int host_open_statm(void);
+
 struct host_cost {
 	double cpu_seconds;      /* user and system, this process */
 	uint64_t resident_bytes; /* 0 = not known */
 };
-void host_get_cost(struct host_cost *out);
+void host_get_cost(int statm, struct host_cost *out); /* statm: from host_open_statm */

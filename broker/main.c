@@ -1,6 +1,6 @@
 /* broker/main.c: hillockd: from the command line to a running shard and back.
  *
- *   arguments -> configuration -> data directory -> shard -> listen -> turns -> drain -> checkpoint -> exit
+ *   arguments -> configuration -> data directory -> user -> shard -> listen -> sandbox -> turns -> drain -> checkpoint -> exit
  *
  * The only file of broker/ with state outside a struct: what a signal handler must reach.
  *
@@ -10,6 +10,7 @@
 #include "host.h"
 #include "note.h"
 #include "offline.h"
+#include "sandbox.h"
 #include "shard.h"
 
 #include <errno.h>
@@ -87,15 +88,20 @@ static int run_offline(const struct args *args)
 
 /* ---- the broker ---- */
 
+struct process {
+	struct note note;
+	int statm;        /* from host_open_statm */
+};
+
 static void shard_note(void *ctx, enum shard_level level, const char *module, const char *event, const char *text)
 {
 	_Static_assert((int)SHARD_ERROR == (int)NOTE_ERROR && (int)SHARD_DEBUG == (int)NOTE_DEBUG, "same levels");
-	note_line(ctx, (enum note_level)level, module, event, text);
+	note_line(&((struct process *)ctx)->note, (enum note_level)level, module, event, text);
 }
 
 __attribute__((noreturn)) static void shard_fatal(void *ctx, const char *what, int errno_value)
 {
-	NOTE((struct note *)ctx, NOTE_ERROR, "storage", "failed", NOTE_STR("what", what),
+	NOTE(&((struct process *)ctx)->note, NOTE_ERROR, "storage", "failed", NOTE_STR("what", what),
 	     NOTE_STR("error", strerror(errno_value < 0 ? -errno_value : errno_value)));
 	/* No clean-up: whatever runs from here on could only make a lie of what is on disk. */
 	_exit(EXIT_STORAGE);
@@ -103,9 +109,8 @@ __attribute__((noreturn)) static void shard_fatal(void *ctx, const char *what, i
 
 static void shard_cost(void *ctx, double *cpu_seconds, double *resident_bytes)
 {
-	(void)ctx;
 	struct host_cost cost;
-	host_get_cost(&cost);
+	host_get_cost(((const struct process *)ctx)->statm, &cost);
 	*cpu_seconds = cost.cpu_seconds;
 	*resident_bytes = (double)cost.resident_bytes;
 }
@@ -134,7 +139,7 @@ static struct tasks_config tasks_config_of(const struct config *c)
 	};
 }
 
-static struct shard_config shard_config_of(const struct args *args, struct io *io, struct note *note, uint16_t *ports)
+static struct shard_config shard_config_of(const struct args *args, struct io *io, struct process *process, uint16_t *ports)
 {
 	const struct config *c = &args->config;
 	return (struct shard_config){
@@ -164,7 +169,7 @@ static struct shard_config shard_config_of(const struct args *args, struct io *i
 		.create = true,
 		.accept_loss = args->accept_loss,
 		.tasks = tasks_config_of(c),
-		.ctx = note,
+		.ctx = process,
 		.note = shard_note,
 		.fatal = shard_fatal,
 		.process_stats = shard_cost,
@@ -205,21 +210,74 @@ static void run_turns(struct shard *shard, struct note *note)
 	}
 }
 
-static int run_broker(const struct args *args)
+/* Who we are and what others may see of us, before anything is read. EXIT_GOOD, or the exit code and a line that says why. */
+static int prepare(const struct config *c, struct process *p)
 {
-	const struct config *c = &args->config;
 	char text[256];
-	struct note note;
-	struct note_config note_config = { .level = (enum note_level)c->log_level, .wall_ms = note_now, .write = note_out };
-	note_init(&note, &note_config);
 	if (host_make_dir(c->data, text) != ERR_OK) {
-		NOTE(&note, NOTE_ERROR, "main", "refused", NOTE_STR("text", text));
+		NOTE(&p->note, NOTE_ERROR, "main", "refused", NOTE_STR("text", text));
 		return EXIT_DATA;
 	}
 	uint64_t files = host_raise_files(c->conns_max + FILES_BESIDE_CONNS);
 	if (files < c->conns_max + FILES_BESIDE_CONNS)
-		NOTE(&note, NOTE_WARN, "main", "few_files", NOTE_U64("limit", files), NOTE_U64("conns_max", c->conns_max));
+		NOTE(&p->note, NOTE_WARN, "main", "few_files", NOTE_U64("limit", files), NOTE_U64("conns_max", c->conns_max));
+	p->statm = host_open_statm();
+	if (c->user[0] && sandbox_become_user(c->user, c->data, text) != ERR_OK) {
+		NOTE(&p->note, NOTE_ERROR, "main", "refused", NOTE_STR("text", text));
+		return EXIT_USAGE;
+	}
+	if (sandbox_is_root())
+		NOTE(&p->note, NOTE_WARN, "main", "root", NOTE_STR("text", "running as root; set user, or start it as a user of its own"));
+	if (!c->core_dumps) /* behind the change of user, which undoes it */
+		sandbox_no_dumps();
+	return EXIT_GOOD;
+}
 
+/* The directory of a unix socket, from where it is removed at the stop. */
+static void socket_dir(const char *url, char out[LIMIT_TEXT_BYTES])
+{
+	const char *path = url + strlen("unix://"), *slash = strrchr(path, '/');
+	size_t len = slash ? MAX_OF((size_t)(slash - path), (size_t)1) : 0;
+	(void)snprintf(out, LIMIT_TEXT_BYTES, "%.*s", slash ? (int)len : 1, slash ? path : ".");
+}
+
+/* Gives up what is not needed once everything is open. False: that failed, and the line that says why was written. */
+static bool confine(const struct config *c, struct note *note)
+{
+	struct sandbox_path paths[3 + CONFIG_LISTEN_MAX] = { { c->data, SANDBOX_WRITE }, { "/dev/null", SANDBOX_READ } };
+	char dirs[CONFIG_LISTEN_MAX][LIMIT_TEXT_BYTES], text[256];
+	uint32_t count = 2;
+	if (!c->sandbox) {
+		NOTE(note, NOTE_WARN, "main", "no_sandbox", NOTE_STR("text", "switched off in the configuration"));
+		return true;
+	}
+#ifdef HILLOCK_SANITIZED /* the sanitizers look for leaks through it */
+	paths[count++] = (struct sandbox_path){ "/proc", SANDBOX_READ };
+#endif
+	for (uint32_t i = 0; i < c->listen_count; i++) {
+		if (strncmp(c->listen[i], "unix://", 7) != 0)
+			continue;
+		socket_dir(c->listen[i], dirs[i]);
+		paths[count++] = (struct sandbox_path){ dirs[i], SANDBOX_SOCKETS };
+	}
+	enum err e = sandbox_files(paths, count, text);
+	if (e == ERR_OK)
+		return true;
+	NOTE(note, e == ERR_UNSUPPORTED ? NOTE_WARN : NOTE_ERROR, "main", "no_sandbox", NOTE_STR("text", text));
+	return e == ERR_UNSUPPORTED;
+}
+
+static int run_broker(const struct args *args)
+{
+	const struct config *c = &args->config;
+	char text[256];
+	struct process process = { .statm = -1 };
+	struct note *note = &process.note;
+	struct note_config note_config = { .level = (enum note_level)c->log_level, .wall_ms = note_now, .write = note_out };
+	note_init(note, &note_config);
+	int code = prepare(c, &process);
+	if (code != EXIT_GOOD)
+		return code;
 	struct io_uring_config io_config = { .dir = c->data,
 					     .conns_max = (uint32_t)c->conns_max,
 					     .recv_buffers = (uint32_t)c->recv_buffers,
@@ -227,30 +285,35 @@ static int run_broker(const struct args *args)
 					     .spin_us = (uint32_t)c->spin_us };
 	struct io *io;
 	if (io_uring_open(&io_config, &io, text) != 0) {
-		NOTE(&note, NOTE_ERROR, "main", "refused", NOTE_STR("text", text));
+		NOTE(note, NOTE_ERROR, "main", "refused", NOTE_STR("text", text));
 		return EXIT_DATA;
 	}
 	uint16_t ports[CONFIG_LISTEN_MAX] = { 0 };
-	struct shard_config config = shard_config_of(args, io, &note, ports);
+	struct shard_config config = shard_config_of(args, io, &process, ports);
 	struct shard *shard;
 	/* Before recovery, so that a stop during a long one is not lost; it takes effect behind it. */
 	signals_install(io);
 	enum err e = shard_open(&config, &shard, text);
 	if (e != ERR_OK) {
-		NOTE(&note, NOTE_ERROR, "main", "refused", NOTE_STR("code", err_name(e)), NOTE_STR("text", text));
+		NOTE(note, NOTE_ERROR, "main", "refused", NOTE_STR("code", err_name(e)), NOTE_STR("text", text));
 		io->v->free(io);
 		return e == ERR_UNAVAILABLE || e == ERR_INVALID_INPUT ? EXIT_USAGE : EXIT_DATA;
 	}
-	say_ready(c, ports);
-	run_turns(shard, &note);
+	if (confine(c, note)) {
+		say_ready(c, ports);
+	} else {
+		code = EXIT_USAGE;
+		shard_stop(shard);
+	}
+	run_turns(shard, note);
 	shard_close(shard);
 	/* The handlers must not find a freed io. */
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
 	io->v->free(io);
-	NOTE(&note, NOTE_INFO, "main", "stopped", NOTE_STR("data", c->data));
-	return EXIT_GOOD;
+	NOTE(note, NOTE_INFO, "main", "stopped", NOTE_STR("data", c->data));
+	return code;
 }
 
 int main(int argc, char **argv)

@@ -9,7 +9,8 @@
  *     submit as much as they like without the completion ring filling up behind them.
  *  2. Callbacks run only inside reap, and reap is not entered twice.
  *  3. Nothing is allocated per operation or message.
- *  4. An idle process sleeps. Spinning needs recent traffic in small batches and must keep proving itself useful:
+ *  4. The ring is restricted, before its first operation, to the operations that these files use.
+ *  5. An idle process sleeps. Spinning needs recent traffic in small batches and must keep proving itself useful:
  *     it is there for the single request in flight, whose price is mostly the sleep and the wake-up. */
 #include "io_uring_impl.h"
 
@@ -242,7 +243,7 @@ static const struct io_vtable uring_vtable = {
 static int ring_open(struct uring *u, char text[256])
 {
 	struct io_uring_params p = { .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-					      IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+					      IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED,
 				     .cq_entries = CQ_ENTRIES };
 	int err = io_uring_queue_init_params(SQ_ENTRIES, &u->ring, &p);
 	const char *why = "cannot set up a ring";
@@ -260,6 +261,24 @@ static int ring_open(struct uring *u, char text[256])
 	if (err)
 		(void)snprintf(text, 256, "io_uring: %s (%s)", why, strerror(-err));
 	return err;
+}
+
+/* From here on the ring can do what the files io_uring*.c do, and nothing else: no open, no connect, no new registration. */
+static int ring_restrict(struct uring *u)
+{
+	static const uint8_t ops[] = { IORING_OP_NOP, IORING_OP_READ, IORING_OP_WRITE, IORING_OP_FSYNC, IORING_OP_ACCEPT,
+				       IORING_OP_RECV, IORING_OP_SEND, IORING_OP_TIMEOUT, IORING_OP_TIMEOUT_REMOVE,
+				       IORING_OP_ASYNC_CANCEL };
+	struct io_uring_restriction rules[COUNT_OF(ops) + 1];
+	memset(rules, 0, sizeof rules);
+	for (size_t i = 0; i < COUNT_OF(ops); i++) {
+		rules[i].opcode = IORING_RESTRICTION_SQE_OP;
+		rules[i].sqe_op = ops[i];
+	}
+	rules[COUNT_OF(ops)].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	rules[COUNT_OF(ops)].sqe_flags = IOSQE_BUFFER_SELECT;
+	int err = io_uring_register_restrictions(&u->ring, rules, COUNT_OF(rules));
+	return err ? err : io_uring_enable_rings(&u->ring);
 }
 
 int io_uring_open(const struct io_uring_config *config, struct io **out, char text[256])
@@ -291,6 +310,12 @@ int io_uring_open(const struct io_uring_config *config, struct io **out, char te
 	if (err) {
 		(void)snprintf(text, 256, "io_uring: provided receive buffers (%u of %u bytes): %s",
 			       config->recv_buffers, config->recv_buffer_bytes, strerror(-err));
+		free_io(&u->io);
+		return err;
+	}
+	err = ring_restrict(u);
+	if (err) {
+		(void)snprintf(text, 256, "io_uring: cannot restrict the ring to what it is for: %s", strerror(-err));
 		free_io(&u->io);
 		return err;
 	}

@@ -17,7 +17,7 @@ LIBRAFT_MIN=0.22.1
 packages_runtime="libconfuse2 libjansson4"
 packages_build="$packages_runtime gcc g++ libc6-dev make cmake ninja-build pkg-config ccache flatbuffers-compiler
 	libflatbuffers-dev liburing-dev libraft-dev libconfuse-dev libjansson-dev libxxhash-dev"
-packages_test="$packages_build libcmocka-dev python3 procps util-linux file patch"
+packages_test="$packages_build libcmocka-dev python3 procps util-linux file patch systemd"
 
 usage() {
 	sed -n '2,6s/^# \{0,1\}//p' "$0"

@@ -5,6 +5,7 @@ Usage: daemon.py HILLOCKD. Every broker listens on port 0 of loopback and is sto
 
 import os
 import pathlib
+import pwd
 import re
 import select
 import signal
@@ -216,6 +217,46 @@ def a_broker_killed_with_9_starts_again(scratch):
     equal(again.stop(), OK, "exit code")
 
 
+def status_of(broker):
+    lines = pathlib.Path(f"/proc/{broker.process.pid}/status").read_text().splitlines()
+    return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+
+
+def once_ready_it_can_gain_no_rights_and_says_where_that_is_switched_off(scratch):
+    broker = Broker(scratch / "data", "--listen", f"unix://{scratch}/sock")
+    broker.port()
+    equal(status_of(broker)["NoNewPrivs"], ["1"], "no new privileges")
+    equal(broker.stop(), OK, "exit code")
+    equal((scratch / "sock").exists(), False, "the socket, which is not in the data directory, is removed all the same")
+    path = scratch / "open.conf"
+    path.write_text("sandbox = false\ncore_dumps = true\n")
+    broker = Broker(scratch / "data", "--config", path)
+    broker.wait_for("no_sandbox text=\"switched off")
+    broker.port()
+    equal(status_of(broker)["NoNewPrivs"], ["0"], "not given up")
+    equal(broker.stop(), OK, "exit code")
+
+
+def started_as_root_it_becomes_the_user_of_its_configuration(scratch):
+    path = scratch / "user.conf"
+    path.write_text("user = no-such-user-here\n")
+    done = run("--config", path, "--data", scratch / "data")
+    equal(done.returncode, USAGE, "unknown user")
+    contains(done.stderr, "there is no user no-such-user-here")
+    if os.geteuid() != 0:
+        return
+    scratch.chmod(0o711)
+    path.write_text("user = nobody\n")
+    nobody = str(pwd.getpwnam("nobody").pw_uid)
+    broker = Broker(scratch / "data", "--config", path)
+    broker.port()
+    status = status_of(broker)
+    equal(status["Uid"], [nobody] * 4, "user")
+    equal(status["CapEff"], ["0" * 16], "capabilities")
+    equal((scratch / "data").stat().st_uid, int(nobody), "whose the data directory is")
+    equal(broker.stop(), OK, "exit code")
+
+
 def systemd_is_told_when_it_is_ready(scratch):
     path = scratch / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
@@ -228,7 +269,7 @@ def systemd_is_told_when_it_is_ready(scratch):
 
 
 TESTS = [value for value in list(globals().values()) if callable(value) and getattr(value, "__module__", "") == "__main__"
-         and value not in (run, equal, contains, Broker)]
+         and value not in (run, equal, contains, status_of, Broker)]
 failures = 0
 for test in TESTS:
     with tempfile.TemporaryDirectory(prefix="hillock_daemon_") as directory:

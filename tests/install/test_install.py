@@ -8,6 +8,7 @@ time, and that the installed example configuration is exactly what hillockd prin
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -93,6 +94,11 @@ def main(prefix, work):
     check(run(daemon, "--version") == "hillockd 0.1.0\n", "hillockd --version")
     unit = (prefix / "lib/systemd/system/hillockd.service").read_text()
     check(re.search(r"(?m)^ExecStart=/\S*/sbin/hillockd ", unit), "the unit starts the installed program")
+    # Exposure 2.0 at most, in tenths. Offline: nothing of this machine is asked.
+    if shutil.which("systemd-analyze"):
+        run("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
+            prefix / "lib/systemd/system/hillockd.service")
+        check(True, "systemd-analyze security: the unit's exposure is 2.0 at most")
 
 
 with tempfile.TemporaryDirectory(prefix="hillock_install_") as scratch:

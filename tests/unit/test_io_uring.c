@@ -3,10 +3,67 @@
  * Exit 77 (skipped) where io_uring is not available. */
 #include "io_uring_world.h"
 
+#include "../../storage/io_uring_impl.h"
+
 static int setup_small(void **state)
 {
 	*state = server_open("/tmp", 2, 50);
 	return 0;
+}
+
+/* ---- the ring ---- */
+
+/* Puts an operation into the ring behind the back of the files that own it, and waits for what becomes of it. */
+static int32_t raw_result(struct uring *u, void (*prepare)(struct io_uring_sqe *))
+{
+	struct io_uring_sqe *sqe = uring_sqe(u);
+	struct io_uring_cqe *cqe = NULL;
+	prepare(sqe);
+	io_uring_sqe_set_data64(sqe, URING_TAG_OTHER);
+	for (;;) {
+		assert_true(io_uring_submit_and_wait(&u->ring, 1) >= 0);
+		assert_int_equal(io_uring_peek_cqe(&u->ring, &cqe), 0);
+		bool ours = cqe->user_data == URING_TAG_OTHER;
+		int32_t res = cqe->res;
+		io_uring_cqe_seen(&u->ring, cqe);
+		if (ours)
+			return res;
+	}
+}
+
+static void prepare_open(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_openat(sqe, AT_FDCWD, "/etc/passwd", O_RDONLY, 0);
+}
+
+static void prepare_connect(struct io_uring_sqe *sqe)
+{
+	static const struct sockaddr_in a = { .sin_family = AF_INET };
+	io_uring_prep_connect(sqe, 0, (const struct sockaddr *)(const void *)&a, sizeof a);
+}
+
+static void prepare_linked(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_nop(sqe);
+	sqe->flags |= IOSQE_IO_LINK;
+}
+
+static void prepare_nop(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_nop(sqe);
+}
+
+static void test_the_ring_refuses_to_open_connect_or_register_anything(void **state)
+{
+	struct server *s = *state;
+	struct uring *u = uring_of(s->io);
+	int fd = 0;
+	assert_int_equal(raw_result(u, prepare_nop), 0);
+	assert_int_equal(raw_result(u, prepare_open), -EACCES);
+	assert_int_equal(raw_result(u, prepare_connect), -EACCES);
+	assert_int_equal(raw_result(u, prepare_linked), -EACCES);
+	assert_int_equal(io_uring_register_files(&u->ring, &fd, 1), -EACCES);
+	assert_int_equal(raw_result(u, prepare_nop), 0);
 }
 
 /* ---- connections ---- */
@@ -456,6 +513,7 @@ int main(void)
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
 	const struct CMUnitTest tests[] = {
+		DISK(test_the_ring_refuses_to_open_connect_or_register_anything),
 		DISK(test_tcp_bytes_come_back),
 		MEMORY(test_tcp_bytes_come_back),
 		DISK(test_unix_bytes_come_back_and_the_path_goes_away_at_the_stop),

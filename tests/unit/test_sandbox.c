@@ -1,0 +1,165 @@
+/* What a process can still do behind broker/sandbox.c. Each test is a child process of its own: there is no way back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../broker/sandbox.h"
+
+enum { NO_LANDLOCK = 77 };
+static char dir[64];
+
+/* Runs `child` and gives its exit status. 0 = all held; else the line of the first check that did not. */
+static int in_child(int (*child)(void))
+{
+	int status;
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(child());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+#define HOLDS(what) do { if (!(what)) { (void)fprintf(stderr, "line %d: %s (errno %d)\n", __LINE__, #what, errno); return 1; } } while (0)
+
+static int confined(void)
+{
+	char text[256], path[128];
+	const struct sandbox_path paths[] = { { dir, SANDBOX_WRITE }, { "/dev/null", SANDBOX_READ }, { "/no/such/place", SANDBOX_READ } };
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof a;
+	HOLDS(bind(listener, (struct sockaddr *)&a, sizeof a) == 0 && listen(listener, 8) == 0);
+	HOLDS(getsockname(listener, (struct sockaddr *)&a, &len) == 0);
+	enum err e = sandbox_files(paths, 3, text);
+	if (e == ERR_UNSUPPORTED)
+		return NO_LANDLOCK;
+	HOLDS(e == ERR_OK);
+	HOLDS(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+	(void)snprintf(path, sizeof path, "%s/made", dir);
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+	HOLDS(fd >= 0 && write(fd, "x", 1) == 1 && ftruncate(fd, 0) == 0 && close(fd) == 0);
+	HOLDS(unlink(path) == 0);
+	HOLDS(open("/dev/null", O_RDONLY) >= 0);
+	HOLDS(open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES);
+	HOLDS(open("/proc/self/status", O_RDONLY) < 0 && errno == EACCES);
+	HOLDS(open("/tmp/hillock-outside", O_WRONLY | O_CREAT, 0600) < 0 && errno == EACCES);
+	HOLDS(execl("/bin/true", "true", (char *)NULL) < 0 && errno == EACCES);
+	HOLDS(listen(listener, 8) == 0); /* what is open stays as it is */
+	return 0;
+}
+
+/* The kernels from 6.7 on refuse these; older ones cannot be asked to. */
+static int network_confined(void)
+{
+	char text[256];
+	const struct sandbox_path paths[] = { { dir, SANDBOX_WRITE } };
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	if (sandbox_landlock_version() < 4)
+		return NO_LANDLOCK;
+	HOLDS(sandbox_files(paths, 1, text) == ERR_OK);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	HOLDS(bind(fd, (struct sockaddr *)&a, sizeof a) < 0 && errno == EACCES);
+	a.sin_port = htons(9);
+	HOLDS(connect(fd, (struct sockaddr *)&a, sizeof a) < 0 && errno == EACCES);
+	return 0;
+}
+
+static void test_only_the_data_directory_is_left_of_the_file_system(void **state)
+{
+	(void)state;
+	int status = in_child(confined);
+	if (status == NO_LANDLOCK)
+		skip();
+	assert_int_equal(status, 0);
+}
+
+static void test_no_address_can_be_bound_or_dialled(void **state)
+{
+	(void)state;
+	int status = in_child(network_confined);
+	if (status == NO_LANDLOCK)
+		skip();
+	assert_int_equal(status, 0);
+}
+
+static int undumpable(void)
+{
+	HOLDS(prctl(PR_GET_DUMPABLE) == 1);
+	sandbox_no_dumps();
+	HOLDS(prctl(PR_GET_DUMPABLE) == 0);
+	return 0;
+}
+
+static void test_the_process_leaves_no_core_file(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(undumpable), 0);
+}
+
+static int nobody(void)
+{
+	char text[256];
+	struct stat st;
+	const struct passwd *who = getpwnam("nobody");
+	HOLDS(who != NULL && sandbox_is_root());
+	HOLDS(sandbox_become_user("nobody", dir, text) == ERR_OK);
+	HOLDS(getuid() == who->pw_uid && geteuid() == who->pw_uid && getegid() == who->pw_gid && !sandbox_is_root());
+	HOLDS(getgroups(0, NULL) <= 1);
+	HOLDS(setuid(0) != 0 && setgid(0) != 0);
+	HOLDS(stat(dir, &st) == 0 && st.st_uid == who->pw_uid);
+	HOLDS(sandbox_become_user("nobody", dir, text) == ERR_OK); /* who we are already */
+	HOLDS(sandbox_become_user("root", dir, text) == ERR_INVALID_INPUT && strstr(text, "only root can become root"));
+	return 0;
+}
+
+static void test_root_becomes_a_user_for_good_and_gives_it_the_directory(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(in_child(nobody), 0);
+	assert_int_equal(chown(dir, 0, 0), 0);
+}
+
+static void test_an_unknown_user_is_refused_by_name(void **state)
+{
+	char text[256];
+	(void)state;
+	assert_int_equal(sandbox_become_user("no-such-user-here", dir, text), ERR_INVALID_INPUT);
+	assert_string_equal(text, "user: there is no user no-such-user-here");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_only_the_data_directory_is_left_of_the_file_system),
+		cmocka_unit_test(test_no_address_can_be_bound_or_dialled),
+		cmocka_unit_test(test_the_process_leaves_no_core_file),
+		cmocka_unit_test(test_root_becomes_a_user_for_good_and_gives_it_the_directory),
+		cmocka_unit_test(test_an_unknown_user_is_refused_by_name),
+	};
+	(void)snprintf(dir, sizeof dir, "/tmp/hillock-sandbox-XXXXXX");
+	if (!mkdtemp(dir))
+		return 1;
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	(void)rmdir(dir);
+	return failed;
+}
