@@ -8,7 +8,7 @@
 #include "../wire/limits.h"
 #include "../wire/span.h"
 
-enum { CONFIG_LISTEN_MAX = 16, CONFIG_KEYS_MAX = 64, CONFIG_TEXT = 512 };
+enum { CONFIG_LISTEN_MAX = 16, CONFIG_KEYS_MAX = 128, CONFIG_TEXT = 512 };
 
 /* Durations are milliseconds unless the name says otherwise, sizes are bytes, 0 is "no limit" only where the
  * manual (hillockd --print-config) says so. */
@@ -21,6 +21,7 @@ struct config {
 	uint64_t sandbox, core_dumps; /* bool */
 
 	/* sessions */
+	uint64_t handshakes_max, address_conns_max, address_rate, address_burst, login_failures_max, login_penalty_max_ms;
 	uint64_t conns_max, sessions_max, heartbeat_ms, session_grace_ms, frame_timeout_ms;
 	uint64_t payload_max_bytes, producer_window, watches_max;
 	uint64_t conn_out_soft_bytes, conn_out_max_bytes, buffers_max_bytes;

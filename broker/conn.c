@@ -8,6 +8,7 @@
  * 3. At most one send is in flight, of `sending`; new frames go to `out`. What is queued above out_buffer_max ends it.
  * 4. Every wait has an end: the handshake, a partial frame, silence and a close each have a deadline. */
 #include "call.h"
+#include "door.h"
 #include "event.h"
 #include "sysevent.h"
 
@@ -121,21 +122,27 @@ void conn_abort(struct conn *c, const char *why)
 	c->s->io->v->close_conn(c->s->io, c->io, true);
 }
 
-void conn_error(struct conn *c, enum err code, const char *text, uint16_t kind, uint32_t correlation, bool fatal)
+void conn_refuse(struct conn *c, const struct msg_error *error, uint32_t correlation)
 {
 	struct shard *s = c->s;
 	if (c->closing || c->gone)
 		return;
 	confirm_encode(c);
 	s->msg.kind = FRAME_ERROR;
-	s->msg.error = (struct msg_error){ .code = (uint16_t)code, .text = span_str(text), .kind = kind, .fatal = fatal };
+	s->msg.error = *error;
 	msg_encode(&c->out, &s->msg, correlation, NULL, 0);
 	s->counters.frames_refused_total++;
-	if (fatal) {
-		shard_note(s, SHARD_INFO, "conn", "refused", "peer=%s code=%s text=%s", c->peer, err_name(code), text);
+	if (error->fatal) {
+		shard_note(s, SHARD_INFO, "conn", "refused", "peer=%s code=%s text=%.*s", c->peer, err_name(error->code),
+			   (int)error->text.len, (const char *)error->text.data);
 		conn_close(c);
 	}
 	conn_touch(c);
+}
+
+void conn_error(struct conn *c, enum err code, const char *text, uint16_t kind, uint32_t correlation, bool fatal)
+{
+	conn_refuse(c, &(struct msg_error){ .code = (uint16_t)code, .text = span_str(text), .kind = kind, .fatal = fatal }, correlation);
 }
 
 /* ---- time ---- */
@@ -218,11 +225,25 @@ static bool refusal_is_fatal(enum err code)
 	return code == ERR_MALFORMED || code == ERR_VERSION || code == ERR_DUPLICATE_SESSION;
 }
 
+/* Whoever guesses is asked to come back later, whatever it says now. */
+static bool may_login(struct conn *c, const struct frame *frame)
+{
+	uint32_t retry_ms;
+	if (door_may_login(c, &retry_ms))
+		return true;
+	c->s->counters.handshakes_failed_total++;
+	conn_refuse(c, &(struct msg_error){ .code = ERR_RESOURCE_EXHAUSTED, .kind = (uint16_t)frame->kind, .fatal = true,
+		.text = span_str("too many wrong credentials from this address"), .retry_after_ms = retry_ms }, frame->correlation);
+	return false;
+}
+
 /* False: stop reading from this connection (paused, or it is being closed). */
 static bool on_frame(struct conn *c, const struct frame *frame)
 {
 	char text[128] = "";
 	bool greeted = c->session != NULL;
+	if (!greeted && !may_login(c, frame))
+		return false; /* it is being closed */
 	enum err e = route_frame(c, frame, text);
 	if (e == ERR_AGAIN) {
 		if (!c->paused) {
@@ -237,9 +258,13 @@ static bool on_frame(struct conn *c, const struct frame *frame)
 	}
 	c->s->counters.frames_in_total++;
 	c->retries = 0;
+	if (!greeted && c->session)
+		door_passed(c);
 	if (e != ERR_OK) {
 		if (!greeted)
 			c->s->counters.handshakes_failed_total++;
+		if (!greeted && e == ERR_PERMISSION)
+			door_login_failed(c);
 		conn_error(c, e, text, frame->kind, frame->correlation, !greeted || refusal_is_fatal(e));
 	}
 	return !c->closing && !c->gone;
@@ -466,6 +491,8 @@ static void *on_accepted(void *owner, struct io_conn io, const char *peer, bool 
 {
 	struct shard *s = owner;
 	shard_time(s);
+	if (!door_knock(s, peer, local))
+		return NULL;
 	if (s->counters.conns >= s->config.conns_max || s->stop != STOP_NOT) {
 		s->counters.conns_refused_total++;
 		sys_event(s, "limit.conns", "\"conns\":%llu", (unsigned long long)s->counters.conns);
@@ -486,6 +513,7 @@ static void *on_accepted(void *owner, struct io_conn io, const char *peer, bool 
 	s->counters.conns++;
 	s->counters.conns_total++;
 	timer_set(s, &c->timer, c->deadline_ms);
+	door_enter(s, c);
 	return c;
 }
 
@@ -496,6 +524,7 @@ static void on_closed(void *owner, void *ctx, int res)
 	(void)res;
 	shard_time(s);
 	ENSURE(!c->gone);
+	door_left(c);
 	unpause(c);
 	session_detach(c);
 	timer_clear(s, &c->timer);

@@ -8,6 +8,7 @@
 
 #include "binding.h"
 #include "call.h"
+#include "door.h"
 #include "event.h"
 #include "sysevent.h"
 #include "part.h"
@@ -185,6 +186,12 @@ static void fill_defaults(struct shard_config *k)
 	DEFAULT(out_buffer_soft, 1 << 20);
 	DEFAULT(out_buffer_max, 64 << 20);
 	DEFAULT(handshake_ms, LIMIT_HANDSHAKE_MS);
+	DEFAULT(handshakes_max, 1024);
+	DEFAULT(address_conns_max, 16384);
+	DEFAULT(address_rate, 1000);
+	DEFAULT(address_burst, 20000);
+	DEFAULT(login_failures_max, 10);
+	DEFAULT(login_penalty_max_ms, 60000);
 	DEFAULT(frame_ms, 30000);
 	DEFAULT(heartbeat_ms, 5000);
 	DEFAULT(grace_ms, 30000);
@@ -266,6 +273,7 @@ static void shard_free(struct shard *s)
 		schedules_free(s->schedules);
 	free(s->pending);
 	free(s->watches);
+	door_free(s->door);
 	free(s);
 }
 
@@ -306,6 +314,7 @@ enum err shard_open(const struct shard_config *config, struct shard **out, char 
 	s->streaming_tail = &s->streaming;
 	s->time_stale = true;
 	shard_time(s);
+	s->door = door_new(s);
 	conn_init(s);
 	sessions_init(s);
 	s->events = events_new(s);

@@ -33,6 +33,12 @@ struct shard_config {
 	uint64_t out_buffer_soft;     /* no new deliveries to a connection above this (1 MiB) */
 	uint64_t out_buffer_max;      /* a slow reader is disconnected above this (64 MiB) */
 	uint32_t handshake_ms;        /* (LIMIT_HANDSHAKE_MS) */
+	uint32_t handshakes_max;      /* connections without a session; beyond, the oldest one goes (1024) */
+	uint32_t address_conns_max;   /* connections of one source, see door.h (16384) */
+	uint32_t address_rate;        /* new connections a second of one source ... (1000) */
+	uint32_t address_burst;       /* ... after so many at once (20000) */
+	uint32_t login_failures_max;  /* wrong credentials of one source before it has to wait (10) */
+	uint32_t login_penalty_max_ms; /* how long at most (1 min) */
 	uint32_t frame_ms;            /* a frame that was begun must be complete after this (30 s) */
 	uint32_t heartbeat_ms;        /* silence longer than three of these is a lost peer (5 s) */
 	uint32_t grace_ms;            /* how long a lost session can be resumed (30 s) */
@@ -78,6 +84,7 @@ void shard_close(struct shard *s);
 /* ---- looking ---- */
 
 struct shard_counters {
+	uint64_t door_crowded_total, door_hasty_total, door_evicted_total, logins_failed_total, logins_held_total;
 	uint64_t conns, conns_total, conns_refused_total, sessions, sessions_resumed_total, sessions_lost_total;
 	uint64_t frames_in_total, bytes_in_total, bytes_out_total, frames_refused_total, handshakes_failed_total;
 	uint64_t conns_slow_total, conns_silent_total, conns_garbage_total;

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "../wire/map64.h"
+#include "bucket.h"
 #include "hash.h"
 #include "shard.h"
 #include "schedule.h"
@@ -71,7 +72,10 @@ struct conn {
 	uint64_t deadline_ms;    /* of the handshake, or of the close */
 	uint32_t refs;           /* proposals that name it */
 	uint32_t handshake_bytes;
+	struct conn *door_next, *door_prev; /* door.c: those without a session */
+	uint32_t source;         /* door.c: where it comes from */
 	uint16_t retries;        /* of the frame that is held */
+	bool at_door;
 	bool dirty, closing, close_started, gone, send_busy, paused, retry_wait, starved, local;
 	char peer[56];
 };
@@ -82,6 +86,7 @@ void conn_touch(struct conn *c);
 void conn_flush_dirty(struct shard *s);
 size_t conn_queued(const struct conn *c);
 /* Says ERROR; with fatal the connection is closed behind it. */
+void conn_refuse(struct conn *c, const struct msg_error *error, uint32_t correlation);
 void conn_error(struct conn *c, enum err code, const char *text, uint16_t kind, uint32_t correlation, bool fatal);
 /* Orderly: what is queued is still sent. */
 void conn_close(struct conn *c);
@@ -272,6 +277,7 @@ struct shard {
 	enum stop_stage stop;
 	uint64_t stop_at_ms;
 
+	struct door *door;        /* door.h */
 	struct wheel wheel;
 	struct conn *conns, *dirty, *paused;
 	struct conn **paused_tail;

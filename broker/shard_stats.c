@@ -21,6 +21,11 @@ static void put_shard(struct shard *s, struct out *o)
 	PUT("", c, conns);
 	PUT("", c, conns_total);
 	PUT("", c, conns_refused_total);
+	PUT("", c, door_crowded_total);
+	PUT("", c, door_hasty_total);
+	PUT("", c, door_evicted_total);
+	PUT("", c, logins_failed_total);
+	PUT("", c, logins_held_total);
 	PUT("", c, sessions);
 	PUT("", c, sessions_resumed_total);
 	PUT("", c, sessions_lost_total);

@@ -70,6 +70,8 @@ static void refused(struct hlk *c, uint32_t correlation, const struct msg_error 
 			c->session.refused_code = m->code;
 		net_fail(c, m->code ? m->code : HLK_NETWORK, "%s: %.*s", err_name(m->code), (int)MIN_OF(text.len, 300u),
 			 (const char *)text.data);
+		if (m->retry_after_ms > 0)
+			c->link.goodbye_ms = 1 + MIN_OF(m->retry_after_ms, 60000u);
 		return;
 	}
 	int code = m->code ? m->code : HLK_INVALID_INPUT;

@@ -295,7 +295,8 @@ static inline bool msg_equal(const struct msg *a, const struct msg *b)
 	case FRAME_WELCOME: return welcome_equal(&a->welcome, &b->welcome);
 	case FRAME_ERROR:
 		return a->error.code == b->error.code && span_eq(a->error.text, b->error.text) &&
-		       a->error.kind == b->error.kind && a->error.fatal == b->error.fatal;
+		       a->error.kind == b->error.kind && a->error.fatal == b->error.fatal &&
+		       a->error.retry_after_ms == b->error.retry_after_ms;
 	case FRAME_PING:
 	case FRAME_PONG: return a->ping.echo == b->ping.echo;
 	case FRAME_GOODBYE:

@@ -44,6 +44,7 @@ static enum err read(const hw::Error *m, struct msg_error *out, char *)
 	out->text = text_of(m->text());
 	out->kind = m->kind();
 	out->fatal = m->fatal();
+	out->retry_after_ms = m->retry_after_ms();
 	return ERR_OK;
 }
 
@@ -99,7 +100,7 @@ static void write(builder &b, const struct msg_welcome *m)
 static void write(builder &b, const struct msg_error *m)
 {
 	auto text = put_text(b, m->text);
-	b.Finish(hw::CreateError(b, m->code, text, m->kind, m->fatal));
+	b.Finish(hw::CreateError(b, m->code, text, m->kind, m->fatal, m->retry_after_ms));
 }
 
 static void write(builder &b, const struct msg_ping *m)

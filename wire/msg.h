@@ -75,7 +75,7 @@ struct msg_welcome {
 	uint32_t heartbeat_ms, grace_ms, payload_max, frame_payload_max, window_max; struct span broker;
 	uint64_t address;
 };
-struct msg_error { uint16_t code; struct span text; uint16_t kind; bool fatal; };
+struct msg_error { uint16_t code; struct span text; uint16_t kind; bool fatal; uint32_t retry_after_ms; };
 struct msg_ping { uint64_t echo; };
 struct msg_goodbye { uint16_t code; struct span text; uint32_t retry_after_ms; };
 

@@ -159,7 +159,7 @@ struct sim_peer_events {
 	void (*closed)(void *ctx, struct sim_peer *peer, int res);
 };
 
-/* Dials the node's first listener; any NULL event is skipped. The node is told `peer` "sim:N". */
+/* Dials the node's first listener; any NULL event is skipped. The node is told `peer` "sim:N", or the link's host. */
 struct sim_peer *sim_dial(struct sim *w, int node, const struct sim_peer_events *events, void *ctx);
 /* Keeps a copy of the bytes; they travel by the link's rules. Nothing happens on a closed peer. */
 void sim_peer_send(struct sim_peer *peer, struct span bytes);
@@ -183,6 +183,7 @@ struct sim_link {
 	uint64_t delay_min_ns, delay_max_ns; /* of each chunk; bytes stay in order */
 	uint32_t chunk_max;                  /* chunks of 1..chunk_max bytes, by the seed; 0 = as sent (up to 64 KiB) */
 	uint32_t window;                     /* bytes under way to the peer that it has not read */
+	const char *host;         /* what the node is told, with ":N" behind it; borrowed; NULL = "sim" */
 };
 /* For links dialled from now on. Default: 20-60 us, unsplit, 256 KiB. */
 void sim_link_default(struct sim *w, struct sim_link link);

@@ -296,8 +296,8 @@ static void run_accept(struct sim_proc *proc, struct sim_peer *p)
 	proc->slots[slot].peer = p;
 	p->id = (struct io_conn){ slot, proc->slots[slot].generation };
 	p->side = SIDE_OPEN;
-	char name[32];
-	(void)snprintf(name, sizeof name, "sim:%u", p->number);
+	char name[64];
+	(void)snprintf(name, sizeof name, "%s:%u", p->link.host ? p->link.host : "sim", p->number);
 	sim_note(proc->w, proc->node, "accepted", p->number, slot);
 	p->conn_ctx = proc->io.net->accepted(proc->io.net_owner, p->id, name, false);
 	if (p->conn_ctx || proc->dead)

@@ -243,7 +243,7 @@ static void begin(struct run *r)
 {
 	const struct dice *d = &r->dice;
 	if (d->split)
-		sim_link_default(r->world, (struct sim_link){ 10 * SIM_US, 3 * SIM_MS, 100, 1u << 18 });
+		sim_link_default(r->world, (struct sim_link){ 10 * SIM_US, 3 * SIM_MS, 100, 1u << 18, NULL });
 	if (d->slow_disk)
 		sim_disk_speed(r->world, 0, (struct sim_disk_speed){ { SIM_MS, 5 * SIM_MS }, { SIM_MS, 30 * SIM_MS },
 								     { SIM_MS, 60 * SIM_MS } });

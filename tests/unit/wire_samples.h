@@ -165,7 +165,7 @@ static inline void sample_session_message(uint16_t kind, struct msg *m)
 			.broker = span_str("hillockd 0.1.0"), .address = 0x400000007u,
 		};
 	else if (kind == FRAME_ERROR)
-		m->error = (struct msg_error){ ERR_MALFORMED, span_str("SUBMIT.sizes: empty"), FRAME_SUBMIT, true };
+		m->error = (struct msg_error){ ERR_MALFORMED, span_str("SUBMIT.sizes: empty"), FRAME_SUBMIT, true, 0 };
 	else if (kind == FRAME_GOODBYE)
 		m->goodbye = (struct msg_goodbye){ ERR_UNAVAILABLE, span_str("restarting"), 1500 };
 	else
