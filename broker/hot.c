@@ -1,18 +1,27 @@
 /* broker/hot.c: objects of the tasks that have more to say than their number: leased, delayed, expiring, failed, dead,
- * retained. In the flow: apply and lease -> HOT. Owns the slabs, the map by number, lists and heaps over them.
+ * retained. In the flow: apply and lease -> HOT. Owns the slabs, the pages by number, lists and heaps over them.
  *
  * Invariants
  *  1. A hot object is in `hots` from hot_new to hot_free; its pointer stays valid between.
  *  2. It is in at most one list and at most one heap; heap_index tells where in the heap.
  *  3. Where its payload is live, the special bit for it is set.
- *  4. Nothing on disk follows the order of the map: hots_sorted orders by number. */
+ *  4. Nothing on disk follows the order of the pages: hots_sorted orders by number. */
 #include "life.h"
 
-enum { SLAB_HOTS = 256 };
+enum { SLAB_HOTS = 256, HOT_PAGE = 8, SLAB_PAGES = 63 };
 
 struct hot_slab {
 	struct hot_slab *next;
 	struct hot hots[SLAB_HOTS];
+};
+
+struct hot_page {
+	_Alignas(64) struct hot *at[HOT_PAGE];
+};
+
+struct hot_page_slab {
+	struct hot_page_slab *next;
+	struct hot_page pages[SLAB_PAGES];
 };
 
 void *mem_resize(struct tasks *t, void *old, size_t old_size, size_t new_size)
@@ -27,15 +36,102 @@ void *mem_resize(struct tasks *t, void *old, size_t old_size, size_t new_size)
 	return fresh;
 }
 
+/* ---- pages ---- */
+
+static struct hot_page *page_of(const struct tasks *t, uint64_t task)
+{
+	struct map64_slot *slot = map64_find(&t->hots.pages, task / HOT_PAGE + 1);
+	return slot ? (struct hot_page *)(uintptr_t)slot->value : NULL;
+}
+
+static struct hot_page *page_make(struct tasks *t, uint64_t task)
+{
+	struct hots *hots = &t->hots;
+	if (!hots->free) {
+		struct hot_page_slab *slab = aligned_alloc(64, sizeof *slab);
+		ENSURE(slab != NULL);
+		t->memory += sizeof *slab;
+		slab->next = hots->slabs;
+		hots->slabs = slab;
+		for (uint32_t i = SLAB_PAGES; i-- > 0;) {
+			slab->pages[i].at[0] = (void *)hots->free;
+			hots->free = &slab->pages[i];
+		}
+	}
+	struct hot_page *page = hots->free;
+	hots->free = (void *)page->at[0];
+	*page = (struct hot_page){ { NULL } };
+	map64_add(&hots->pages, task / HOT_PAGE + 1, (uint64_t)(uintptr_t)page, &t->memory);
+	return page;
+}
+
+static void page_put(struct tasks *t, struct hot *h)
+{
+	struct hot_page *page = page_of(t, h->task);
+	if (!page)
+		page = page_make(t, h->task);
+	ENSURE(page->at[h->task % HOT_PAGE] == NULL);
+	page->at[h->task % HOT_PAGE] = h;
+	t->hots.count++;
+}
+
+static void page_remove(struct tasks *t, uint64_t task)
+{
+	struct map64_slot *slot = map64_find(&t->hots.pages, task / HOT_PAGE + 1);
+	ENSURE(slot != NULL);
+	struct hot_page *page = (struct hot_page *)(uintptr_t)slot->value;
+	ENSURE(page->at[task % HOT_PAGE] != NULL);
+	page->at[task % HOT_PAGE] = NULL;
+	t->hots.count--;
+	for (uint32_t i = 0; i < HOT_PAGE; i++)
+		if (page->at[i])
+			return;
+	map64_remove(&t->hots.pages, slot);
+	page->at[0] = (void *)t->hots.free;
+	t->hots.free = page;
+}
+
+static void pages_free(struct tasks *t)
+{
+	while (t->hots.slabs) {
+		struct hot_page_slab *next = t->hots.slabs->next;
+		t->memory -= sizeof *next;
+		free(t->hots.slabs);
+		t->hots.slabs = next;
+	}
+	map64_free(&t->hots.pages, &t->memory);
+	t->hots.free = NULL;
+	t->hots.count = 0;
+}
+
 struct hot *hot_find(const struct tasks *t, uint64_t task)
 {
-	struct map64_slot *slot = map64_find(&t->hots, task);
-	return slot ? (struct hot *)(uintptr_t)slot->value : NULL;
+	const struct hot_page *page = page_of(t, task);
+	return page ? page->at[task % HOT_PAGE] : NULL;
 }
+
+struct hot *hots_next(const struct tasks *t, uint64_t *at, uint64_t *task)
+{
+	const struct map64 *pages = &t->hots.pages;
+	for (; *at < (uint64_t)pages->cap * HOT_PAGE; ++*at) {
+		const struct map64_slot *slot = &pages->slots[*at / HOT_PAGE];
+		struct hot *h = slot->key ? ((struct hot_page *)(uintptr_t)slot->value)->at[*at % HOT_PAGE] : NULL;
+		if (h) {
+			*task = (slot->key - 1) * HOT_PAGE + *at % HOT_PAGE;
+			++*at;
+			return h;
+		}
+	}
+	return NULL;
+}
+
+/* ---- objects ---- */
 
 static void slab_add(struct tasks *t)
 {
-	struct hot_slab *slab = mem_resize(t, NULL, 0, sizeof *slab);
+	struct hot_slab *slab = aligned_alloc(64, sizeof *slab);
+	ENSURE(slab != NULL);
+	t->memory += sizeof *slab;
 	slab->next = t->slabs;
 	t->slabs = slab;
 	for (uint32_t i = SLAB_HOTS; i-- > 0;) {
@@ -57,7 +153,7 @@ struct hot *hot_make(struct tasks *t, uint64_t task, uint32_t class)
 		h->retention_ms = t->options[options].retention_ms;
 		h->max_attempts = t->options[options].max_attempts;
 	}
-	map64_add(&t->hots, task, (uint64_t)(uintptr_t)h, &t->memory);
+	page_put(t, h);
 	return h;
 }
 
@@ -73,9 +169,7 @@ void hot_free(struct tasks *t, struct hot *h)
 	ENSURE(h->heap_index == 0);
 	ENSURE(h->holder == NULL);
 	life_free(t, h);
-	struct map64_slot *slot = map64_find(&t->hots, h->task);
-	ENSURE(slot != NULL);
-	map64_remove(&t->hots, slot);
+	page_remove(t, h->task);
 	h->task = 0;
 	h->next = t->hot_free;
 	t->hot_free = h;
@@ -162,16 +256,17 @@ void hot_unlink(struct hot_list *list, struct hot *h)
 
 void hots_free(struct tasks *t)
 {
-	for (uint32_t i = 0; i < t->hots.cap; i++)
-		if (t->hots.slots[i].key != 0)
-			life_free(t, (struct hot *)(uintptr_t)t->hots.slots[i].value);
+	uint64_t at = 0, task;
+	for (struct hot *h; (h = hots_next(t, &at, &task)) != NULL;)
+		life_free(t, h);
 	while (t->slabs) {
 		struct hot_slab *next = t->slabs->next;
-		(void)mem_resize(t, t->slabs, sizeof *t->slabs, 0);
+		t->memory -= sizeof *next;
+		free(t->slabs);
 		t->slabs = next;
 	}
 	t->hot_free = NULL;
-	map64_free(&t->hots, &t->memory);
+	pages_free(t);
 	map64_free(&t->children, &t->memory);
 	(void)mem_resize(t, t->timers.items, t->timers.cap * sizeof *t->timers.items, 0);
 	(void)mem_resize(t, t->retained.items, t->retained.cap * sizeof *t->retained.items, 0);
@@ -267,11 +362,10 @@ struct hot **hots_sorted(const struct tasks *t, bool (*keep)(const struct hot *h
 	struct hot **out = malloc(size_mul(size_add(t->hots.count, 1), sizeof(struct hot *)));
 	ENSURE(out != NULL);
 	uint32_t n = 0;
-	for (uint32_t i = 0; i < t->hots.cap; i++) {
-		struct hot *h = (struct hot *)(uintptr_t)t->hots.slots[i].value;
-		if (t->hots.slots[i].key != 0 && keep(h))
+	uint64_t at = 0, task;
+	for (struct hot *h; (h = hots_next(t, &at, &task)) != NULL;)
+		if (keep(h))
 			out[n++] = h;
-	}
 	qsort(out, n, sizeof(struct hot *), by_task);
 	*count = n;
 	return out;

@@ -316,15 +316,14 @@ static bool list_wants(const uint64_t *out, uint32_t count, uint32_t limit, uint
 static uint32_t list_special(const struct tasks *t, uint32_t queue, enum task_state state, uint64_t cursor, uint32_t limit,
 			     uint64_t *out, uint32_t count)
 {
-	for (uint32_t i = 0; i < t->hots.cap; i++) {
-		const struct map64_slot *slot = &t->hots.slots[i];
-		if (slot->key == 0 || !list_wants(out, count, limit, cursor, slot->key))
+	uint64_t at = 0, task;
+	for (const struct hot *h; (h = hots_next(t, &at, &task)) != NULL;) {
+		if (!list_wants(out, count, limit, cursor, task))
 			continue;
-		const struct hot *h = (const struct hot *)(uintptr_t)slot->value;
 		if (!is_of(class_queue(h->class), queue))
 			continue;
 		if (state == TASK_UNKNOWN || (h->final != TASK_UNKNOWN ? h->final : h->state) == state)
-			list_insert(out, &count, limit, h->task);
+			list_insert(out, &count, limit, task);
 	}
 	bool terminal = state >= TASK_DONE && state < TASK_DEAD;
 	for (uint32_t i = 0; terminal && i <= t->recent_mask; i++) {

@@ -66,11 +66,11 @@ static uint32_t compact_collect(struct tasks *t, uint32_t id, uint64_t *out, uin
 	for (uint32_t i = 0; i < t->moved.cap && count < max; i++)
 		if (t->moved.slots[i].key && log_addr_segment(t->moved.slots[i].value) == id)
 			out[count++] = t->moved.slots[i].key;
-	for (uint32_t i = 0; i < t->hots.cap && count < max; i++) {
-		const struct hot *h = (const struct hot *)(uintptr_t)t->hots.slots[i].value;
+	uint64_t at = 0, task;
+	for (const struct hot *h; count < max && (h = hots_next(t, &at, &task)) != NULL;) {
 		uint64_t addr;
 		uint32_t item;
-		if (!t->hots.slots[i].key || h->final != TASK_DEAD || log_addr_segment(h->result_addr) != id || !h->result_addr)
+		if (h->final != TASK_DEAD || log_addr_segment(h->result_addr) != id || !h->result_addr)
 			continue;
 		/* Not if its payload is in the same segment: then it is listed above. */
 		if (task_locate(t, h->task, &addr, &item) && log_addr_segment(addr) != id)

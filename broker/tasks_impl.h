@@ -88,8 +88,24 @@ struct segment {
  * LIMBO: leased before the restart, never to be handed out again; its holder may come back. */
 enum place { PLACE_NONE, PLACE_FRESH, PLACE_RETURNED, PLACE_HELD, PLACE_ORPHAN, PLACE_DEAD, PLACE_REJOINED, PLACE_LIMBO };
 
+/* What a task needs that is handed out, worked on and done comes first: one cache line of it, and no other is read. */
 struct hot {
-	uint64_t task;
+	_Alignas(64) uint64_t task;
+	struct holder *holder;          /* (v) */
+	struct hot *prev, *next;        /* (v) */
+	struct life *life;              /* what few tasks have: see life.h. NULL = none of it */
+	uint32_t class;
+	uint32_t acquired;              /* (v) times handed out; the current attempt where leased */
+	uint32_t epoch;                 /* (v) of its lease: with the attempt the fencing token */
+	uint32_t heap_index;            /* (v) 1 + place in `timers` or `retained`, 0 = in none */
+	uint8_t state;                  /* (v) SCHEDULED, READY, LEASED, STARTED; as counted in its queue */
+	uint8_t place;                  /* (v) */
+	uint8_t final;                  /* TASK_UNKNOWN while open, else the terminal state */
+	bool settling;                  /* (v) a record that settles it is under way */
+	bool cancelling;                /* (v) to be cancelled, from the proposal of that on */
+	bool cancel_noted;              /* the same, whoever leads */
+	bool warned;                    /* (v) the holder knows that a deadline is near */
+	bool fixed;                     /* options are only here (the table was full) */
 	/* durable */
 	uint64_t ready_ms, expires_ms;  /* 0 = at once, never */
 	uint64_t retention_ms, settled_ms;
@@ -97,28 +113,23 @@ struct hot {
 	uint32_t result_size, app_code;
 	uint32_t failed, attempts;      /* attempts: highest attempt number in an applied record */
 	uint32_t max_attempts;          /* 0 = the queue's */
-	uint32_t class;
 	uint16_t code;
-	uint8_t final;                  /* TASK_UNKNOWN while open, else the terminal state */
-	bool cancel_noted;              /* to be cancelled, whoever leads */
-	bool fixed;                     /* options are only here (the table was full) */
 	/* (v) */
-	bool cancelling;                /* the same, from its proposal on */
-	bool settling;                  /* a record that settles it is under way */
-	bool warned;                    /* the holder knows that a deadline is near */
-	uint8_t state;                  /* SCHEDULED, READY, LEASED, STARTED; as counted in its queue */
-	uint8_t place;
-	uint32_t acquired;              /* times handed out; the current attempt where leased */
-	uint32_t heap_index;            /* 1 + place in `timers` or `retained`, 0 = in none */
-	uint32_t epoch;                 /* of its lease: with the attempt the fencing token */
 	uint64_t execution_ms, overrun_ms, cancel_ms;
-	struct holder *holder;
-	struct hot *prev, *next;
-	struct life *life;              /* what few tasks have: see life.h. NULL = none of it */
 };
+_Static_assert(offsetof(struct hot, ready_ms) == 64, "the first cache line is what it says");
 
 struct hot_list {
 	struct hot *first, *last;
+};
+
+/* Objects by number. Neighbours share a page, which is a cache line: they come and go together. */
+struct hot_page;
+struct hots {
+	struct map64 pages;    /* number / HOT_PAGE + 1 -> struct hot_page */
+	struct hot_page *free; /* linked by their first slot */
+	struct hot_page_slab *slabs;
+	uint32_t count;        /* of objects */
 };
 
 struct heap {
@@ -250,7 +261,7 @@ struct tasks {
 	struct map64 moved;        /* task -> address of its REC_MOVE record */
 	struct map64 pins;         /* segment + 1 -> results and moved payloads in it */
 	struct map64 indexed;      /* (v) segment + 1: has an index file, but its tasks are still to be replayed */
-	struct map64 hots;         /* task -> struct hot */
+	struct hots hots;
 	struct hot_slab *slabs;
 	struct hot *hot_free;
 	uint64_t yields_kept;      /* of all tasks */
@@ -285,6 +296,8 @@ struct hot *hot_find(const struct tasks *t, uint64_t task);
 struct hot *hot_new(struct tasks *t, uint64_t task, uint32_t class); /* not there yet */
 struct hot *hot_make(struct tasks *t, uint64_t task, uint32_t class); /* the caller sets the special bit */
 void hot_free(struct tasks *t, struct hot *h); /* in no list, heap or place; task_drop_payload follows */
+/* All objects and their numbers, in no order: from *at = 0 on, NULL = there are no more. None may come or go meanwhile. */
+struct hot *hots_next(const struct tasks *t, uint64_t *at, uint64_t *task);
 uint32_t hot_slot(struct tasks *t, const struct hot *h);  /* of its lane in its queue */
 uint64_t hot_order(struct tasks *t, const struct hot *h); /* hash of its ordering key, 0 = none */
 bool hot_is_plain(const struct hot *h);                              /* nothing durable: a bare number says the same */
@@ -452,5 +465,13 @@ void outcome_of_failure(struct tasks *t, const struct hot *h, uint16_t class_cod
 /* Appends a REC_SETTLE of these items without results. False: the log has no room. */
 bool settle_propose(struct log *log, enum applied_origin origin, const struct rec_settle_item *items, uint32_t count,
 		    const char *worker); /* worker: whose failures these are, "" = nobody's in particular */
-struct rec_settle_item item_of(const struct tasks *t, const struct hot *h, uint8_t state, uint16_t code);
+static inline struct rec_settle_item item_of(const struct tasks *t, const struct hot *h, uint8_t state, uint16_t code)
+{
+	(void)t;
+	bool held = h->state == TASK_LEASED || h->state == TASK_STARTED;
+	return (struct rec_settle_item){
+		.task = h->task, .state = state, .code = code, .attempt = held ? h->acquired : 0, .epoch = held ? h->epoch : 0,
+		.holder = held && h->holder ? h->holder->number : 0,
+	};
+}
 void orphans_propose(struct tasks *t, struct log *log, const char *worker, uint64_t now_ms);

@@ -78,19 +78,6 @@ void outcome_of_failure(struct tasks *t, const struct hot *h, uint16_t class_cod
 	item->ready_ms = wait ? now_ms + wait : 0;
 }
 
-struct rec_settle_item item_of(const struct tasks *t, const struct hot *h, uint8_t state, uint16_t code)
-{
-	(void)t;
-	bool held = h->state == TASK_LEASED || h->state == TASK_STARTED;
-	struct rec_settle_item item = { .task = h->task, .state = state, .code = code };
-	if (held) {
-		item.attempt = h->acquired;
-		item.epoch = h->epoch;
-		item.holder = h->holder ? h->holder->number : 0;
-	}
-	return item;
-}
-
 bool settle_propose(struct log *log, enum applied_origin origin, const struct rec_settle_item *items, uint32_t count,
 		    const char *worker)
 {
@@ -161,13 +148,16 @@ static void report_start(struct tasks *t, struct hot *h, uint64_t now_ms)
 static enum decision decide(struct tasks *t, struct hot *h, const struct report_item *i, uint64_t now_ms,
 			    struct span data, struct rec_settle_item *item, enum err *code)
 {
+	if (i->verb == REPORT_START) {
+		report_start(t, h, now_ms);
+		return AT_ONCE;
+	}
 	uint64_t delay = i->flags & REPORT_FLAG_DELAY ? i->delay_ms : NEVER;
 	*item = item_of(t, h, TASK_UNKNOWN, ERR_OK);
 	item->verb = i->verb;
 	item->app_code = i->app_code;
 	item->size = i->size;
 	switch ((enum report_verb)i->verb) {
-	case REPORT_START: report_start(t, h, now_ms); return AT_ONCE;
 	case REPORT_EXTEND:
 		if (h->overrun_ms && delay != NEVER) {
 			h->overrun_ms = ms_after(now_ms, delay);
@@ -220,6 +210,7 @@ static enum decision decide(struct tasks *t, struct hot *h, const struct report_
 	case REPORT_PAUSED: phase_set(t, h, PHASE_PAUSED, ERR_OK); return AT_ONCE;
 	case REPORT_RESUMED: phase_set(t, h, PHASE_NONE, ERR_OK); return AT_ONCE;
 	case REPORT_YIELD: return YIELDS;
+	case REPORT_START:
 	case REPORT_NONE: break;
 	}
 	*code = ERR_INVALID_INPUT;
@@ -241,10 +232,11 @@ static uint64_t report_sort(struct tasks *t, struct holder *holder, const struct
 			    uint64_t now_ms, struct reported_item *refused, uint32_t *refused_count)
 {
 	uint64_t offset = 0, bytes = 0;
+	struct rec_settle_item *item = (void *)buf_extend(&t->scratch_items, m->count * sizeof *item);
+	struct report_source *source = (void *)buf_extend(&t->scratch_sources, m->count * sizeof *source);
 	for (uint32_t k = 0; k < m->count; offset += m->items[k].size, k++) {
 		const struct report_item *i = &m->items[k];
 		struct hot *h = hot_find(t, i->ref.task);
-		struct rec_settle_item item;
 		enum err code = ERR_OK;
 		uint8_t state = TASK_UNKNOWN;
 		if (!h || h->holder != holder || h->settling || h->final != TASK_UNKNOWN ||
@@ -256,7 +248,7 @@ static uint64_t report_sort(struct tasks *t, struct holder *holder, const struct
 		}
 		beat(t, h, now_ms);
 		struct span data = i->size ? span_sub(payload, offset, i->size) : (struct span){ NULL, 0 };
-		enum decision d = decide(t, h, i, now_ms, data, &item, &code);
+		enum decision d = decide(t, h, i, now_ms, data, item, &code);
 		bool wait = false;
 		if (d == YIELDS)
 			code = yield_take(t, h, i, offset, &wait);
@@ -267,11 +259,12 @@ static uint64_t report_sort(struct tasks *t, struct holder *holder, const struct
 		if (d != SETTLES)
 			continue;
 		h->settling = true;
-		struct report_source source = { offset, h, i };
-		buf_append(&t->scratch_items, &item, sizeof item);
-		buf_append(&t->scratch_sources, &source, sizeof source);
+		*source++ = (struct report_source){ offset, h, i };
+		item++;
 		bytes += i->size;
 	}
+	t->scratch_items.len = (size_t)((uint8_t *)item - t->scratch_items.data);
+	t->scratch_sources.len = (size_t)((uint8_t *)source - t->scratch_sources.data);
 	return bytes;
 }
 
