@@ -75,7 +75,7 @@ static enum err fits_type(struct ask_schedule *a)
 	return types_check(a->s->types, head.type, head.fingerprint, info.payload, a->text);
 }
 
-/* A SUBMIT record of ours is next in the line of those who wait; nobody does. */
+/* Records of ours, a SUBMIT and perhaps the cancel of the task before, are next in the line of those who wait; nobody does. */
 static void nobody_waits(struct shard *s, uint32_t records)
 {
 	if (records > 0)

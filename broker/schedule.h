@@ -26,8 +26,8 @@ enum err schedules_propose_add(struct schedules *s, struct log *log, struct span
 enum schedule_op { SCHEDULE_ADD = 1, SCHEDULE_REMOVE = 2, SCHEDULE_PAUSE = 3, SCHEDULE_RESUME = 4, SCHEDULE_FIRE = 5 };
 enum err schedules_propose(struct schedules *s, struct log *log, struct span name, enum schedule_op op, uint32_t *records,
 			   char text[256]) MUST_CHECK;
-/* Fires one now, beside its times. *task_records: SUBMIT records that were appended (0 or 1), for which nobody waits; *records: the
- * one behind it, whose apply says what became of the task. */
+/* Fires one now, beside its times; with OVERLAP_REPLACE the task before is cancelled as at its times. *task_records: the SUBMIT record and
+ * that of the cancel (0 to 2), for which nobody waits; *records: the one behind, whose apply says what became of the task. */
 enum err schedules_run(struct schedules *s, const struct schedule_world *world, struct span name, uint64_t now_ms,
 		       uint32_t *task_records, uint32_t *records, char text[256]) MUST_CHECK;
 
@@ -37,7 +37,7 @@ uint64_t schedules_next_ms(const struct schedules *s);
  * room now. */
 bool schedules_tick(struct schedules *s, const struct schedule_world *world, uint64_t now_ms, uint32_t *task_records);
 
-/* One committed REC_SCHEDULE. For FIRE the task is the newest one of `t`: its SUBMIT is the record before. */
+/* One committed REC_SCHEDULE. For FIRE the task is the newest one of `t`: no other SUBMIT lies in between. */
 void schedules_apply(struct schedules *s, const struct tasks *t, const struct log_entry *entry, const struct log_record *record,
 		     struct applied *out);
 void schedules_checkpoint(const struct schedules *s, struct buf *out);

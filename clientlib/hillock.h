@@ -630,7 +630,7 @@ struct hlk_schedule_spec {
 	const char *cron;            /* five fields; or ... */
 	uint64_t every_ms, at_ms;    /* ... one of these (at_ms since 1970): exactly one of the three */
 	const char *zone;            /* of cron: "Europe/Berlin", read from this machine's database; default UTC */
-	const char *overlap;         /* the task of the time before is not final: "allow" (default), "skip" */
+	const char *overlap;         /* the task of the time before is not final: "allow" (default), "skip", "replace" */
 	const char *misfire;         /* times that passed while the broker was away: "skip" (default), "run-once", "run-all" */
 	const struct hlk_submit_options *task; /* what is submitted; without a key */
 	const void *payload; size_t payload_size;

@@ -3,7 +3,7 @@
  * 1. Rows borrow the frame, so they are handed out while it is read. */
 #include "client_impl.h"
 
-static const char *const overlaps[OVERLAPS] = { "allow", "skip" };
+static const char *const overlaps[OVERLAPS] = { "allow", "skip", "replace" };
 static const char *const misfires[MISFIRES] = { "skip", "run-once", "run-all" };
 
 static const char *text_of(struct span s)
@@ -58,7 +58,7 @@ int hlk_schedule_add(struct hlk *c, const char *name, const struct hlk_schedule_
 	char why[128];
 	struct cron cron;
 	if (info.overlap == OVERLAPS || info.misfire == MISFIRES)
-		return error_set(c, HLK_INVALID_INPUT, "schedule add: overlap is allow or skip, misfire is skip, run-once or run-all");
+		return error_set(c, HLK_INVALID_INPUT, "schedule add: overlap is allow, skip or replace, misfire is skip, run-once or run-all");
 	if (o->payload_size > SCHEDULE_BYTES_MAX)
 		return error_set(c, HLK_TOO_BIG, "schedule add: the payload is over %d bytes", (int)SCHEDULE_BYTES_MAX);
 	if (o->cron && cron_parse(info.cron, &cron, why) != ERR_OK)

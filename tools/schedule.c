@@ -166,7 +166,7 @@ static const struct option add_options[] = {
 	{ "every", OPTION_DURATION, 0, "D", "0", 0, 0, "every so often, counted from now; at least 1s" },
 	{ "at", OPTION_TEXT, 0, "TIME", NULL, 0, 0, "once: \"YYYY-MM-DD HH:MM\" here, or seconds since 1970" },
 	{ "timezone", OPTION_TEXT, 0, "ZONE", NULL, 0, 0, "of --cron, Europe/Berlin for one; default: UTC" },
-	{ "overlap", OPTION_CHOICE, 0, "allow|skip", "allow", 0, 0, "while the task of the time before is not final" },
+	{ "overlap", OPTION_CHOICE, 0, "allow|skip|replace", "allow", 0, 0, "while the task of the time before is not final" },
 	{ "misfire", OPTION_CHOICE, 0, "skip|run-once|run-all", "skip", 0, 0, "for times that passed while the broker was away" },
 	{ "queue", OPTION_TEXT, 'q', "QUEUE", NULL, 0, 0, "default: the queue named like the type" },
 	{ "payload", OPTION_TEXT, 'p', "TEXT", NULL, 0, 0, "of its tasks" },
@@ -180,7 +180,8 @@ static const struct option add_options[] = {
 const struct command schedule_add_command = {
 	"schedule", "add", "NAME", 1, 1, "submits a task at given times",
 	"A time fires once, over restarts, too. In a time zone with summer time: a local time that is left out fires at the change, one\n"
-	"that comes twice fires the first time. What the zone means is taken from this machine, now.",
+	"that comes twice fires the first time. What the zone means is taken from this machine, now. --overlap replace cancels the task of the\n"
+	"time before, if it is not final, as hillock task cancel does; the new one does not wait for the end of it.",
 	"hillock schedule add nightly --cron '30 2 * * *' --timezone Europe/Berlin --type report.Build\tevery night\n"
 	"hillock schedule add beat --every 30s --type health.Check --overlap skip\tevery half minute, one at a time\n"
 	"hillock schedule add launch --at '2026-12-24 18:00' --type mail.Send -p '{\"to\":\"all\"}'\tonce",

@@ -4,7 +4,7 @@
 #include "cron.h"
 #include "limits.h"
 
-enum schedule_overlap { OVERLAP_ALLOW, OVERLAP_SKIP, OVERLAPS };
+enum schedule_overlap { OVERLAP_ALLOW, OVERLAP_SKIP, OVERLAP_REPLACE, OVERLAPS };
 enum schedule_misfire { MISFIRE_SKIP, MISFIRE_RUN_ONCE, MISFIRE_RUN_ALL, MISFIRES };
 enum { ZONE_CHANGES_MAX = 128, SCHEDULE_BYTES_MAX = 64 << 10 };
 

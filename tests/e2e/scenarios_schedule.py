@@ -56,6 +56,18 @@ def cron_knows_time_zones(tmp):
     broker.run("schedule", "add", "s", "--every", "1h", "--type", "t", status=REFUSED)
 
 
+def a_task_that_takes_too_long_is_replaced_by_the_next(tmp):
+    broker = Broker(tmp / "data")
+    broker.worker("tick", "cat >/dev/null; exec sleep 60", "-c", "4")
+    broker.run("schedule", "add", "s", "--every", "1s", "--type", "tick", "--overlap", "replace")
+    wait_until(lambda: broker.ask("queue", "show", "tick")["cancelled_total"] >= 2, "two that were replaced")
+    broker.run("schedule", "pause", "s")
+    shown = broker.ask("schedule", "show", "s")
+    equal((shown["overlap"], shown["skipped_total"]), ("replace", 0), "what it does with the task before, and what it skipped")
+    wait_until(lambda: broker.ask("queue", "show", "tick")["leased"] == 1, "the newest is the only one")
+    equal(broker.ask("task", "show", shown["last_task"])["state"] in ("leased", "started"), True, "the newest is worked on")
+
+
 def a_schedule_is_run_paused_and_removed(tmp):
     broker = Broker(tmp / "data")
     broker.run("schedule", "add", "s", "--every", "1h", "--type", "t")
@@ -70,4 +82,4 @@ def a_schedule_is_run_paused_and_removed(tmp):
 
 
 main([a_schedule_submits_and_a_worker_does, no_time_is_fired_twice_over_a_kill, cron_knows_time_zones,
-      a_schedule_is_run_paused_and_removed])
+      a_task_that_takes_too_long_is_replaced_by_the_next, a_schedule_is_run_paused_and_removed])

@@ -185,6 +185,138 @@ static void with_overlap_skip_a_time_passes_while_the_task_before_is_open(void *
 	client_free(&c);
 }
 
+static struct queue_info queue(struct client *c)
+{
+	struct queue_info q;
+	struct msg_reply *r = client_ask(c, (struct msg_request){ .verb = VERB_QUEUE_SHOW, .name = span_str("t") });
+	assert_int_equal(r->code, ERR_OK);
+	msg_reply_queue(r, 0, &q);
+	return q;
+}
+
+static void with_overlap_replace_the_new_task_takes_the_place_of_the_one_before(void **state)
+{
+	struct world *w = *state;
+	struct client c;
+	client_open(&c, w, 1);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .every_ms = 100000, .overlap = OVERLAP_REPLACE }), ERR_OK);
+	world_run(w, 350 * SIM_S);
+	assert_int_equal(show(&c, "s").fired_total, 3);
+	assert_int_equal(show(&c, "s").skipped_total, 0);
+	assert_int_equal(queue(&c).cancelled_total, 2);
+	assert_int_equal(queue(&c).ready, 1);
+	assert_int_equal(ask(&c, VERB_SCHEDULE_RUN, "s", span_of(NULL, 0))->code, ERR_OK);
+	assert_int_equal(queue(&c).cancelled_total, 3);
+	assert_int_equal(queue(&c).ready, 1);
+	restart(w, &c, 0);
+	world_run(w, 200 * SIM_S);
+	assert_int_equal(queue(&c).ready, 1);
+	assert_int_equal(queue(&c).cancelled_total + 1, queue(&c).submitted_total);
+	client_free(&c);
+}
+
+/* Frames until one of this kind: deliveries and signals come in between. */
+static struct msg *next_of(struct client *c, enum frame_kind kind)
+{
+	do {
+		client_next(c);
+	} while (c->msg.kind != kind);
+	return &c->msg;
+}
+
+static void a_replaced_task_in_a_workers_hands_is_cancelled_in_two_phases(void **state)
+{
+	struct world *w = *state;
+	struct client admin, worker;
+	client_open(&admin, w, 1);
+	client_open(&worker, w, 2);
+	client_serve(&worker, "t", 1);
+	assert_int_equal(add(&admin, "s", (struct schedule_info){ .every_ms = 10000, .overlap = OVERLAP_REPLACE }), ERR_OK);
+	struct task_ref ref = { .epoch = next_of(&worker, FRAME_DELIVER)->deliver.epoch };
+	ref.task = worker.msg.deliver.items[0].task;
+	ref.attempt = worker.msg.deliver.items[0].attempt;
+	const struct signal_item *signal = next_of(&worker, FRAME_SIGNALS)->signals.items;
+	assert_int_equal(signal->signal, SIGNAL_CANCEL);
+	assert_int_equal(signal->ref.task, ref.task);
+	assert_int_equal(show(&admin, "s").fired_total, 2); /* the new one does not wait for the end of the old one */
+	assert_true(show(&admin, "s").last_task > ref.task);
+	assert_int_equal(queue(&admin).leased, 1);
+	assert_int_equal(queue(&admin).cancelled_total, 0);
+	client_report(&worker, ref, REPORT_COMPLETE, "done after all"); /* it has the last word while it is asked */
+	assert_int_equal(next_of(&worker, FRAME_REPORTED)->reported.items[0].code, ERR_OK);
+	assert_int_equal(queue(&admin).done_total, 1);
+	assert_int_equal(queue(&admin).cancelled_total, 0);
+	client_free(&admin);
+	client_free(&worker);
+}
+
+static void a_replaced_task_stays_cancelled_over_a_restart(void **state)
+{
+	struct world *w = *state;
+	struct client admin, worker;
+	client_open(&admin, w, 1);
+	client_open(&worker, w, 2);
+	client_serve(&worker, "t", 1);
+	assert_int_equal(add(&admin, "s", (struct schedule_info){ .every_ms = 10000, .overlap = OVERLAP_REPLACE }), ERR_OK);
+	uint64_t task = next_of(&worker, FRAME_DELIVER)->deliver.items[0].task;
+	(void)next_of(&worker, FRAME_SIGNALS);
+	assert_int_equal(show(&admin, "s").fired_total, 2);
+	client_free(&worker);
+	restart(w, &admin, 0);
+	world_run(w, 6 * SIM_S);
+	assert_int_equal(queue(&admin).cancelled_total, 1);
+	assert_true(show(&admin, "s").last_task > task);
+	assert_int_equal(queue(&admin).ready, 1);
+	client_free(&admin);
+}
+
+static void a_firing_that_is_refused_replaces_nothing(void **state)
+{
+	struct world *w = *state;
+	struct client c;
+	client_open(&c, w, 1);
+	assert_int_equal(add(&c, "s", (struct schedule_info){ .every_ms = 10000, .overlap = OVERLAP_REPLACE }), ERR_OK);
+	world_run(w, 11 * SIM_S);
+	struct queue_settings one = QUEUE_SETTINGS_UNSET;
+	one.length_max = 1;
+	assert_int_equal(client_ask(&c, (struct msg_request){ .verb = VERB_QUEUE_SET, .name = span_str("t"), .settings = one })->code,
+			 ERR_OK);
+	world_run(w, 10 * SIM_S);
+	assert_int_equal(show(&c, "s").last_code, ERR_QUEUE_FULL);
+	assert_int_equal(queue(&c).ready, 1);
+	assert_int_equal(queue(&c).cancelled_total, 0);
+	client_free(&c);
+}
+
+static void each_of_many_fires_at_its_own_times(void **state)
+{
+	enum { MANY = 120 };
+	struct world *w = *state;
+	struct client c;
+	char name[16];
+	client_open(&c, w, 1);
+	for (uint32_t i = 0; i < MANY; i++) {
+		(void)snprintf(name, sizeof name, "s%u", i * 37 % MANY);
+		assert_int_equal(add(&c, name, (struct schedule_info){ .every_ms = 600000 + i * 37 % MANY * 1000 }), ERR_OK);
+	}
+	for (uint32_t i = 0; i < MANY; i += 3) {
+		(void)snprintf(name, sizeof name, "s%u", i);
+		assert_int_equal(ask(&c, i % 2 ? VERB_SCHEDULE_PAUSE : VERB_SCHEDULE_REMOVE, name, span_of(NULL, 0))->code, ERR_OK);
+	}
+	world_run(w, 4000 * SIM_S);
+	for (uint32_t i = 0; i < MANY; i++) {
+		(void)snprintf(name, sizeof name, "s%u", i);
+		if (i % 6 == 0) {
+			assert_int_equal(ask(&c, VERB_SCHEDULE_SHOW, name, span_of(NULL, 0))->code, ERR_NOT_FOUND);
+			continue;
+		}
+		struct schedule_info s = show(&c, name);
+		uint64_t passed = (io_wall_ms(w->io) - s.created_ms) / s.every_ms;
+		assert_int_equal(s.fired_total, i % 3 == 0 ? 0 : passed);
+	}
+	client_free(&c);
+}
+
 static void a_paused_one_does_not_fire_and_goes_on_with_the_next_time(void **state)
 {
 	struct world *w = *state;
@@ -290,6 +422,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_time_is_fired_once_over_restarts, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_was_missed_is_skipped_run_once_or_run_for_each, setup, teardown),
 		cmocka_unit_test_setup_teardown(with_overlap_skip_a_time_passes_while_the_task_before_is_open, setup, teardown),
+		cmocka_unit_test_setup_teardown(with_overlap_replace_the_new_task_takes_the_place_of_the_one_before, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_replaced_task_in_a_workers_hands_is_cancelled_in_two_phases, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_replaced_task_stays_cancelled_over_a_restart, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_firing_that_is_refused_replaces_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(each_of_many_fires_at_its_own_times, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_paused_one_does_not_fire_and_goes_on_with_the_next_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_no_schedule_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_that_is_run_by_hand_is_answered_when_it_is_durable, setup, teardown),
