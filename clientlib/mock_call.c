@@ -177,6 +177,7 @@ void mock_call(struct mock *m, const struct msg_call *from, struct span payload,
 	size_t at = 0;
 	enum err e = predicate_parse(from->where, &where, text);
 	if (e != ERR_OK) {
+		buf_free(&where);
 		mock_error(m, correlation, FRAME_CALL, e, text);
 		return;
 	}

@@ -132,6 +132,7 @@ void mock_watch(struct mock *m, const struct msg_watch *from, uint32_t correlati
 	char text[128];
 	enum err e = predicate_parse(from->where, &where, text);
 	if (e != ERR_OK) {
+		buf_free(&where);
 		mock_error(m, correlation, FRAME_WATCH, e, text);
 		return;
 	}
@@ -208,6 +209,7 @@ void mock_bind(struct mock *m, const struct msg_bind *from, uint32_t correlation
 	char text[128];
 	enum err e = mock_binding_find(m, from->binding) ? ERR_EXISTS : predicate_parse(from->where, &where, text);
 	if (e != ERR_OK) {
+		buf_free(&where);
 		mock_error(m, correlation, FRAME_BIND, e, e == ERR_EXISTS ? "BIND.binding: this number is in use" : text);
 		return;
 	}

@@ -129,8 +129,10 @@ struct mock_task *mock_task_submit(struct mock *m, struct span head, struct span
 	*code = h.parent ? mock_parent(m, h.parent, &root) : ERR_OK;
 	if (*code == ERR_OK)
 		*code = predicate_parse(h.requirements, &requirements, text);
-	if (*code != ERR_OK)
+	if (*code != ERR_OK) {
+		buf_free(&requirements);
 		return NULL;
+	}
 	struct mock_task **tasks = realloc(m->tasks, (m->task_count + 1) * sizeof(struct mock_task *));
 	t = calloc(1, sizeof *t);
 	ENSURE(tasks && t);

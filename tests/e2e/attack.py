@@ -1,0 +1,53 @@
+"""Strangers at the door, and guests who do not behave: what they cost the others is bounded.
+
+Usage: attack.py BUILD_DIR [TEST...]. How much others notice is measured by tools/bench/flood.sh; here it is only that they go on."""
+
+import json
+
+from broker import BUILD, Broker, Process, equal, main, wait_until
+
+MIB = 1 << 20
+
+
+def flood(broker, mode, *args):
+    return Process([BUILD / "tests/flood", broker.port, mode, *args])
+
+
+def stat(broker, name):
+    return broker.ask("stats")[name]
+
+
+def work(broker, count):
+    """Whole lives of tasks; the command checks that none is missing, doubled or changed."""
+    equal(broker.ask("bench", "task", "--count", count, "--size", "128")["confirmed"], count, "tasks")
+
+
+def stalled_handshakes_and_dials_keep_no_worker_from_its_tasks(scratch):
+    broker = Broker(scratch / "data", handshakes_max=64, address_rate=500, address_burst=500)
+    before = broker.memory()
+    stalled = flood(broker, "stall", "--conns", "500", "--addresses", "50", "--rate", "3000", "--seconds", "60")
+    churning = flood(broker, "churn", "--rate", "2000", "--seconds", "60")
+    wait_until(lambda: stat(broker, "door_evicted_total") > 500, "stalled handshakes are evicted")
+    wait_until(lambda: stat(broker, "door_hasty_total") > 100, "the address that dials too fast is turned away")
+    work(broker, 20000)  # each of its own connections has to come in through the same door
+    assert stat(broker, "conns") < 64 + 32, "what is not a session is bounded"
+    assert broker.memory() - before < 64 * MIB, "memory"
+    for process in (stalled, churning):
+        process.kill_group()
+    wait_until(lambda: stat(broker, "conns") == 1, "they are gone")
+    equal(broker.end(15), 0, "exit code")
+
+
+def a_guest_who_asks_and_never_reads_is_shown_out(scratch):
+    broker = Broker(scratch / "data", conn_out_soft="64KiB", conn_out_max="1MiB")
+    before = broker.memory()
+    mute = flood(broker, "mute", "--seconds", "60")
+    work(broker, 5000)
+    equal(mute.process.wait(60), 0, "it was closed")
+    equal(json.loads(mute.output())["closed"], 1, "by the broker")
+    equal(stat(broker, "conns_slow_total") + stat(broker, "conns_silent_total"), 1, "because it did not read, or no more was read of it")
+    assert broker.memory() - before < 32 * MIB, "memory"
+    equal(broker.end(15), 0, "exit code")
+
+
+main([stalled_handshakes_and_dials_keep_no_worker_from_its_tasks, a_guest_who_asks_and_never_reads_is_shown_out])
