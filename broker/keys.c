@@ -10,23 +10,6 @@
  *  2. by_hash names the newest entry of a hash; `next` leads to older ones. */
 #include "tasks_impl.h"
 
-/* A seeded mix of 8 bytes at a time: an outsider cannot choose keys that collide. */
-uint64_t bytes_hash(struct span bytes, uint64_t seed)
-{
-	uint64_t hash = seed ^ (bytes.len * 0x9e3779b97f4a7c15u);
-	while (bytes.len > 0) {
-		uint64_t word = 0;
-		size_t n = MIN_OF(bytes.len, 8);
-		memcpy(&word, bytes.data, n);
-		hash = (hash ^ word) * 0xff51afd7ed558ccdu;
-		hash ^= hash >> 32;
-		hash = hash * 0xc4ceb9fe1a85ec53u + seed;
-		hash ^= hash >> 29;
-		bytes = span_sub(bytes, n, bytes.len - n);
-	}
-	return hash;
-}
-
 static struct key_entry *entry_at(const struct keys *k, uint64_t number)
 {
 	return &k->ring[number & (k->cap - 1)];

@@ -16,14 +16,13 @@ enum {
 	LANE_BYTES_MAX = 64 << 20, /* texts and what they are compiled to, of classes that tasks name */
 	LANE_IDLE_MAX = 1024,
 };
-#define LANE_HASH_SEED 0x6c616e6573ull
 
-uint64_t lane_class_hash(uint32_t queue, struct span text, struct span principal)
+uint64_t lane_class_hash(const struct tasks *t, uint32_t queue, struct span text, struct span principal)
 {
 	if (text.len == 0 && principal.len == 0)
 		return 0;
-	uint64_t hash = bytes_hash(text, LANE_HASH_SEED + queue);
-	return bytes_hash(principal, hash) | 1;
+	uint64_t hash = secret_hash(t, text, SECRET_LANE, queue);
+	return (principal.len ? secret_hash(t, principal, hash, queue) : hash) | 1;
 }
 
 uint32_t lane_class_by_hash(const struct tasks *t, uint64_t hash)
@@ -53,7 +52,7 @@ static bool class_is(const struct tasks *t, uint32_t id, uint32_t queue, struct 
 
 uint32_t lane_class_find(const struct tasks *t, uint32_t queue, struct span text, struct span principal)
 {
-	uint32_t id = lane_class_by_hash(t, lane_class_hash(queue, text, principal));
+	uint32_t id = lane_class_by_hash(t, lane_class_hash(t, queue, text, principal));
 	return id != LANE_CLASS_NONE && class_is(t, id, queue, text, principal) ? id : LANE_CLASS_NONE;
 }
 
@@ -147,7 +146,7 @@ static void class_fill(struct tasks *t, uint32_t id, uint32_t queue, struct span
 		c->packed = mem_resize(t, NULL, 0, packed->len);
 		memcpy(c->packed, packed->data, packed->len);
 	}
-	c->hash = lane_class_hash(queue, text, principal);
+	c->hash = lane_class_hash(t, queue, text, principal);
 	map64_add(&t->lane_class_names, c->hash, id, &t->memory);
 	c->slot = lane_slot_new(t, queue, id);
 	idle_add(t, id);
@@ -169,7 +168,7 @@ static void class_free(struct tasks *t, uint32_t id)
 uint32_t lane_class_intern(struct tasks *t, uint32_t queue, struct span text, struct span principal)
 {
 	char why[256];
-	uint32_t id = lane_class_by_hash(t, lane_class_hash(queue, text, principal));
+	uint32_t id = lane_class_by_hash(t, lane_class_hash(t, queue, text, principal));
 	if (id == 0)
 		return id;
 	bool known = id != LANE_CLASS_NONE, same = known && class_is(t, id, queue, text, principal);
@@ -272,7 +271,7 @@ static bool class_get(struct tasks *t, struct reader *r)
 	struct span text = span_sub(bytes, 0, h.text_size), principal = span_sub(bytes, h.text_size, h.principal_size);
 	char why[256], text_why[128];
 	struct buf packed = { NULL, 0, 0 };
-	bool ok = lane_class_by_hash(t, lane_class_hash(h.queue, text, principal)) == LANE_CLASS_NONE &&
+	bool ok = lane_class_by_hash(t, lane_class_hash(t, h.queue, text, principal)) == LANE_CLASS_NONE &&
 		  lane_class_check(t, text, principal, why) == ERR_OK && predicate_parse(text, &packed, text_why) == ERR_OK;
 	if (ok)
 		class_fill(t, class_id_new(t), h.queue, text, principal, &packed);

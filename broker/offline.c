@@ -54,6 +54,7 @@ static const char *kind_name(uint16_t kind)
 	case REC_LEASE: return "lease";
 	case REC_YIELD: return "yield";
 	case REC_SCHEDULE: return "schedule";
+	case REC_SECRET: return "secret";
 	}
 	return "unknown";
 }

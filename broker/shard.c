@@ -302,6 +302,17 @@ static void compact_timer(struct shard *s, struct timer *t)
 	timer_set(s, t, s->now_ms + COMPACT_MS);
 }
 
+/* Without room for it the store goes on as it is: the next start tries again. */
+static void propose_secret(struct shard *s)
+{
+	uint8_t random[16];
+	s->io->v->random(s->io, random, sizeof random);
+	if (!tasks_propose_secret(s->tasks, s->log, random))
+		shard_note(s, SHARD_ERROR, "tasks", "secret", "the log has no room for the secret of this store: tried again at the next start");
+	hold_urgent(s);
+	memset(random, 0, sizeof random);
+}
+
 enum err shard_open(const struct shard_config *config, struct shard **out, char text[256])
 {
 	struct shard *s = zalloc(sizeof *s);
@@ -335,6 +346,7 @@ enum err shard_open(const struct shard_config *config, struct shard **out, char 
 	shard_time(s);
 	tasks_set_epoch(s->tasks, s->epoch);
 	tasks_begin(s->tasks, s->wall_ms);
+	propose_secret(s);
 	s->compact.fire = compact_timer;
 	timer_set(s, &s->compact, s->now_ms + COMPACT_MS);
 	e = listen_all(s, text);

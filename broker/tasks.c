@@ -87,6 +87,7 @@ void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct lo
 	case REC_RETAIN: apply_retain(t, record, out); return;
 	case REC_LEASE: apply_lease(t, record, live); return;
 	case REC_YIELD: apply_yield(t, record, live, out); return;
+	case REC_SECRET: apply_secret(t, record); return;
 	case REC_TYPE:
 	case REC_SCHEDULE: break;
 	}

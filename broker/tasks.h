@@ -23,7 +23,7 @@ struct tasks;
 struct holder; /* who may hold leases: one per session */
 
 enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6, REC_TYPE = 7,
-		   REC_TOPIC = 8, REC_EVENT = 9, REC_LEASE = 10, REC_YIELD = 11, REC_SCHEDULE = 12, REC_RETAIN = 17 };
+		   REC_TOPIC = 8, REC_EVENT = 9, REC_LEASE = 10, REC_YIELD = 11, REC_SCHEDULE = 12, REC_RETAIN = 17, REC_SECRET = 24 };
 
 /* What the owner is told while state changes. Called from apply, tick and holder_lost; may not change tasks. */
 struct tasks_hooks {
@@ -97,6 +97,9 @@ void tasks_reindex(struct tasks *t, uint32_t segment, const struct log_record *r
 bool tasks_segment_live(const struct tasks *t, uint32_t segment);
 /* The epoch is the term of the log, which is known only when the log is open. Call it before tasks_begin. */
 void tasks_set_epoch(struct tasks *t, uint32_t epoch);
+/* Right behind tasks_begin, before anything else is proposed: gives a store its secret, from these random bytes, where it has none and no
+ * task that waits was named without one. False: the log has no room; then hashes are what they were. */
+bool tasks_propose_secret(struct tasks *t, struct log *log, const uint8_t random[16]);
 /* After recovery: builds lanes, timers and counters; from here on hooks are called. */
 void tasks_begin(struct tasks *t, uint64_t now_ms);
 

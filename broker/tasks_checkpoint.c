@@ -2,7 +2,8 @@
  *
  *   log -> TASKS_CHECKPOINT -> file;  start: restore -> tasks_load_segment ... -> apply the rest
  *
- * Layout, version 3, little-endian, all parts 8-aligned: struct checkpoint_head; options {u64 retention, u64 attempts}; queues
+ * Layout, version 4, little-endian, all parts 8-aligned: struct checkpoint_head; from version 4 on struct
+ * checkpoint_secret; options {u64 retention, u64 attempts}; queues
  * (struct checkpoint_queue, name padded to 256, i64 settings[setting_count]; in version 1 there are seven, before the name);
  * lane classes (lane_class.c; not in version 1); segments (as index files, with live bits; those with an index file without the
  * rest); moved {u64 task, u64 addr} by task; objects (struct checkpoint_hot) by task; producers; keys; the recent; from version
@@ -13,13 +14,14 @@
  *  2. Restore trusts no number in the bytes; what does not fit is ERR_DAMAGED with its place. */
 #include "life.h"
 
-enum { CHECKPOINT_MAGIC = 0x43544b48, CHECKPOINT_VERSION = 3 };
+enum { CHECKPOINT_MAGIC = 0x43544b48, CHECKPOINT_VERSION = 4 };
 struct checkpoint_head {
 	uint32_t magic, version;
 	uint64_t next_task, time_ms;
 	uint64_t submitted_total, done_total, failed_total, duplicates_total, expired_total;
 	uint32_t options, queues, segments, moved, hots, recent;
 };
+struct checkpoint_secret { struct hash_key key; uint64_t set; };
 struct checkpoint_queue {
 	uint64_t totals[7]; /* alive, submitted, done, failed, expired, cancelled, dead */
 	uint8_t name_size, paused, pad[2];
@@ -113,7 +115,9 @@ void tasks_checkpoint(struct tasks *t, struct buf *out)
 		t->failed_total, t->duplicates_total, t->expired_total, t->options_count, queues_applied(t),
 		t->segment_count, t->moved.count, hots, recent_count(t),
 	};
+	const struct checkpoint_secret secret = { t->secret.key, t->secret.set };
 	buf_append(out, &head, sizeof head);
+	buf_append(out, &secret, sizeof secret);
 	for (uint32_t i = 0; i < t->options_count; i++) {
 		uint64_t pair[2] = { t->options[i].retention_ms, t->options[i].max_attempts };
 		buf_append(out, pair, sizeof pair);
@@ -136,6 +140,16 @@ void tasks_checkpoint(struct tasks *t, struct buf *out)
 }
 
 /* ---- back ---- */
+
+static bool get_secret(struct tasks *t, struct reader *r)
+{
+	struct checkpoint_secret c;
+	read_into(r, &c, sizeof c);
+	if (r->failed || c.set > 1)
+		return false;
+	t->secret = t->secret_next = (struct secret){ c.key, c.set };
+	return true;
+}
 
 static bool get_options(struct tasks *t, struct reader *r, uint32_t count)
 {
@@ -291,6 +305,8 @@ static const char *restore_parts(struct tasks *t, struct reader *r)
 	t->failed_total = head.failed_total;
 	t->duplicates_total = head.duplicates_total;
 	t->expired_total = head.expired_total;
+	if (head.version >= 4 && !get_secret(t, r))
+		return "the secret";
 	if (!get_options(t, r, head.options))
 		return "the options";
 	if (!get_queues(t, r, head.version, head.queues))

@@ -7,6 +7,7 @@
  *   lane_class.c     what tasks of a lane have in common: queue, requirements, principal
  *   order.c          whose turn it is among tasks of one ordering key (volatile)
  *   producer.c, keys.c  what was submitted before
+ *   secret.c         the key of the hashes that are on disk
  * Fields marked (v) are volatile: derived by tasks_begin, never in a checkpoint, never read by the durable half of apply.
  *
  * The words used here: a task is *open* until it has a terminal state; its *place* is the volatile list it is in. */
@@ -240,6 +241,8 @@ struct event_view;
 struct tasks {
 	struct tasks_config config;
 	struct topics *topics;    /* topics.h */
+	struct secret { struct hash_key key; bool set; } secret; /* durable, once set the same for ever */
+	struct secret secret_next; /* (v) the same from its proposal on: what hashes are made with */
 	bool begun;               /* (v) views are kept up */
 	uint64_t memory;          /* (v) */
 	uint64_t random;          /* (v) */
@@ -360,7 +363,7 @@ void fifo_free(struct tasks *t, struct fifo *f);
 /* lane_class.c */
 /* Class and hash are 0 where both parts are empty. LANE_CLASS_NONE: not there. */
 enum { LANE_CLASS_NONE = UINT32_MAX };
-uint64_t lane_class_hash(uint32_t queue, struct span text, struct span principal);
+uint64_t lane_class_hash(const struct tasks *t, uint32_t queue, struct span text, struct span principal);
 uint32_t lane_class_by_hash(const struct tasks *t, uint64_t hash);
 uint32_t lane_class_find(const struct tasks *t, uint32_t queue, struct span text, struct span principal);
 /* Why a class cannot be made; ERR_OK. */
@@ -405,6 +408,10 @@ void view_take(struct tasks *t, struct hot *h);  /* out of its list only; still 
 void view_ripe(struct tasks *t, struct hot *h, uint64_t now_ms); /* its delay is over; in the list of its key it stays where it is */
 void view_timer(struct tasks *t, struct hot *h);
 void view_ready_hook(struct tasks *t, uint32_t queue, uint32_t slot); /* TASKS_ANY_SLOT: whatever there is */
+
+/* secret.c: names that are on disk, made with what no client knows. */
+uint64_t secret_hash(const struct tasks *t, struct span bytes, uint64_t domain, uint32_t queue);
+void apply_secret(struct tasks *t, const struct log_record *record);
 
 /* producer.c */
 struct producer *producer_find(const struct tasks *t, uint64_t id);

@@ -616,7 +616,7 @@ void tasks_reindex(struct tasks *t, uint32_t segment, const struct log_record *r
 		segment_append(t, t->reindexed, v.fixed.count, record->addr, submit_class(t, &v));
 		if (v.fixed.flags & SUBMIT_LANE)
 			segment_append_extra(t, t->reindexed, v.fixed.count,
-					     lane_class_hash(v.fixed.queue, v.requires, v.principal), v.lane.order);
+					     lane_class_hash(t, v.fixed.queue, v.requires, v.principal), v.lane.order);
 		return;
 	}
 	segment_put(out, t->reindexed ? t->reindexed : &none, false);

@@ -127,23 +127,21 @@ static bool submit_head_ok(const struct msg_submit *m, const struct task_head *h
 	return false;
 }
 
-#define ORDER_SEED 0x6f72646572ull
-
 /* Never 0. The same key in another queue is another key. */
-static uint64_t order_hash(uint32_t queue, struct span key)
+static uint64_t order_hash(const struct tasks *t, uint32_t queue, struct span key)
 {
-	return bytes_hash(key, ORDER_SEED + queue) | 1;
+	return secret_hash(t, key, SECRET_ORDER, queue) | 1;
 }
 
 /* What makes a task wait elsewhere than in the plain lane. */
-static void record_lane(struct submit_view *v, const struct task_head *head)
+static void record_lane(const struct tasks *t, struct submit_view *v, const struct task_head *head)
 {
 	if (head->requirements.len == 0 && head->order_key.len == 0)
 		return;
 	v->fixed.flags |= SUBMIT_LANE;
 	v->requires = head->requirements;
 	v->lane.requires_size = (uint16_t)head->requirements.len;
-	v->lane.order = head->order_key.len ? order_hash(v->fixed.queue, head->order_key) : 0;
+	v->lane.order = head->order_key.len ? order_hash(t, v->fixed.queue, head->order_key) : 0;
 }
 
 static struct submit_view record_template(const struct tasks *t, const struct submission *s, const struct task_head *head)
@@ -169,7 +167,7 @@ static struct submit_view record_template(const struct tasks *t, const struct su
 	}
 	if (v.options.ready_ms || v.options.expires_ms || retention || head->max_attempts || head->key.len)
 		v.fixed.flags |= SUBMIT_OPTIONS;
-	record_lane(&v, head);
+	record_lane(t, &v, head);
 	return v;
 }
 
@@ -430,7 +428,7 @@ void apply_submit(struct tasks *t, const struct log_entry *entry, const struct l
 		a.lane = q ? lane_class_intern(t, fixed->queue, a.v.requires, a.v.principal) : LANE_CLASS_NONE;
 		bool made = a.lane != LANE_CLASS_NONE;
 		lane_class_ref(t, made ? a.lane : 0, fixed->count);
-		segment_append_extra(t, s, fixed->count, made ? lane_class_hash(fixed->queue, a.v.requires, a.v.principal) : 0, a.v.lane.order);
+		segment_append_extra(t, s, fixed->count, made ? lane_class_hash(t, fixed->queue, a.v.requires, a.v.principal) : 0, a.v.lane.order);
 	}
 	if (live && fixed->queue <= t->queue_count) {
 		struct queue *slot = t->queues[fixed->queue - 1];

@@ -309,6 +309,8 @@ static void run_seed(uint64_t seed)
 	m->end = m->next_seq = m->base_seq = 1;
 	for (int i = 0; i < HOLDERS; i++)
 		m->holders[i] = tasks_holder_new(m->w->t, m);
+	if (seed % 2 == 0)
+		assert_true(tasks_propose_secret(m->w->t, LOG(m->w), (const uint8_t *)"sixteen  random"));
 	for (uint32_t q = 0; q < QUEUES; q++) {
 		struct queue_settings s = QUEUE_SETTINGS_UNSET;
 		char text[256];
