@@ -190,6 +190,8 @@ static void mute(struct flood *f, uint64_t end_ms)
 	struct pollfd out = { .fd = dial(f), .events = POLLOUT };
 	ENSURE(out.fd >= 0 && poll(&out, 1, 5000) == 1);
 	ENSURE(send(out.fd, f->hello.data, f->hello.len, MSG_NOSIGNAL) == (ssize_t)f->hello.len);
+	struct pollfd in = { .fd = out.fd, .events = POLLIN }; /* more than a handshake may have would be refused before */
+	ENSURE(poll(&in, 1, 5000) == 1);
 	while (!over(end_ms)) {
 		if (poll(&out, 1, ROUND_MS) <= 0)
 			continue;
