@@ -412,7 +412,9 @@ static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 	uint32_t max = MIN_OF(MIN_OF(run.count, x->credit), (uint32_t)DELIVER_TASKS_MAX);
 	uint32_t count = measure(s, &r, &run, max, &bytes);
 	const struct span payload = span_sub(r.payload, o->last_offset, bytes);
+	bool whole = record.kind == REC_SUBMIT && bytes == r.payload.len && bytes >= LOG_SUMMED_MIN;
 	const struct msg_deliver m = {
+		.crc = whole ? log_tail_crc(&record, (uint32_t)bytes) : 0, .crc_known = whole,
 		.entry = x->entry, .epoch = s->epoch, .lease_ms = lease_of(s, o), .head = r.head,
 		.queue = span_of(o->name, o->name_len), .items = s->items, .count = count,
 		.yields = s->yields, .yield_count = yields_of(s, &run, count),

@@ -184,7 +184,9 @@ static bool submit_append(struct tasks *t, struct log *log, struct submission *s
 		bytes += v->sizes[i];
 	v->payload = span_sub(s->payload, s->payload_offset, bytes);
 	uint64_t addr;
-	uint8_t *body = log_append(log, REC_SUBMIT, rec_submit_size(v), &addr);
+	/* A frame that becomes one record: the sum over its payload part was checked when it came. */
+	bool whole = s->m->crc_known && count == s->m->sizes.count && bytes >= LOG_SUMMED_MIN;
+	uint8_t *body = log_append_summed(log, REC_SUBMIT, rec_submit_size(v), whole ? (uint32_t)bytes : 0, s->m->crc, &addr);
 	if (!body)
 		return false;
 	rec_submit_write(v, body);

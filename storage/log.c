@@ -75,6 +75,11 @@ static bool begin_pending(struct log *log, size_t size)
 
 void *log_append(struct log *log, uint16_t kind, size_t size, uint64_t *addr_out)
 {
+	return log_append_summed(log, kind, size, 0, 0, addr_out);
+}
+
+void *log_append_summed(struct log *log, uint16_t kind, size_t size, uint32_t tail, uint32_t tail_crc, uint64_t *addr_out)
+{
 	struct pending *pending = &log->pending;
 
 	if (size > log->config.batch_bytes)
@@ -88,7 +93,10 @@ void *log_append(struct log *log, uint16_t kind, size_t size, uint64_t *addr_out
 	pending->body_len += (uint32_t)bytes;
 	pending->records++;
 	*addr_out = log_addr(pending->segment, pending->offset + pos);
-	return record_begin(pending->data + pos, kind, (uint32_t)size);
+	uint8_t *body = record_begin(pending->data + pos, kind, (uint32_t)size);
+	if (tail > 0)
+		record_set_tail(pending->data + pos, tail, tail_crc);
+	return body;
 }
 
 size_t log_append_room(const struct log *log)

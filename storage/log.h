@@ -37,6 +37,7 @@ struct log_record {
 	uint64_t addr;
 	uint16_t kind;      /* the state machine's */
 	struct span body;   /* borrowed; starts 8-aligned */
+	uint32_t crc;       /* for log_tail_crc */
 };
 
 struct log_entry {
@@ -82,6 +83,11 @@ enum err log_open(const struct log_config *config, struct log **out, char text[2
 /* Space for one record in the batch of this turn; the caller fills all `size` bytes before log_flush. The address is where
  * it will be if it commits. NULL when the record is above batch_bytes, or the pending batch has no room until a flush. */
 void *log_append(struct log *log, uint16_t kind, size_t size, uint64_t *addr_out) MUST_CHECK;
+enum { LOG_SUMMED_MIN = 16 << 10 }; /* from so many bytes on it is cheaper to join checksums than to look at the bytes */
+/* The same for a record that ends with `tail` bytes whose checksum is known: they are not summed up a second time. */
+void *log_append_summed(struct log *log, uint16_t kind, size_t size, uint32_t tail, uint32_t tail_crc, uint64_t *addr_out) MUST_CHECK;
+/* The checksum of the last `tail` bytes of a record that was fetched or is being applied, without a look at them. */
+uint32_t log_tail_crc(const struct log_record *record, uint32_t tail);
 /* Bytes that log_append can still take in this batch. */
 size_t log_append_room(const struct log *log);
 

@@ -41,17 +41,49 @@ uint8_t *record_begin(uint8_t *at, uint16_t kind, uint32_t size)
 	return at + LOG_RECORD_HEADER;
 }
 
-static uint32_t record_crc(const struct disk_record *head, uint64_t addr, const uint8_t *body)
+void record_set_tail(uint8_t *at, uint32_t tail, uint32_t tail_crc)
+{
+	struct disk_record head;
+
+	memcpy(&head, at, sizeof head);
+	ENSURE(tail <= head.size);
+	head.spare = tail;
+	head.crc = tail_crc;
+	memcpy(at, &head, sizeof head);
+}
+
+/* The checksum over the record's place and the first `len` bytes of its body. */
+static uint32_t start_crc(uint64_t addr, uint32_t size, uint16_t kind, const uint8_t *body, size_t len)
 {
 	struct {
 		uint64_t addr;
 		uint32_t size;
 		uint16_t kind, flags;
-	} place = { addr, head->size, head->kind, head->flags };
+	} place = { addr, size, kind, 0 };
 	_Static_assert(sizeof place == 16, "no padding in what is hashed");
 
 	uint32_t crc = crc32c(0, span_of(&place, sizeof place));
-	return crc32c(crc, span_of(body, align_up(head->size, 8)));
+	return crc32c(crc, span_of(body, len));
+}
+
+static uint32_t record_crc(const struct disk_record *head, uint64_t addr, const uint8_t *body)
+{
+	return start_crc(addr, head->size, head->kind, body, align_up(head->size, 8));
+}
+
+static uint32_t record_crc_with_tail(const struct disk_record *head, uint64_t addr, const uint8_t *body)
+{
+	uint32_t crc = start_crc(addr, head->size, head->kind, body, head->size - head->spare);
+	crc = crc32c_join(crc, head->crc, head->spare);
+	return crc32c(crc, span_of(body + head->size, align_up(head->size, 8) - head->size));
+}
+
+uint32_t log_tail_crc(const struct log_record *record, uint32_t tail)
+{
+	uint32_t size = (uint32_t)record->body.len;
+	ENSURE(tail <= size);
+	uint32_t whole = crc32c_without_zeros(record->crc, (uint32_t)align_up(size, 8) - size);
+	return crc32c_join(start_crc(record->addr, size, record->kind, record->body.data, size - tail), whole, tail);
 }
 
 static uint64_t batch_hash(uint32_t crc, uint32_t body_crc)
@@ -70,7 +102,9 @@ void batch_encode(uint8_t *at, struct batch_head *head)
 	for (uint32_t i = 0; i < head->records; i++) {
 		struct disk_record record;
 		memcpy(&record, at + pos, sizeof record);
-		record.crc = record_crc(&record, addr, at + pos + sizeof record);
+		const uint8_t *body = at + pos + sizeof record;
+		record.crc = record.spare ? record_crc_with_tail(&record, addr, body) : record_crc(&record, addr, body);
+		record.spare = 0;
 		memcpy(at + pos, &record, sizeof record);
 		body_crc = crc32c(body_crc, span_of(&record, sizeof record));
 		size_t step = record_bytes(record.size);
@@ -136,7 +170,7 @@ enum err record_decode(struct span bytes, uint64_t addr, size_t *need, struct lo
 	if (record_crc(&record, addr, bytes.data + sizeof record) != record.crc)
 		return ERR_DAMAGED;
 	*out = (struct log_record){
-		.addr = addr, .kind = record.kind, .body = { bytes.data + sizeof record, record.size },
+		.addr = addr, .kind = record.kind, .body = { bytes.data + sizeof record, record.size }, .crc = record.crc,
 	};
 	return ERR_OK;
 }
@@ -173,6 +207,7 @@ bool batch_next_record(const struct batch_head *head, struct span body, size_t *
 		.addr = log_addr(head->segment, head->offset + BATCH_HEADER + *pos),
 		.kind = record.kind,
 		.body = { body.data + *pos + sizeof record, record.size },
+		.crc = record.crc,
 	};
 	*pos += record_bytes(record.size);
 	return true;

@@ -50,6 +50,8 @@ static inline size_t record_bytes(size_t size)
 
 /* Writes the header of a record and zeros its padding; the checksum comes with batch_encode. Returns its body. */
 uint8_t *record_begin(uint8_t *at, uint16_t kind, uint32_t size);
+/* Until batch_encode the header keeps what is known of the body's last `tail` bytes. */
+void record_set_tail(uint8_t *at, uint32_t tail, uint32_t tail_crc);
 
 /* Completes the batch at `at`: checksums of all records, body_crc, the header, zeros up to the block. Sets
  * head->body_crc and head->hash. at[BATCH_HEADER ..] holds head->records records that fill body_len exactly. */

@@ -118,16 +118,22 @@ static size_t bytes_in(const struct span *pieces, uint32_t count)
 	return bytes;
 }
 
-/* Appends the payload part and puts its checksum at `crc_field` of the meta part. */
-static void put_payload(const struct hot *h, size_t crc_field, const struct span *pieces, uint32_t count,
-			size_t expected)
+/* Appends the payload part. Returns its place. */
+static struct span append_payload(const struct hot *h, const struct span *pieces, uint32_t count, size_t expected)
 {
 	frame_meta_done(h->out, h->begin);
 	size_t from = h->out->len;
 	for (uint32_t i = 0; i < count; i++)
 		buf_append(h->out, pieces[i].data, pieces[i].len);
 	ENSURE(h->out->len - from == expected);
-	put_u32(h, crc_field, crc32c(0, span_of(h->out->data + from, expected)));
+	return span_of(h->out->data + from, expected);
+}
+
+/* The same, with its checksum at `crc_field` of the meta part. */
+static void put_payload(const struct hot *h, size_t crc_field, const struct span *pieces, uint32_t count,
+			size_t expected)
+{
+	put_u32(h, crc_field, crc32c(0, append_payload(h, pieces, count, expected)));
 	frame_end(h->out, h->begin);
 }
 
@@ -218,7 +224,13 @@ void msg_encode_deliver(struct buf *out, const struct msg_deliver *m, const stru
 		put_string(&h, offsetof(struct deliver_meta, queue), m->queue);
 	if (m->yield_count > 0)
 		put_vector(&h, offsetof(struct deliver_meta, yields), m->yields, m->yield_count, sizeof *m->yields, 0);
-	put_payload(&h, offsetof(struct deliver_meta, crc), payload, payload_count, expected);
+	if (!m->crc_known) {
+		put_payload(&h, offsetof(struct deliver_meta, crc), payload, payload_count, expected);
+		return;
+	}
+	put_u32(&h, offsetof(struct deliver_meta, crc), m->crc);
+	(void)append_payload(&h, payload, payload_count, expected);
+	frame_end(out, h.begin);
 }
 
 void msg_encode_report(struct buf *out, const struct msg_report *m, const struct span *payload,

@@ -71,6 +71,7 @@ static enum err read(const hw::Submit *m, struct msg_submit *out, char *)
 	out->head = bytes_of(m->head());
 	(void)borrow(m->sizes(), &out->sizes.at, &out->sizes.count); // 4-aligned by the Verifier
 	out->crc = m->crc();
+	out->crc_known = true; // once submit_check has looked
 	return ERR_OK;
 }
 

@@ -101,3 +101,41 @@ uint32_t crc32c(uint32_t crc, struct span bytes)
 {
 	return ~update(~crc, bytes.data, bytes.len);
 }
+
+/* ---- sums of parts, without the bytes ---- */
+
+#define POLYNOMIAL 0x82f63b78u
+
+/* x to the power of 8 * 2^i, modulo the polynomial; the lowest power is the highest bit. */
+static const uint32_t powers[32] = {
+	0x00800000, 0x00008000, 0x82f63b78, 0x6ea2d55c, 0x18b8ea18, 0x510ac59a, 0xb82be955, 0xb8fdb1e7,
+	0x88e56f72, 0x74c360a4, 0xe4172b16, 0x0d65762a, 0x35d73a62, 0x28461564, 0xbf455269, 0xe2ea32dc,
+	0xfe7740e6, 0xf946610b, 0x3c204f8f, 0x538586e3, 0x59726915, 0x734d5309, 0xbc1ac763, 0x7d0722cc,
+	0xd289cabe, 0xe94ca9bc, 0x05b74f3f, 0xa51e1f42, 0x40000000, 0x20000000, 0x08000000, 0x00800000,
+};
+
+static uint32_t product(uint32_t a, uint32_t b)
+{
+	uint32_t sum = 0;
+	for (; a != 0; a <<= 1) {
+		sum ^= a >> 31 ? b : 0;
+		b = b >> 1 ^ (b & 1 ? POLYNOMIAL : 0);
+	}
+	return sum;
+}
+
+uint32_t crc32c_join(uint32_t a, uint32_t b, uint32_t b_len)
+{
+	for (uint32_t i = 0; b_len != 0; i++, b_len >>= 1)
+		if (b_len & 1)
+			a = product(powers[i], a);
+	return a ^ b;
+}
+
+uint32_t crc32c_without_zeros(uint32_t crc, uint32_t count)
+{
+	uint32_t state = ~crc;
+	for (uint32_t bits = 8 * count; bits > 0; bits--)
+		state = state >> 31 ? (state ^ POLYNOMIAL) << 1 | 1 : state << 1;
+	return ~state;
+}

@@ -91,7 +91,7 @@ struct task_head {
 struct msg_submit {
 	uint64_t producer, first_seq, resolved_below; uint8_t confirm;
 	struct span head; /* TaskHead bytes, verified: task_head_decode cannot fail on them */
-	struct u32s sizes; uint32_t crc;
+	struct u32s sizes; uint32_t crc; bool crc_known; /* decoded: the crc is that of the payload part */
 };
 struct msg_confirms { uint64_t producer; const struct confirm_run *runs; uint32_t run_count; struct span text; };
 struct msg_tasks { struct u64s tasks; bool want_updates; struct u32s from_yield; }; /* AWAIT, FORGET (the tasks alone) */
@@ -118,7 +118,7 @@ struct msg_updates { const struct update_item *items; uint32_t count; uint32_t c
 struct msg_credit { const struct credit_item *items; uint32_t count; };
 struct msg_deliver {
 	uint32_t entry, epoch, lease_ms; struct span head, queue;
-	const struct deliver_item *items; uint32_t count; uint32_t crc;
+	const struct deliver_item *items; uint32_t count; uint32_t crc; bool crc_known; /* to encode: not summed up again */
 	const uint32_t *yields; uint32_t yield_count; /* none, or one for each item */
 };
 struct msg_report { const struct report_item *items; uint32_t count; uint32_t crc; };

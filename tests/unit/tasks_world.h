@@ -74,6 +74,13 @@ void *log_append(struct log *log, uint16_t kind, size_t size, uint64_t *addr_out
 	return r->body;
 }
 
+void *log_append_summed(struct log *log, uint16_t kind, size_t size, uint32_t tail, uint32_t tail_crc, uint64_t *addr_out)
+{
+	(void)tail;
+	(void)tail_crc;
+	return log_append(log, kind, size, addr_out);
+}
+
 size_t log_append_room(const struct log *log)
 {
 	return ((const struct world *)(const void *)log)->full ? 0 : 1 << 20;
@@ -89,7 +96,8 @@ enum err log_fetch(struct log *log, uint64_t addr, struct log_record *out)
 	struct world *w = world_of(log);
 	for (uint32_t i = 0; i < w->applied; i++)
 		if (w->records[i].addr == addr) {
-			*out = (struct log_record){ addr, w->records[i].kind, span_of(w->records[i].body, w->records[i].size) };
+			*out = (struct log_record){ .addr = addr, .kind = w->records[i].kind,
+						     .body = span_of(w->records[i].body, w->records[i].size) };
 			return ERR_OK;
 		}
 	return ERR_NOT_FOUND;
@@ -163,7 +171,7 @@ static void world_free(struct world *w)
 
 static void world_apply_one(struct world *w, struct tasks *t, struct world_record *r, bool live)
 {
-	struct log_record record = { r->addr, r->kind, span_of(r->body, r->size) };
+	struct log_record record = { .addr = r->addr, .kind = r->kind, .body = span_of(r->body, r->size) };
 	tasks_apply(t, &r->entry, &record, live, &w->last);
 	if (!live)
 		return;
@@ -215,7 +223,7 @@ static inline bool world_reindex(struct world *w, struct tasks *t, uint32_t segm
 			return false;
 	for (uint32_t i = 0; i < w->checkpoint_at; i++) {
 		const struct world_record *r = &w->records[i];
-		const struct log_record record = { r->addr, r->kind, span_of(r->body, r->size) };
+		const struct log_record record = { .addr = r->addr, .kind = r->kind, .body = span_of(r->body, r->size) };
 		if (log_addr_segment(r->addr) == segment)
 			tasks_reindex(t, segment, &record, NULL);
 	}

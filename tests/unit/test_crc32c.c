@@ -4,7 +4,9 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#define crc32c crc32c_under_test /* the other one is linked in as well */
+#define crc32c crc32c_under_test /* the others are linked in as well */
+#define crc32c_join crc32c_join_under_test
+#define crc32c_without_zeros crc32c_without_zeros_under_test
 #include "../../wire/crc32c.c"
 
 /* The definition: reflected polynomial 0x82f63b78, all ones before and after. */
@@ -80,6 +82,33 @@ static void test_pieces_continue_one_another(void **state)
 				 whole);
 }
 
+static void test_the_sum_of_a_whole_comes_from_those_of_its_parts_and_back(void **state)
+{
+	(void)state;
+	enum { MOST = 300000 };
+	uint8_t *bytes = malloc(MOST);
+	assert_non_null(bytes);
+	fill(bytes, MOST);
+	for (uint32_t len = 0; len < MOST; len = len * 3 + 1) {
+		for (uint32_t tail = 0; tail <= len; tail += 1 + len / 5) {
+			uint32_t a = crc32c(0, span_of(bytes, len - tail)), b = crc32c(0, span_of(bytes + len - tail, tail));
+			uint32_t whole = crc32c(0, span_of(bytes, len));
+			assert_int_equal(crc32c_join(a, b, tail), whole);
+			assert_int_equal(crc32c_join(a, whole, tail), b);
+		}
+	}
+	free(bytes);
+}
+
+static void test_zeros_at_the_end_are_taken_off_a_sum(void **state)
+{
+	(void)state;
+	uint8_t bytes[64] = { 0 };
+	fill(bytes, 40);
+	for (uint32_t zeros = 0; zeros <= 24; zeros++)
+		assert_int_equal(crc32c_without_zeros(crc32c(0, span_of(bytes, 40 + zeros)), zeros), crc32c(0, span_of(bytes, 40)));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -87,6 +116,8 @@ int main(void)
 		cmocka_unit_test(test_every_length_matches_the_definition),
 		cmocka_unit_test(test_the_path_without_the_instruction_gives_the_same),
 		cmocka_unit_test(test_pieces_continue_one_another),
+		cmocka_unit_test(test_the_sum_of_a_whole_comes_from_those_of_its_parts_and_back),
+		cmocka_unit_test(test_zeros_at_the_end_are_taken_off_a_sum),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

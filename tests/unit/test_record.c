@@ -1,5 +1,6 @@
 /* tests/unit/test_record.c: the bytes of batches and records: what is written is read back, what was changed is noticed. */
 #include "../../storage/record.h"
+#include "../../wire/crc32c.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -217,10 +218,50 @@ static void test_blank_is_told_from_broken(void **state)
 	drop(f);
 }
 
+static void test_a_tail_whose_sum_is_known_gives_the_same_bytes_and_is_told_again(void **state)
+{
+	(void)state;
+	for (uint32_t tail = 0; tail <= 4097; tail += tail < 20 ? 1 : 311) {
+		struct fixture *f = make();
+		uint8_t *before = malloc(BUFFER);
+		struct log_record record;
+		size_t pos = 0;
+		assert_non_null(before);
+		memcpy(before, f->data, BUFFER);
+		uint32_t offset = (uint32_t)(BATCH_HEADER + record_bytes(0) + record_bytes(1) + record_bytes(8) + record_bytes(500));
+		uint8_t *at = f->data + offset;
+		uint8_t *body = record_begin(at, 14, 4097);
+		memset(body, 'e', 4097);
+		uint32_t sum = crc32c(0, span_of(body + 4097 - tail, tail));
+		record_set_tail(at, tail, sum);
+		batch_encode(f->data, &f->head);
+		assert_memory_equal(f->data, before, BUFFER);
+		for (int i = 0; i < RECORDS; i++)
+			assert_true(batch_next_record(&f->head, body_of(f), &pos, &record));
+		assert_int_equal(log_tail_crc(&record, tail), sum);
+		free(before);
+		drop(f);
+	}
+}
+
+static void test_a_tail_whose_sum_is_wrong_is_damage(void **state)
+{
+	(void)state;
+	struct fixture *f = make();
+	uint8_t *at = f->data + BATCH_HEADER + record_bytes(0) + record_bytes(1) + record_bytes(8);
+	memset(record_begin(at, 13, 500), 'd', 500);
+	record_set_tail(at, 100, 0x12345678);
+	batch_encode(f->data, &f->head);
+	assert_false(batch_body_intact(&f->head, body_of(f)));
+	drop(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_batch_reads_back_as_it_was_written),
+		cmocka_unit_test(test_a_tail_whose_sum_is_known_gives_the_same_bytes_and_is_told_again),
+		cmocka_unit_test(test_a_tail_whose_sum_is_wrong_is_damage),
 		cmocka_unit_test(test_every_byte_up_to_the_block_is_defined),
 		cmocka_unit_test(test_every_flipped_bit_is_noticed),
 		cmocka_unit_test(test_a_record_at_another_address_is_not_taken_for_the_one_there),

@@ -30,8 +30,8 @@ static double bytes_per_task(uint32_t records, uint32_t count, uint32_t queues, 
 		assert_true(rec_submit_size(&v) <= sizeof body);
 		rec_submit_write(&v, body);
 		struct log_entry entry = { i + 10, 1, 2000 };
-		struct log_record record = { log_addr(segment, 64 + (uint64_t)(i % per_segment) * 256), REC_SUBMIT,
-					     span_of(body, rec_submit_size(&v)) };
+		struct log_record record = { .addr = log_addr(segment, 64 + (uint64_t)(i % per_segment) * 256), .kind = REC_SUBMIT,
+					     .body = span_of(body, rec_submit_size(&v)) };
 		tasks_apply(w->t, &entry, &record, true, &w->last);
 		assert_int_equal(w->last.run_count, 1);
 		if (i % per_segment == per_segment - 1)
