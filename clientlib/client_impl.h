@@ -120,7 +120,7 @@ struct submit_frame {
 struct slot { hlk_submit_fn *fn; void *ctx; };
 struct producer {
 	uint64_t id, next_seq, resolved_below;
-	uint32_t window, window_now, mask, unresolved, none_frames, spare_count;
+	uint32_t window, window_now, mask, unresolved, none_frames, frame_count, spare_count;
 	struct slot *slots;              /* by sequence & mask */
 	uint8_t *resolved;
 	struct submit_frame *first, *last, *cursor, *spare;

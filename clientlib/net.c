@@ -233,14 +233,6 @@ static void check_connected(struct hlk *c)
 
 /* ---- bytes ---- */
 
-void net_queue(struct hlk *c, struct span bytes)
-{
-	buf_append(&c->link.out, bytes.data, bytes.len);
-	c->link.queued_total += bytes.len;
-	if (c->link.out.len - c->link.out_sent >= OUT_EAGER_BYTES)
-		net_write(c);
-}
-
 static ssize_t send_some(struct hlk *c, struct span bytes)
 {
 	if (c->mock) {
@@ -288,6 +280,25 @@ void net_write(struct hlk *c)
 		buf_consume(&l->out, l->out_sent);
 		l->out_sent = 0;
 	}
+}
+
+void net_queue(struct hlk *c, struct span bytes)
+{
+	struct link *l = &c->link;
+	l->queued_total += bytes.len;
+	/* Much of it, and nothing in front: what the socket takes at once is not copied before. */
+	bool direct = bytes.len >= OUT_EAGER_BYTES && l->out.len == 0 && l->state >= LINK_HELLO && !l->failed;
+	ssize_t sent = direct ? send_some(c, bytes) : 0;
+	if (sent > 0) {
+		l->sent_total += (uint64_t)sent;
+		l->last_sent_ms = c->now_ms;
+		bytes = span_sub(bytes, (size_t)sent, bytes.len - (size_t)sent);
+	}
+	buf_append(&l->out, bytes.data, bytes.len);
+	if (sent > 0)
+		watch_writable(c, bytes.len > 0);
+	else if (l->out.len - l->out_sent >= OUT_EAGER_BYTES)
+		net_write(c); /* this is where an error is told */
 }
 
 /* Hands every whole frame to the session; what is left is the beginning of one. Returns how many bytes it needs. */

@@ -135,13 +135,26 @@ static struct submit_frame *frame_new(struct producer *p)
 	return f;
 }
 
+/* Spare frames for as many as are under way: memory that is given back and asked for again is cleared by the kernel each time. */
+static void spares_trim(struct producer *p)
+{
+	while (p->spare_count > MAX_OF(p->frame_count, 16u)) {
+		struct submit_frame *f = p->spare;
+		p->spare = f->next;
+		p->spare_count--;
+		buf_free(&f->bytes);
+		free(f);
+	}
+}
+
 static void frame_free(struct producer *p, struct submit_frame *f)
 {
 	*(f->prev ? &f->prev->next : &p->first) = f->next;
 	*(f->next ? &f->next->prev : &p->last) = f->prev;
 	if (p->cursor == f)
 		p->cursor = f->next;
-	if (p->spare_count >= 16 || f->bytes.cap > 2 * BATCH_BYTES) {
+	p->frame_count--;
+	if (f->bytes.cap > 2 * BATCH_BYTES) {
 		buf_free(&f->bytes);
 		free(f);
 		return;
@@ -149,6 +162,7 @@ static void frame_free(struct producer *p, struct submit_frame *f)
 	f->next = p->spare;
 	p->spare = f;
 	p->spare_count++;
+	spares_trim(p);
 }
 
 static void queue_frame(struct hlk *c, struct submit_frame *f)
@@ -183,6 +197,7 @@ static void seal(struct hlk *c)
 	f->prev = p->last;
 	*(p->last ? &p->last->next : &p->first) = f;
 	p->last = f;
+	p->frame_count++;
 	p->none_frames += f->confirm == HLK_CONFIRM_NONE;
 	p->head = NULL;
 	p->batch_count = 0;

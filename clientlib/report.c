@@ -66,7 +66,8 @@ void report_flush(struct hlk *c)
 	w->kept_bytes += bytes.len;
 }
 
-void report_add(struct hlk_task *task, const struct report_item *item, struct span data)
+/* Inlined, so that an item is built where it stays. */
+static inline __attribute__((always_inline)) void add(struct hlk_task *task, const struct report_item *item, struct span data)
 {
 	struct hlk *c = task->client;
 	struct worker *w = &c->worker;
@@ -85,6 +86,11 @@ void report_add(struct hlk_task *task, const struct report_item *item, struct sp
 	to->size = (uint32_t)data.len;
 	buf_append(&w->payload, data.data, data.len);
 	w->item_kept += is_kept(item->verb);
+}
+
+void report_add(struct hlk_task *task, const struct report_item *item, struct span data)
+{
+	add(task, item, data);
 }
 
 void report_up(struct hlk *c)
@@ -112,14 +118,14 @@ void report_drop(struct hlk *c, uint64_t task, uint32_t attempt)
 
 /* ---- the verbs ---- */
 
-static int settle(struct hlk_task *task, const struct report_item *item, struct span data)
+static inline __attribute__((always_inline)) int settle(struct hlk_task *task, const struct report_item *item, struct span data)
 {
 	struct hlk *c = task->client;
 	ENSURE(c != NULL); /* settled twice */
 	if (task->lost)
 		report_drop(c, task->info.id, task->info.attempt);
 	else
-		report_add(task, item, data);
+		add(task, item, data);
 	task_free(task);
 	return HLK_OK;
 }
@@ -130,7 +136,7 @@ int hlk_start(struct hlk_task *task)
 	if (task->started || task->lost)
 		return HLK_OK;
 	task->started = true;
-	report_add(task, &item, (struct span){ NULL, 0 });
+	add(task, &item, (struct span){ NULL, 0 });
 	return HLK_OK;
 }
 
