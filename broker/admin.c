@@ -486,6 +486,11 @@ static enum err ask_schedule(struct ask *a)
 	return admin_schedule(a->c, a->m, a->correlation);
 }
 
+static enum err ask_redrive(struct ask *a)
+{
+	return admin_redrive(a->c, a->m, a->correlation);
+}
+
 static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_TASK_SHOW] = ask_task_show, [VERB_TASK_LIST] = ask_task_list, [VERB_TASK_CANCEL] = each_task,
 	[VERB_TASK_RETRY] = each_task, [VERB_TASK_PEEK] = ask_task_peek,
@@ -506,6 +511,7 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_SCHEDULE_ADD] = ask_schedule, [VERB_SCHEDULE_LIST] = ask_schedule, [VERB_SCHEDULE_SHOW] = ask_schedule,
 	[VERB_SCHEDULE_REMOVE] = ask_schedule, [VERB_SCHEDULE_PAUSE] = ask_schedule, [VERB_SCHEDULE_RESUME] = ask_schedule,
 	[VERB_SCHEDULE_RUN] = ask_schedule,
+	[VERB_REDRIVE_START] = ask_redrive, [VERB_REDRIVE_LIST] = ask_redrive, [VERB_REDRIVE_STOP] = ask_redrive,
 };
 
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation)

@@ -55,6 +55,7 @@ static const char *kind_name(uint16_t kind)
 	case REC_YIELD: return "yield";
 	case REC_SCHEDULE: return "schedule";
 	case REC_SECRET: return "secret";
+	case REC_REDRIVES: return "redrives";
 	}
 	return "unknown";
 }

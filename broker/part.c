@@ -32,6 +32,9 @@ static enum err schedules_get(struct shard *s, struct span section, char text[25
 	return schedules_restore(s->schedules, section, text);
 }
 
+static void redrives_put(struct shard *s, struct buf *out) { redrives_checkpoint(s->redrives, out); }
+static enum err redrives_get(struct shard *s, struct span section, char text[256]) { return redrives_restore(s->redrives, section, text); }
+
 static void topics_section(struct shard *s, struct buf *out) { topics_put(tasks_topics(s->tasks), out); }
 static enum err topics_read(struct shard *s, struct span section, char text[256]) { return topics_get(s->tasks, section, text); }
 
@@ -41,17 +44,22 @@ static const struct part parts[] = {
 	{ 2, "types", types_put, types_get },
 	{ 3, "topics", topics_section, topics_read },
 	{ 4, "schedules", schedules_put, schedules_get },
+	{ 10, "redrives", redrives_put, redrives_get },
 };
 
 void parts_apply(struct shard *s, const struct log_entry *entry, const struct log_record *record, bool live, struct applied *out)
 {
-	if (record->kind != REC_TYPE && record->kind != REC_SCHEDULE) {
+	if (record->kind != REC_TYPE && record->kind != REC_SCHEDULE && record->kind != REC_REDRIVES) {
 		tasks_apply(s->tasks, entry, record, live, out);
 		return;
 	}
 	*out = (struct applied){ .origin = APPLIED_ADMIN };
 	if (record->kind == REC_SCHEDULE) {
 		schedules_apply(s->schedules, s->tasks, entry, record, out);
+		return;
+	}
+	if (record->kind == REC_REDRIVES) {
+		redrives_apply(s->redrives, s->tasks, entry, record, out);
 		return;
 	}
 	types_apply(s->types, entry, record, out);

@@ -246,6 +246,7 @@ static void open_tasks(struct shard *s)
 	s->tasks = tasks_new(&config);
 	s->types = types_new();
 	s->schedules = schedules_new();
+	s->redrives = redrives_new();
 }
 
 static void shard_free(struct shard *s)
@@ -271,6 +272,8 @@ static void shard_free(struct shard *s)
 		types_free(s->types);
 	if (s->schedules)
 		schedules_free(s->schedules);
+	if (s->redrives)
+		redrives_free(s->redrives);
 	free(s->pending);
 	free(s->watches);
 	door_free(s->door);
@@ -436,6 +439,7 @@ static uint64_t wait_until_ns(struct shard *s, bool more, uint64_t until_ns)
 	if (s->outlets_broken > 0)
 		ms = MIN_OF(ms, s->broken_retry_ms);
 	ms = MIN_OF(ms, schedule_due_ms(s));
+	ms = MIN_OF(ms, redrive_due_ms(s));
 	uint64_t due = tasks_next_ms(s->tasks); /* wall clock */
 	if (due != UINT64_MAX)
 		ms = MIN_OF(ms, due <= s->wall_ms ? s->now_ms : s->now_ms + (due - s->wall_ms));
@@ -468,6 +472,7 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	if (tasks_next_ms(s->tasks) <= s->wall_ms)
 		tasks_tick(s->tasks, s->log, s->wall_ms);
 	schedule_fire(s);
+	redrive_run(s);
 
 	log_drive(s->log);              /* what is durable is applied and answered */
 	hold_or_flush(s);               /* the next batch is on its way while we deliver */

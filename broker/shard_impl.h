@@ -14,6 +14,7 @@
 #include "bucket.h"
 #include "hash.h"
 #include "shard.h"
+#include "redrive.h"
 #include "schedule.h"
 #include "types.h"
 
@@ -238,6 +239,9 @@ void confirm_encode(struct conn *c); /* answer queues -> frames */
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation);
 enum err admin_why(struct conn *c, const struct msg_request *m, uint32_t correlation);  /* VERB_TASK_WHY */
 enum err admin_schedule(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_SCHEDULE_... */
+enum err admin_redrive(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_REDRIVE_... */
+uint64_t redrive_due_ms(const struct shard *s); /* monotonic */
+void redrive_run(struct shard *s);
 uint64_t schedule_due_ms(const struct shard *s); /* monotonic */
 void schedule_fire(struct shard *s);
 enum err admin_type(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_TYPE_... */
@@ -270,6 +274,7 @@ struct shard {
 	struct types *types;
 	struct schedules *schedules;
 	uint64_t schedules_retry_ms;
+	struct redrives *redrives;
 	uint32_t epoch;
 	uint64_t now_ns, now_ms, wall_ms; /* monotonic and since 1970, as of this turn; none goes back */
 	bool time_stale, live;    /* live: recovery is over */

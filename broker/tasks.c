@@ -89,7 +89,8 @@ void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct lo
 	case REC_YIELD: apply_yield(t, record, live, out); return;
 	case REC_SECRET: apply_secret(t, record); return;
 	case REC_TYPE:
-	case REC_SCHEDULE: break;
+	case REC_SCHEDULE:
+	case REC_REDRIVES: break;
 	}
 	ensure_failed("a record of tasks has a known kind", __FILE__, __LINE__);
 }

@@ -23,7 +23,8 @@ struct tasks;
 struct holder; /* who may hold leases: one per session */
 
 enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6, REC_TYPE = 7,
-		   REC_TOPIC = 8, REC_EVENT = 9, REC_LEASE = 10, REC_YIELD = 11, REC_SCHEDULE = 12, REC_RETAIN = 17, REC_SECRET = 24 };
+		   REC_TOPIC = 8, REC_EVENT = 9, REC_LEASE = 10, REC_YIELD = 11, REC_SCHEDULE = 12, REC_RETAIN = 17, REC_SECRET = 24,
+		   REC_REDRIVES = 30 };
 
 /* What the owner is told while state changes. Called from apply, tick and holder_lost; may not change tasks. */
 struct tasks_hooks {
@@ -168,6 +169,10 @@ enum err tasks_propose_retry(struct tasks *t, struct log *log, uint64_t task, ui
 /* The oldest `limit` dead letters of a queue back to ready; with `code` only those that ended by this class. */
 enum err tasks_propose_redrive(struct tasks *t, struct log *log, struct span name, uint16_t code, uint32_t limit,
 			       uint32_t *records, char text[256]) MUST_CHECK;
+/* The dead letter of the queue behind this one in the order of their deaths; the first, where that is none of it (any more). 0: none. */
+uint64_t tasks_dead_next(const struct tasks *t, uint32_t queue, uint64_t task);
+/* In apply: back to ready, if it is a dead letter of this queue that died by `before_ms`. */
+bool tasks_redrive_dead(struct tasks *t, uint64_t task, uint32_t queue, uint64_t before_ms, uint64_t now_ms);
 /* Waiting: settles as CANCELLED. Leased: the holder gets SIGNAL_CANCEL at once and has cancel_grace_ms to confirm; the record keeps the
  * wish over a restart (*records = 1 in both cases). Cancelled twice is fine (*records = 0). */
 enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, uint64_t now_ms, uint32_t *records,

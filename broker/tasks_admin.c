@@ -308,6 +308,25 @@ void apply_redrive(struct tasks *t, const struct log_entry *entry, const struct 
 	}
 }
 
+uint64_t tasks_dead_next(const struct tasks *t, uint32_t queue, uint64_t task)
+{
+	const struct queue *q = queue_at(t, queue);
+	const struct hot *h = task ? hot_find(t, task) : NULL;
+	if (!q)
+		return 0;
+	bool there = h && h->place == PLACE_DEAD && class_queue(h->class) == queue;
+	h = there ? h->next : q->dead_letters.first;
+	return h ? h->task : 0;
+}
+
+bool tasks_redrive_dead(struct tasks *t, uint64_t task, uint32_t queue, uint64_t before_ms, uint64_t now_ms)
+{
+	const struct hot *h = task ? hot_find(t, task) : NULL;
+	if (!h || h->final != TASK_DEAD || class_queue(h->class) != queue || h->settled_ms > before_ms)
+		return false;
+	return redrive_task(t, task, now_ms);
+}
+
 enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, uint64_t now_ms, uint32_t *records,
 			      char text[256])
 {

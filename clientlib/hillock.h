@@ -572,6 +572,21 @@ HLK_API int hlk_task_retry(struct hlk *c, uint64_t task);
 HLK_API int hlk_dlq_list(struct hlk *c, const char *queue, uint32_t limit, uint64_t *cursor, hlk_task_row_fn *each, void *ctx);
 HLK_API int hlk_dlq_redrive(struct hlk *c, const char *queue, uint32_t limit, uint64_t *count_out);
 HLK_API int hlk_dlq_redrive_tasks(struct hlk *c, const uint64_t *tasks, uint32_t count, uint64_t *count_out); /* these */
+/* A redrive that runs inside the broker: so many letters in a second, of those that are there now, the oldest first. It is durable and
+ * goes on when this client is gone. *number_out (may be NULL) names it. HLK_RESOURCE_EXHAUSTED where 16 run already. */
+/* type NULL, code 0: any; rate: 1 to 100000; limit 0: all of them. */
+struct hlk_redrive_options { const char *type; int code; uint32_t rate; uint64_t limit; };
+HLK_API int hlk_redrive_start(struct hlk *c, const char *queue, const struct hlk_redrive_options *options, uint64_t *number_out);
+HLK_API int hlk_redrive_stop(struct hlk *c, uint64_t number);
+struct hlk_redrive_row {
+	const char *queue, *type, *state; /* state: "running", "done", "stopped"; type "": any */
+	uint64_t number, limit, done, started_ms, ended_ms; /* done: letters that were put back; ended_ms 0: it runs */
+	uint32_t rate;
+	int code;
+};
+typedef void hlk_redrive_fn(const struct hlk_redrive_row *row, void *ctx); /* borrowed until return */
+/* Those that run, and the last that are over. */
+HLK_API int hlk_redrive_list(struct hlk *c, hlk_redrive_fn *each, void *ctx);
 HLK_API int hlk_dlq_purge(struct hlk *c, const char *queue, uint64_t *count_out);
 /* Binds a queue to types: tasks that name no queue go where their type is bound, exactly before NAMESPACE.* before *, the longest
  * first; without a binding to the queue of the type's name. HLK_AMBIGUOUS where another queue has the same pattern. */

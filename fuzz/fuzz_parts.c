@@ -1,6 +1,7 @@
-/* fuzz/fuzz_parts.c: the sections that types and schedules have in a checkpoint, and the specs that requests carry, with anything.
+/* fuzz/fuzz_parts.c: the sections that types, schedules and redrives have in a checkpoint, and the specs of requests, with anything.
  *
  * The first byte says which. Properties: no step outside; what is restored writes the same bytes again. */
+#include "../broker/redrive.h"
 #include "../broker/schedule.h"
 #include "../broker/types.h"
 
@@ -39,16 +40,34 @@ static void as_schedules(struct span section)
 	schedules_free(s);
 }
 
+static void as_redrives(struct span section)
+{
+	struct redrives *r = redrives_new();
+	struct buf again = { NULL, 0, 0 };
+	char text[256] = "";
+	if (redrives_restore(r, section, text) == ERR_OK) {
+		redrives_checkpoint(r, &again);
+		ENSURE(span_eq(buf_span(&again), section));
+	} else {
+		ENSURE(text[0] != '\0');
+	}
+	buf_free(&again);
+	redrives_free(r);
+}
+
 static void as_specs(struct span bytes)
 {
 	static struct type_info type;
 	static struct schedule_info schedule;
+	struct redrive_info redrive;
 	struct buf again = { NULL, 0, 0 };
 	char text[128] = "";
 	if (type_info_decode(bytes, &type, text) == ERR_OK)
 		type_info_encode(&again, &type);
 	if (schedule_info_decode(bytes, &schedule, text) == ERR_OK)
 		schedule_info_encode(&again, &schedule);
+	if (redrive_info_decode(bytes, &redrive, text) == ERR_OK)
+		redrive_info_encode(&again, &redrive);
 	buf_free(&again);
 }
 
@@ -60,7 +79,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ENSURE(copy != NULL);
 	memcpy(copy, data + 8, size - 8);
 	struct span bytes = { copy, size - 8 };
-	if (data[0] % 3 == 0)
+	if (data[0] == 255)
+		as_redrives(bytes);
+	else if (data[0] % 3 == 0)
 		as_types(bytes);
 	else if (data[0] % 3 == 1)
 		as_schedules(bytes);

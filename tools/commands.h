@@ -15,6 +15,8 @@ extern const struct command queue_set_command, queue_peek_command, queue_purge_c
 extern const struct command queue_pause_command, queue_resume_command, queue_rm_command;
 extern const struct command dlq_ls_command, dlq_show_command;                            /* dlq.c */
 extern const struct command dlq_redrive_command, dlq_purge_command;
+extern const struct command dlq_jobs_command, dlq_stop_command; /* redrive.c */
+int redrive_in_broker(struct cli *cli, uint64_t dead); /* of dlq redrive with a rate; `dead`: letters in the queue */
 extern const struct command worker_ls_command, stats_command, checkpoint_command;        /* stats.c */
 extern const struct command bench_task_command, bench_submit_command, bench_drain_command; /* bench_task.c */
 extern const struct command bench_disk_command;                                          /* bench_disk.c */

@@ -1,8 +1,6 @@
 /* tools/dlq.c: `hillock dlq`: the dead letters of the queues: look, put back, drop. */
 #include "commands.h"
 
-#include <unistd.h>
-
 static const struct option ls_options[] = {
 	{ "limit", OPTION_COUNT, 'n', "N", "100", 1, 0, "how many at most" },
 	{ 0 },
@@ -62,7 +60,8 @@ static const struct option redrive_options[] = {
 	{ "id", OPTION_LIST, 0, "ID", NULL, 0, 0, "only this one; may be given again" },
 	{ "type", OPTION_TEXT, 0, "TYPE", NULL, 0, 0, "only of this type" },
 	{ "code", OPTION_TEXT, 0, "CODE", NULL, 0, 0, "only those that ended by this class, for example DEPENDENCY" },
-	{ "rate", OPTION_COUNT, 0, "N", "0", 0, 100000, "at most so many in a second; 0: at once" },
+	{ "rate", OPTION_COUNT, 0, "N", "0", 0, 100000, "so many in a second, inside the broker; 0: at once" },
+	{ "detach", OPTION_FLAG, 0, NULL, NULL, 0, 0, "with --rate: print the job, do not wait for its end" },
 	{ "dry-run", OPTION_FLAG, 0, NULL, NULL, 0, 0, "only say what would be done" },
 	{ 0 },
 };
@@ -129,12 +128,12 @@ static void choose(const struct hlk_task_row *row, void *ctx)
 	chosen->tasks[chosen->count++] = row->task;
 }
 
-/* Chosen ones, in pieces of a tenth of a second where there is a rate. */
+/* Chosen ones, at once. */
 static int redrive_chosen(struct cli *cli, uint64_t limit)
 {
 	const char *queue = cli->args.plain[0];
 	struct chosen chosen = { .cli = cli, .limit = limit ? limit : UINT64_MAX };
-	uint64_t cursor = 0, done = 0, rate = args_number(&cli->args, "rate");
+	uint64_t cursor = 0, done = 0;
 	int code = HLK_OK;
 	do {
 		code = hlk_dlq_list(cli->client, queue, 500, &cursor, choose, &chosen);
@@ -142,13 +141,11 @@ static int redrive_chosen(struct cli *cli, uint64_t limit)
 	bool dry = args_number(&cli->args, "dry-run");
 	if (code == HLK_OK && dry)
 		cli_say("would put back %zu dead letters of queue %s", chosen.count, queue);
-	uint32_t piece = rate ? (uint32_t)MIN_OF(MAX_OF(rate / 10, 1), 1000) : 1000;
+	const size_t piece = 1000;
 	for (size_t at = 0; code == HLK_OK && !dry && at < chosen.count; at += piece) {
 		uint64_t count = 0;
 		code = hlk_dlq_redrive_tasks(cli->client, chosen.tasks + at, (uint32_t)MIN_OF(piece, chosen.count - at), &count);
 		done += count;
-		if (code == HLK_OK && rate && at + piece < chosen.count)
-			(void)usleep((useconds_t)(1000000ull * piece / rate));
 	}
 	free(chosen.tasks);
 	if (code != HLK_OK)
@@ -159,7 +156,12 @@ static int redrive_chosen(struct cli *cli, uint64_t limit)
 static int dlq_redrive(struct cli *cli)
 {
 	const struct args *args = &cli->args;
-	if (args->list_count > 0 || args_text(args, "type") || args_text(args, "code") || args_number(args, "rate") > 0) {
+	bool rate = args_number(args, "rate") > 0, dry = args_number(args, "dry-run") > 0;
+	if (rate && args->list_count > 0)
+		return cli_usage(cli, "--rate goes with a queue, --type and --code, not with --id");
+	if (args_number(args, "detach") && !rate)
+		return cli_usage(cli, "--detach goes with --rate");
+	if (args->list_count > 0 || ((!rate || dry) && (args_text(args, "type") || args_text(args, "code")))) {
 		int connected = cli_connect(cli);
 		return connected == CLI_OK ? redrive_chosen(cli, args_number(args, "limit")) : connected;
 	}
@@ -168,6 +170,8 @@ static int dlq_redrive(struct cli *cli)
 	int code = dead_look(cli, "put back", limit, &count, &go_on);
 	if (code != CLI_OK || !go_on)
 		return code;
+	if (rate)
+		return redrive_in_broker(cli, count);
 	code = hlk_dlq_redrive(cli->client, cli->args.plain[0], limit ? (uint32_t)limit : UINT32_MAX, &count);
 	return code == HLK_OK ? dlq_done(cli, "redriven", count) :
 				cli_failed(cli, code, "redrive of queue %s", cli->args.plain[0]);
@@ -190,8 +194,10 @@ static int dlq_purge(struct cli *cli)
 
 const struct command dlq_redrive_command = {
 	"dlq", "redrive", "QUEUE", 1, 1, "puts dead letters back into their queue, with attempts counted anew",
-	"A single one: hillock task retry ID.",
+	"A single one: hillock task retry ID. With --rate the broker does it, for the letters that are there now: it goes on when this\n"
+	"command is interrupted, and over restarts. hillock dlq jobs shows it, hillock dlq stop ends it.",
 	"hillock dlq redrive mail --code DEPENDENCY --rate 50\tone kind of failure, fifty in a second\n"
+	"hillock dlq redrive mail --rate 100 --detach\tin the background\n"
 	"hillock dlq redrive mail --limit 10\tten at first, to see whether the cause is gone\n"
 	"hillock dlq redrive mail\tall of them", redrive_options, dlq_redrive,
 };

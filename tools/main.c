@@ -29,6 +29,7 @@ const struct command *const cli_commands[] = {
 	&queue_set_command, &queue_peek_command, &queue_purge_command, &queue_pause_command,
 	&queue_resume_command, &queue_rm_command, &queue_bind_command, &queue_unbind_command,
 	&dlq_ls_command, &dlq_show_command, &dlq_redrive_command, &dlq_purge_command,
+	&dlq_jobs_command, &dlq_stop_command,
 	&call_command, &serve_command, &bind_command, &directory_ls_command,
 	&directory_resolve_command, &directory_watch_command, &worker_ls_command,
 	&worker_drain_command, &worker_kick_command, &stats_command,

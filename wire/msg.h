@@ -45,7 +45,8 @@ enum verb {
 	VERB_QUEUE_BIND = 65, VERB_QUEUE_UNBIND, VERB_TOPIC_LIST, VERB_SUBSCRIPTION_ADD, VERB_SUBSCRIPTION_REMOVE,
 	VERB_SCHEDULE_ADD = 75, VERB_SCHEDULE_LIST, VERB_SCHEDULE_SHOW, VERB_SCHEDULE_REMOVE, VERB_SCHEDULE_PAUSE,
 	VERB_SCHEDULE_RESUME, VERB_SCHEDULE_RUN,
-	VERB_LAST = VERB_SCHEDULE_RUN
+	VERB_REDRIVE_START = 90, VERB_REDRIVE_LIST, VERB_REDRIVE_STOP,
+	VERB_LAST = VERB_REDRIVE_STOP
 };
 
 struct u32s { const uint32_t *at; uint32_t count; };
@@ -165,6 +166,7 @@ struct msg_reply {
 
 #include "msg_event.h"
 #include "msg_why.h"
+#include "msg_redrive.h"
 #include "msg_directory.h"
 #include "msg_call.h"
 

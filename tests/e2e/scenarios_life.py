@@ -332,6 +332,9 @@ def a_dead_letter_tells_what_its_attempts_were(scratch):
         broker = Broker(scratch / "data")
     equal(broker.run("dlq", "redrive", "t.H", "--code", "DEPENDENCY", "-o", "json")["redriven"], 0, "of another class")
     equal(broker.run("dlq", "redrive", "t.H", "--code", "TRANSIENT", "--rate", "5", "-o", "json")["redriven"], 1, "of this class")
+    jobs = broker.ask("dlq", "jobs")
+    equal([(j["queue"], j["state"], j["redriven"], j["code"]) for j in jobs], [("t.H", "done", 1, "TRANSIENT")], "the job in the broker")
+    broker.run("dlq", "redrive", "t.H", "--rate", "5", "--id", "1", status=1)
 
 
 if __name__ == "__main__":

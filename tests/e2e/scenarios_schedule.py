@@ -58,6 +58,7 @@ def cron_knows_time_zones(tmp):
 
 def a_task_that_takes_too_long_is_replaced_by_the_next(tmp):
     broker = Broker(tmp / "data")
+    broker.run("queue", "create", "tick")
     broker.worker("tick", "cat >/dev/null; exec sleep 60", "-c", "4")
     broker.run("schedule", "add", "s", "--every", "1s", "--type", "tick", "--overlap", "replace")
     wait_until(lambda: broker.ask("queue", "show", "tick")["cancelled_total"] >= 2, "two that were replaced")

@@ -48,11 +48,13 @@ _hillock()
 	'queue rm') words="$globals --yes --dry-run" ;;
 	'queue bind') words="$globals" ;;
 	'queue unbind') words="$globals" ;;
-	'dlq ') words="ls show redrive purge" ;;
+	'dlq ') words="ls show redrive purge jobs stop" ;;
 	'dlq ls') words="$globals --limit" ;;
 	'dlq show') words="$globals" ;;
-	'dlq redrive') words="$globals --limit --id --type --code --rate --dry-run" ;;
+	'dlq redrive') words="$globals --limit --id --type --code --rate --detach --dry-run" ;;
 	'dlq purge') words="$globals --yes --dry-run" ;;
+	'dlq jobs') words="$globals" ;;
+	'dlq stop') words="$globals" ;;
 	'call ') words="$globals --payload --params --all --address --type --deadline --stream --vnet" ;;
 	'serve ') words="$globals --exec --param --concurrency --count --type --vnet --limit --quiet" ;;
 	'bind ') words="$globals --params --min --desired --vnet --count" ;;
