@@ -186,7 +186,8 @@ enum err results_await(struct conn *c, const struct msg_tasks *m, uint32_t corre
 			break;
 		}
 		if (m->want_updates && !streams_open(s, task, 1, session, i < m->from_yield.count ? m->from_yield.at[i] : 0)) {
-			conn_error(c, ERR_RESOURCE_EXHAUSTED, "AWAIT.tasks: watches_max is reached", FRAME_AWAIT, 0, false);
+			conn_error(c, ERR_RESOURCE_EXHAUSTED, "AWAIT.tasks: watches_max is reached", FRAME_AWAIT, correlation,
+				   false);
 			break;
 		}
 		if (!open && !(m->want_updates && streams_final(s, task, session)))

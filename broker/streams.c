@@ -5,7 +5,8 @@
  * A stream is one task watched by one session. Yields are read from the log when they are pushed and numbered on from where the
  * stream has come to; the rest waits in a short queue of the stream, each piece behind the yields that came before it.
  *
- * 1. A stream pushes every yield once, in order, from the number it was opened with. Opening it again only moves that number.
+ * 1. A stream pushes every yield once, in order, from the number it was opened with; for one that cannot be read it says so (code
+ *    DAMAGED, no bytes) and goes on. Opening it again only moves that number.
  * 2. The result of the task is held back until the last yield has been pushed.
  * 3. The queue is bounded: the oldest piece goes, and progress that nobody has read yet is replaced by newer progress.
  * 4. A stream is in its session's list of due ones exactly when `due`; one frame per session and turn of the list. */
@@ -27,7 +28,7 @@ struct stream {
 	struct stream *due_next;
 	uint32_t next;                            /* yield */
 	uint32_t piece_count;
-	bool due, final, broken;
+	bool due, final, noted;                   /* noted: the operator knows of its damage */
 	struct piece *pieces;                     /* PIECES_MAX of them, once there is one */
 };
 
@@ -53,7 +54,7 @@ static void list_session(struct shard *s, struct session *session)
 static void make_due(struct shard *s, struct stream *x)
 {
 	struct session *session = x->session;
-	if (!x->due && !x->broken) {
+	if (!x->due) {
 		x->due = true;
 		x->due_next = NULL;
 		*session->streams_tail = x;
@@ -121,7 +122,6 @@ bool streams_open(struct shard *s, uint64_t first_task, uint32_t count, struct s
 		struct stream *x = first_task + i ? find(s, first_task + i, session) : NULL;
 		if (x) {
 			x->next = from;
-			x->broken = false;
 			make_due(s, x);
 			continue;
 		}
@@ -230,11 +230,18 @@ static enum err push_yields(struct shard *s, struct stream *x, struct push *p, u
 	return x->next > first ? ERR_OK : ERR_DAMAGED;
 }
 
-static void broken(struct shard *s, struct stream *x)
+/* The next yield cannot be read, and never will be: whoever waits learns that, not nothing. False: the frame is full. */
+static bool push_damaged(struct shard *s, struct stream *x, struct push *p)
 {
-	x->broken = true;
-	shard_note(s, SHARD_ERROR, "streams", "damaged", "task=%llu yield=%u: it cannot be read; the stream waits for another AWAIT",
-		   (unsigned long long)x->task, x->next);
+	const struct update_item item = { .task = x->task, .number = x->next, .kind = UPDATE_YIELD, .code = ERR_DAMAGED };
+	if (!push_item(p, &item, span_of(NULL, 0)))
+		return false;
+	if (!x->noted)
+		shard_note(s, SHARD_ERROR, "streams", "damaged", "task=%llu yield=%u: it cannot be read", (unsigned long long)x->task,
+			   x->next);
+	x->noted = true;
+	x->next++;
+	return true;
 }
 
 /* All that the frame has room for. True: the stream has nothing left for now. */
@@ -255,10 +262,10 @@ static bool push_stream(struct shard *s, struct stream *x, struct push *p)
 		enum err e = push_yields(s, x, p, piece ? MIN_OF(piece->after, yields) : yields);
 		if (e == ERR_AGAIN)
 			s->streams_blocked = true;
-		if (e == ERR_DAMAGED)
-			broken(s, x);
-		if (e != ERR_OK)
-			return e == ERR_DAMAGED || e == ERR_NOT_FOUND;
+		if (e == ERR_DAMAGED && !push_damaged(s, x, p))
+			return false;
+		if (e != ERR_OK && e != ERR_DAMAGED)
+			return e == ERR_NOT_FOUND;
 	}
 }
 
@@ -304,7 +311,7 @@ static bool push_session(struct shard *s, struct session *session)
 		if (!done)
 			continue;
 		take_due(session, x);
-		if (!x->final || x->broken)
+		if (!x->final)
 			continue;
 		uint64_t task = x->task;
 		drop(s, x);

@@ -165,6 +165,39 @@ static bool propose(struct log *log, enum rec_topic_op op, enum topic_kind kind,
 	return true;
 }
 
+/* A type that a pattern matches, and no other pattern names: what is fed by the pattern is fed by its events. */
+static struct span any_type_of(struct span pattern, char text[LIMIT_NAME_BYTES + 1])
+{
+	memcpy(text, pattern.data, pattern.len);
+	if (pattern.len > 0 && text[pattern.len - 1] == '*')
+		text[pattern.len - 1] = '~';
+	return span_of(text, pattern.len);
+}
+
+/* Would the events of some type go to more than TOPIC_FEEDS_MAX queues, if this one were fed by the pattern as well? Those of the types
+ * that the patterns below it name are looked at, too. */
+static bool feeds_full(const struct topics *p, uint32_t queue, struct span vnet, struct span pattern)
+{
+	uint16_t queues[TOPIC_FEEDS_MAX];
+	char text[LIMIT_NAME_BYTES + 1];
+	if (p->counts[TOPIC_EVENTS] < TOPIC_FEEDS_MAX)
+		return false;
+	const struct pattern wide = pattern_parse(pattern);
+	bool full = false;
+	for (const struct topic *x = p->first; !full; x = x->next) {
+		struct span type = any_type_of(x ? topic_pattern(x) : pattern, text);
+		if (x && (x->kind != TOPIC_EVENTS || !span_eq(topic_vnet(x), vnet) || !pattern_matches(&wide, type)))
+			continue;
+		uint32_t count = topics_feeds(p, vnet, type, queues, TOPIC_FEEDS_MAX);
+		full = count == TOPIC_FEEDS_MAX;
+		for (uint32_t i = 0; full && i < count; i++)
+			full = queues[i] != queue;
+		if (!x)
+			break;
+	}
+	return full;
+}
+
 static enum err bind_check(struct tasks *t, enum topic_kind kind, uint32_t id, struct span vnet, struct span pattern,
 			   char text[256])
 {
@@ -181,6 +214,10 @@ static enum err bind_check(struct tasks *t, enum topic_kind kind, uint32_t id, s
 	}
 	if (p->counts[TOPIC_TASKS] + p->counts[TOPIC_EVENTS] >= TOPICS_MAX) {
 		(void)snprintf(text, 256, "there are %d bindings and durable subscriptions already", TOPICS_MAX);
+		return ERR_RESOURCE_EXHAUSTED;
+	}
+	if (kind == TOPIC_EVENTS && feeds_full(p, id, vnet, pattern)) {
+		(void)snprintf(text, 256, "%d queues are fed by the same events already", TOPIC_FEEDS_MAX);
 		return ERR_RESOURCE_EXHAUSTED;
 	}
 	return ERR_OK;
@@ -248,6 +285,10 @@ void apply_topic(struct tasks *t, const struct log_record *record, struct applie
 	if (v.fixed.op == TOPIC_OP_ADD) {
 		if (*at)
 			return; /* another proposal was first */
+		if (kind == TOPIC_EVENTS && feeds_full(p, queue, v.vnet, v.pattern)) {
+			out->code = ERR_RESOURCE_EXHAUSTED; /* others were: none of what it asked for may be left out in silence */
+			return;
+		}
 		topic_add(p, kind, queue, v.vnet, v.pattern);
 		out->affected = 1;
 		return;

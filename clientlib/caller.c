@@ -3,7 +3,7 @@
  * 1. Calls that are made one after the other with equal options travel in one CALL.
  * 2. Each call gets exactly one last answer: the broker's, or ours: TIMEOUT, NETWORK where the connection broke with the call under way,
  *    CLOSED. Nothing is asked twice.
- * 3. A call that could not be sent yet waits for the connection until its deadline.
+ * 3. A call that could not be sent yet waits for the connection until its deadline; after that it is never sent.
  * 4. Numbers only grow, also over reconnects. */
 #include "client_impl.h"
 
@@ -17,6 +17,9 @@ struct pending_call {
 	uint32_t correlation;
 	struct pending_call *free;
 };
+
+/* A CALL that waits to be sent. */
+struct call_frame { uint64_t first; size_t bytes; uint32_t count; };
 
 static bool same(const char *a, const char *b)
 {
@@ -46,6 +49,8 @@ static void batch_drop(struct call_batch *b)
 
 /* ---- sending ---- */
 
+static struct pending_call *pending_find(struct caller *w, uint64_t number);
+
 static void batch_close(struct hlk *c)
 {
 	struct caller *w = &c->caller;
@@ -61,6 +66,8 @@ static void batch_close(struct hlk *c)
 	size_t begin = w->unsent.len;
 	msg_encode_call(&w->unsent, &m, &payload, 1);
 	frame_set_correlation(&w->unsent, begin, b->number);
+	const struct call_frame frame = { b->first, w->unsent.len - begin, b->count };
+	buf_append(&w->waiting, &frame, sizeof frame);
 	b->count = 0;
 	b->sizes.len = b->payload.len = 0;
 }
@@ -80,15 +87,41 @@ static void cancels_close(struct hlk *c)
 	w->cancels.len = 0;
 }
 
+/* Takes out the frames whose calls are all over. Those of one frame time out together; one that was cancelled has its cancel behind it. */
+static void drop_over(struct hlk *c)
+{
+	struct caller *w = &c->caller;
+	const struct call_frame *frames = (const struct call_frame *)(const void *)w->waiting.data;
+	size_t from = 0, to = 0, kept = 0;
+	for (size_t i = 0; i < w->waiting.len / sizeof *frames; i++) {
+		const struct call_frame f = frames[i];
+		bool wanted = false;
+		for (uint64_t n = f.first; n < f.first + f.count && !wanted; n++)
+			wanted = pending_find(w, n) != NULL;
+		if (wanted) {
+			memmove(w->unsent.data + to, w->unsent.data + from, f.bytes);
+			memcpy(w->waiting.data + kept * sizeof f, &f, sizeof f);
+			to += f.bytes;
+			kept++;
+		}
+		from += f.bytes;
+	}
+	w->unsent.len = to;
+	w->waiting.len = kept * sizeof *frames;
+	w->stale = false;
+}
+
 void caller_flush(struct hlk *c)
 {
 	struct caller *w = &c->caller;
+	if (w->stale)
+		drop_over(c);
 	batch_close(c);
 	cancels_close(c);
 	if (w->unsent.len == 0 || !net_ready(c))
 		return;
 	net_queue(c, buf_span(&w->unsent));
-	w->unsent.len = 0;
+	w->unsent.len = w->waiting.len = 0;
 	w->sent_below = w->next;
 }
 
@@ -116,10 +149,10 @@ static int options_check(struct hlk *c, const struct hlk_call_options *o, size_t
 	return HLK_OK;
 }
 
-static bool fits_batch(const struct call_batch *b, const struct hlk_call_options *o, uint32_t deadline_ms, size_t size)
+static bool fits_batch(const struct call_batch *b, const struct hlk_call_options *o, uint32_t deadline_ms, int64_t over_ms, size_t size)
 {
 	if (b->head.len == 0 || o->header_count > 0 || b->headers || b->count >= BATCH_TASKS ||
-	    (b->count > 0 && b->payload.len + size > BATCH_BYTES))
+	    (b->count > 0 && (b->payload.len + size > BATCH_BYTES || b->over_ms != over_ms)))
 		return false;
 	return same(b->service, o->service) && same(b->where, o->where) && same(b->type, o->type) && same(b->address, o->address) &&
 	       same(b->trace, o->trace) && same(b->correlation, o->correlation) && b->fingerprint == o->fingerprint &&
@@ -163,7 +196,7 @@ int hlk_call(struct hlk *c, const struct hlk_call_options *o, const void *payloa
 	uint32_t deadline_ms = o->deadline_ms ? o->deadline_ms : 10000;
 	if (c->closing)
 		return error_set(c, HLK_CLOSED, "call: the client is being closed");
-	if (!fits_batch(b, o, deadline_ms, size) || size > c->session.payload_max) {
+	if (!fits_batch(b, o, deadline_ms, c->now_ms + deadline_ms, size) || size > c->session.payload_max) {
 		struct address to;
 		int code = options_check(c, o, size, &to);
 		if (code == HLK_OK)
@@ -178,6 +211,7 @@ int hlk_call(struct hlk *c, const struct hlk_call_options *o, const void *payloa
 		ENSURE((p = malloc(sizeof *p)) != NULL);
 	if (b->count == 0) {
 		b->first = w->next;
+		b->over_ms = c->now_ms + deadline_ms;
 		b->number = client_correlation(c);
 		client_touch(c);
 	}
@@ -208,6 +242,7 @@ static void finish(struct hlk *c, struct pending_call *p, const struct hlk_answe
 	hlk_answer_fn *fn = p->fn;
 	void *ctx = p->ctx;
 	if (!answer->more) {
+		w->stale = w->stale || p->number >= w->sent_below; /* what would ask for it is not to leave any more */
 		map64_remove(&w->pending, map64_find(&w->pending, p->number));
 		p->free = w->free;
 		w->free = p;
@@ -338,6 +373,7 @@ void caller_close(struct hlk *c, bool tell)
 	batch_drop(&w->batch);
 	map64_free(&w->pending, &w->map_memory);
 	buf_free(&w->unsent);
+	buf_free(&w->waiting);
 	buf_free(&w->cancels);
 	buf_free(&w->kept);
 }

@@ -288,6 +288,7 @@ struct call_batch { /* calls that travel together */
 	uint32_t binding, deadline_ms, count, number;
 	uint64_t fingerprint, first;
 	struct buf head, sizes, payload;
+	int64_t over_ms;                 /* when its calls time out */
 };
 struct caller {
 	struct call_batch batch;
@@ -295,6 +296,8 @@ struct caller {
 	uint64_t map_memory, next, sent_below, late;
 	struct pending_call *free;
 	struct buf unsent, cancels, kept;
+	struct buf waiting;              /* struct call_frame of each CALL in `unsent` */
+	bool stale;                      /* calls that were not sent are over: see drop_over */
 	uint32_t refused;                /* the CALL that is being refused as a whole */
 	int64_t next_deadline_ms;
 	struct msg cancel_msg;

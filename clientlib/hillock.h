@@ -53,7 +53,7 @@ enum {
 	/* outcome classes for hlk_fail: the first four and TIMEOUT, RESOURCE_EXHAUSTED are tried again */
 	HLK_TRANSIENT = 60, HLK_INTERNAL = 64, HLK_PERMANENT = 61, HLK_DEPENDENCY = 62, HLK_SECURITY = 63,
 	HLK_EXPIRED = 65, HLK_LOST = 66,
-	HLK_NETWORK = 90, HLK_CLOSED = 91, HLK_MEMORY = 92,
+	HLK_DAMAGED = 81, HLK_NETWORK = 90, HLK_CLOSED = 91, HLK_MEMORY = 92,
 };
 
 enum hlk_error_kind { HLK_KIND_NONE, HLK_KIND_USAGE, HLK_KIND_NETWORK, HLK_KIND_AUTH, HLK_KIND_PROTOCOL,
@@ -184,7 +184,7 @@ struct hlk_update {
 	double progress;         /* HLK_PROGRESS: 0..1 */
 	int level;               /* HLK_LOG: 0 debug, 1 info, 2 notice, 3 warning, 4 error */
 	const char *state;       /* HLK_STATE: "started", "cancelling", "paused", "retry" ...; else "" */
-	int code;                /* HLK_STATE "retry": the class of the failure */
+	int code;                /* HLK_STATE "retry": the class of the failure; HLK_YIELD: HLK_OK, or HLK_DAMAGED: the broker cannot read it */
 	const void *data; size_t size; /* the text, or the item of a yield; borrowed until the callback returns */
 };
 typedef void hlk_update_fn(struct hlk *c, const struct hlk_update *update, void *ctx);

@@ -26,11 +26,11 @@ void update_print(struct hlk *c, const struct hlk_update *update, void *ctx)
 	if (update->kind == HLK_STATE) {
 		cli_set(object, "state", json_string(update->state));
 		cli_set(object, "attempt", json_integer(update->number));
-		if (update->code != HLK_OK)
-			cli_set(object, "code", json_string(hlk_error_name(update->code)));
 	} else {
 		output_set_bytes(object, update->kind == HLK_YIELD ? "item" : "text", update->data, update->size);
 	}
+	if (update->code != HLK_OK)
+		cli_set(object, "code", json_string(hlk_error_name(update->code)));
 	(void)json_dumpf(object, stdout, JSON_COMPACT);
 	(void)fputc('\n', stdout);
 	(void)fflush(stdout);

@@ -200,7 +200,15 @@ static bool struct_head(struct compile *c, const struct bfbs_object *o, uint32_t
 	return true;
 }
 
-/* The members by offset, judged one against the next. */
+struct place { uint16_t offset, field; };
+
+static int by_offset(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+	return x->offset != y->offset ? x->offset - y->offset : x->field - y->field;
+}
+
+/* The members by offset, judged one against the next. Each is read twice, however many there are. */
 static bool struct_layout(struct compile *c, uint32_t index, uint32_t depth)
 {
 	struct object *object = &c->objects[index];
@@ -212,16 +220,18 @@ static bool struct_layout(struct compile *c, uint32_t index, uint32_t depth)
 	struct schema_item head = { .kind = ITEM_STRUCT, .owner = o->name, .name = "", .number = o->size,
 				    .default_integer = o->align, .ref = "", .nested = "" };
 	bool good = add_item(c, &head);
+	struct place places[STRUCT_FIELDS_MAX];
+	struct bfbs_field next;
 	uint32_t end = 0;
+	for (uint32_t i = 0; i < o->fields; i++) {
+		bfbs_read_field(c->bytes, o, i, &next);
+		places[i] = (struct place){ next.offset, (uint16_t)i };
+	}
+	qsort(places, o->fields, sizeof places[0], by_offset);
 	for (uint32_t done = 0; good && done < o->fields; done++) {
-		struct bfbs_field f, next = { .name = NULL };
 		uint32_t size, align;
-		for (uint32_t i = 0; i < o->fields; i++) { /* the nearest one at `end` or behind it */
-			bfbs_read_field(c->bytes, o, i, &f);
-			if (f.offset >= end && (!next.name || f.offset < next.offset))
-				next = f;
-		}
-		if (!next.name)
+		bfbs_read_field(c->bytes, o, places[done].field, &next);
+		if (next.offset < end)
 			return refuse(c, o->name, "fields of the struct lie on top of each other");
 		struct schema_item item = { .kind = ITEM_MEMBER, .base = next.type.base, .element = next.type.element,
 					    .fixed_length = next.type.fixed_length, .owner = o->name, .name = next.name,

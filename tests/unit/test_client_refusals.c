@@ -267,6 +267,33 @@ static void test_more_cancels_than_a_frame_holds_travel_in_two(void **state)
 	broker_free(b);
 }
 
+static void on_timeout(struct hlk *c, const struct hlk_answer *answer, void *ctx)
+{
+	(void)c;
+	*(int *)ctx = answer->code;
+}
+
+static void test_a_call_that_timed_out_before_it_was_sent_is_never_sent(void **state)
+{
+	struct broker *b = broker_tcp();
+	struct hlk *c = open_client(b->url);
+	const struct hlk_call_options brief = { .service = "s", .deadline_ms = 20 }, later = { .service = "s", .deadline_ms = 60000 };
+	int first = 0, second = 0, third = 0;
+	uint64_t number, cancelled;
+	(void)state;
+	assert_int_equal(hlk_call(c, &brief, "1", 1, on_timeout, &first, NULL), HLK_OK);
+	assert_int_equal(hlk_call(c, &later, "2", 1, on_timeout, &second, &cancelled), HLK_OK);
+	UNTIL(c, first == HLK_TIMEOUT); /* nobody has welcomed this client yet */
+	assert_int_equal(hlk_call_cancel(c, cancelled), HLK_OK);
+	assert_int_equal(second, HLK_CANCELLED);
+	assert_int_equal(hlk_call(c, &later, "3", 1, on_timeout, &third, &number), HLK_OK);
+	welcome(b, c, false, 60000);
+	hear(b, c, FRAME_CALL);
+	assert_int_equal(b->msg.call.first, number);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -279,6 +306,7 @@ int main(void)
 		cmocka_unit_test(test_credit_that_falls_is_taken_back_and_grows_only_from_below),
 		cmocka_unit_test(test_a_client_that_closes_takes_no_more_tasks_and_gives_back_what_comes),
 		cmocka_unit_test(test_a_yield_that_no_broker_takes_is_refused_at_once),
+		cmocka_unit_test(test_a_call_that_timed_out_before_it_was_sent_is_never_sent),
 		cmocka_unit_test(test_more_cancels_than_a_frame_holds_travel_in_two),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@ static int setup(void **state)
 	struct world *w = calloc(1, sizeof *w);
 	assert_non_null(w);
 	world_init(w);
+	w->config.tasks.queues_max = 2000;
 	world_open(w);
 	*state = w;
 	return 0;
@@ -381,9 +382,35 @@ static void when_last_values_are_full_they_can_be_replaced_and_ended(void **stat
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+static void the_queue_beyond_those_that_one_event_feeds_is_refused_where_it_is_bound(void **state)
+{
+	enum { MOST = 1024 };
+	struct world *w = *state;
+	struct client c;
+	char name[32];
+	client_open(&c, w, 1);
+	for (uint32_t i = 0; i < MOST; i++) {
+		(void)snprintf(name, sizeof name, "q%u", i);
+		assert_int_equal(ask(&c, VERB_SUBSCRIPTION_ADD, name, i % 2 ? "news.local.Rain" : "news.*"), ERR_OK);
+	}
+	assert_int_equal(ask(&c, VERB_SUBSCRIPTION_ADD, "more", "news.local.Rain"), ERR_RESOURCE_EXHAUSTED);
+	assert_int_equal(ask(&c, VERB_SUBSCRIPTION_ADD, "more", "*"), ERR_RESOURCE_EXHAUSTED); /* Rain would go to too many */
+	assert_int_equal(ask(&c, VERB_SUBSCRIPTION_ADD, "q7", "*"), ERR_OK);                   /* it has them already */
+	assert_int_equal(ask(&c, VERB_SUBSCRIPTION_ADD, "more", "news.local.Snow"), ERR_OK);
+	assert_int_equal(ask(&c, VERB_SUBSCRIPTION_REMOVE, "q9", "news.local.Rain"), ERR_OK);
+	assert_int_equal(ask(&c, VERB_SUBSCRIPTION_ADD, "more", "news.local.Rain"), ERR_OK);
+	publish(&c, "news.local.Rain", "", 1, 1, "wet", false);
+	assert_int_equal(published(&c, 1).code, ERR_OK);
+	assert_int_equal(ready(&c, "more"), 1);
+	assert_int_equal(ready(&c, "q0"), 1);
+	assert_int_equal(ready(&c, "q9"), 0);
+	client_free(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(the_queue_beyond_those_that_one_event_feeds_is_refused_where_it_is_bound, setup, teardown),
 		TEST(a_head_that_is_too_large_as_that_of_a_task_is_refused),
 		TEST(when_last_values_are_full_they_can_be_replaced_and_ended),
 		TEST(a_task_goes_where_its_type_is_bound_the_longest_pattern_wins),
