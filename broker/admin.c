@@ -137,6 +137,13 @@ static enum err fill_task(struct ask *a, uint64_t task, bool bodies, struct task
 	out->yields = v.yields;
 	out->parent = v.parent;
 	out->root = v.root;
+	out->group = tasks_group_of(a->s->tasks, task);
+	struct blocked_info blocked;
+	if (tasks_blocked(a->s->tasks, task, &blocked)) {
+		out->waits = blocked.open;
+		out->waits_for = blocked.first;
+		out->after_group = blocked.group;
+	}
 	if (a->m->tasks.count > 0 && a->m->tasks.count <= 64) /* a REPLY has a limited number of tables */
 		out->attempt_count = tasks_history(a->s->tasks, task, out->attempts);
 	const struct session *worker = v.holder ? tasks_holder_ctx(v.holder) : NULL;
@@ -149,11 +156,11 @@ static enum err fill_task(struct ask *a, uint64_t task, bool bodies, struct task
 static size_t info_bytes(const struct task_info *i)
 {
 	return 256 + i->type.len + i->queue.len + i->reason.len + i->worker.len + i->result.len + i->payload.len + i->key.len +
-	       i->progress_text.len + i->attempt_count * sizeof(struct attempt_info) * 4;
+	       i->progress_text.len + i->group.len + i->after_group.len + i->attempt_count * sizeof(struct attempt_info) * 4;
 }
 
-/* Those of `tasks` that exist; `next` is what the caller goes on from where all fit. */
-static enum err reply_tasks(struct ask *a, const uint64_t *tasks, uint32_t count, bool bodies, uint64_t next)
+/* Those of `tasks` that exist; `next` is what the caller goes on from where all fit. `some`: none of them may be left. */
+static enum err reply_known(struct ask *a, const uint64_t *tasks, uint32_t count, bool some, bool bodies, uint64_t next)
 {
 	struct task_info *infos = zalloc(size_mul(MAX_OF(count, 1u), sizeof *infos));
 	uint32_t found = 0;
@@ -173,13 +180,18 @@ static enum err reply_tasks(struct ask *a, const uint64_t *tasks, uint32_t count
 		found++;
 	}
 	if (e != ERR_AGAIN) {
-		bool none = found == 0 && count > 0;
+		bool none = found == 0 && count > 0 && !some;
 		reply(a, &(struct msg_reply){ .code = none ? ERR_NOT_FOUND : ERR_OK,
 					      .text = span_str(none ? "REQUEST.tasks: no such task" : ""),
 					      .count = found, .next = next, .tasks = infos, .task_count = found });
 	}
 	free(infos);
 	return e == ERR_AGAIN ? e : ERR_OK;
+}
+
+static enum err reply_tasks(struct ask *a, const uint64_t *tasks, uint32_t count, bool bodies, uint64_t next)
+{
+	return reply_known(a, tasks, count, false, bodies, next);
 }
 
 static enum err ask_task_show(struct ask *a)
@@ -491,6 +503,66 @@ static enum err ask_redrive(struct ask *a)
 	return admin_redrive(a->c, a->m, a->correlation);
 }
 
+/* ---- groups ---- */
+
+static void reply_groups(struct ask *a, const struct group_info *infos, uint32_t count, uint64_t next)
+{
+	struct buf bytes = { NULL, 0, 0 };
+	struct span *specs = zalloc(size_mul(MAX_OF(count, 1u), sizeof *specs));
+	for (uint32_t i = 0; i < count; i++) {
+		size_t from = bytes.len;
+		group_info_encode(&bytes, &infos[i]);
+		specs[i].len = bytes.len - from;
+	}
+	for (size_t i = 0, at = 0; i < count; at += specs[i++].len)
+		specs[i].data = bytes.data + at;
+	reply(a, &(struct msg_reply){ .count = count, .next = next, .specs = specs, .spec_count = count });
+	free(specs);
+	buf_free(&bytes);
+}
+
+static enum err ask_group_list(struct ask *a)
+{
+	uint32_t limit = a->m->limit ? MIN_OF(a->m->limit, (uint32_t)LIST_MAX) : LIST_MAX;
+	struct group_info *infos = zalloc(sizeof *infos * limit);
+	uint64_t next;
+	uint32_t count = tasks_groups(a->s->tasks, a->m->cursor, limit, infos, &next);
+	reply_groups(a, infos, count, next);
+	free(infos);
+	return ERR_OK;
+}
+
+static bool group_named(struct ask *a, struct group_info *info)
+{
+	if (tasks_group(a->s->tasks, a->m->name, info))
+		return true;
+	(void)fail(a, a->m->name.len ? ERR_NOT_FOUND : ERR_INVALID_INPUT,
+		   a->m->name.len ? "REQUEST.name: no such group" : "REQUEST.name: empty");
+	return false;
+}
+
+static enum err ask_group_show(struct ask *a)
+{
+	struct group_info info;
+	if (group_named(a, &info))
+		reply_groups(a, &info, 1, 0);
+	return ERR_OK;
+}
+
+/* Those that are still known, and where to go on. */
+static enum err ask_group_members(struct ask *a)
+{
+	uint64_t tasks[LIST_MAX], next;
+	struct group_info info;
+	if (!group_named(a, &info))
+		return ERR_OK;
+	uint32_t limit = a->m->limit ? MIN_OF(a->m->limit, (uint32_t)LIST_MAX) : LIST_MAX;
+	uint32_t count = tasks_group_members(a->s->tasks, a->m->name, a->m->cursor, limit, tasks, &next);
+	return reply_known(a, tasks, count, true, false, next);
+}
+
+PROPOSE(group_cancel, tasks_propose_group_cancel(a->s->tasks, a->s->log, a->m->name, &records, a->text))
+
 static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_TASK_SHOW] = ask_task_show, [VERB_TASK_LIST] = ask_task_list, [VERB_TASK_CANCEL] = each_task,
 	[VERB_TASK_RETRY] = each_task, [VERB_TASK_PEEK] = ask_task_peek,
@@ -512,6 +584,8 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_SCHEDULE_REMOVE] = ask_schedule, [VERB_SCHEDULE_PAUSE] = ask_schedule, [VERB_SCHEDULE_RESUME] = ask_schedule,
 	[VERB_SCHEDULE_RUN] = ask_schedule,
 	[VERB_REDRIVE_START] = ask_redrive, [VERB_REDRIVE_LIST] = ask_redrive, [VERB_REDRIVE_STOP] = ask_redrive,
+	[VERB_GROUP_LIST] = ask_group_list, [VERB_GROUP_SHOW] = ask_group_show, [VERB_GROUP_MEMBERS] = ask_group_members,
+	[VERB_GROUP_CANCEL] = ask_group_cancel,
 };
 
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation)

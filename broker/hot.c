@@ -198,7 +198,7 @@ uint64_t hot_order(struct tasks *t, const struct hot *h)
 bool hot_is_plain(const struct hot *h)
 {
 	return h->final == TASK_UNKNOWN && h->ready_ms == 0 && h->expires_ms == 0 && h->failed == 0 &&
-	       h->attempts == 0 && h->result_addr == 0 && !h->cancel_noted && !h->fixed &&
+	       h->attempts == 0 && h->result_addr == 0 && !h->cancel_noted && !h->fixed && !h->blocked && !h->counted &&
 	       !life_is_durable(h->life);
 }
 

@@ -11,6 +11,7 @@
  *  2. A fresh range may name tasks that are gone or have another place; peek skips them. A returned list never does.
  *  3. Fresh tasks of a lane start in the order of their numbers; of an ordering key only one task is in a lane (order.c).
  *  4. Only tasks without a settling record under way have a timer, and at most one: the next thing that can happen. */
+#include "after.h"
 #include "life.h"
 
 void view_ready_hook(struct tasks *t, uint32_t queue, uint32_t slot)
@@ -41,7 +42,7 @@ void view_timer(struct tasks *t, struct hot *h)
 	uint64_t due = NEVER;
 	bool held = h->state == TASK_LEASED || h->state == TASK_STARTED;
 	if (h->state == TASK_SCHEDULED)
-		due = h->ready_ms;
+		due = h->blocked ? after_due(t, h) : h->ready_ms;
 	if (!held && h->expires_ms)
 		due = MIN_OF(due, h->expires_ms);
 	if (!held && h->life && h->life->close_ms)
@@ -105,7 +106,7 @@ void view_enter(struct tasks *t, struct hot *h, uint64_t now_ms, bool front)
 		return;
 	}
 	ENSURE(h->final == TASK_UNKNOWN);
-	h->state = h->ready_ms > now_ms ? TASK_SCHEDULED : TASK_READY;
+	h->state = h->blocked || h->ready_ms > now_ms ? TASK_SCHEDULED : TASK_READY;
 	++*view_counter(q, h);
 	if ((!class_extra(h->class) || order_claim(t, h)) && h->state == TASK_READY && !h->cancelling)
 		lane_return(t, q, h, front);
@@ -125,6 +126,16 @@ void view_ripe(struct tasks *t, struct hot *h, uint64_t now_ms)
 	q->ready++;
 	h->state = TASK_READY;
 	view_timer(t, h);
+}
+
+void view_unblock(struct tasks *t, struct hot *h)
+{
+	if (h->settling)
+		return;
+	if (h->ready_ms > t->time_ms)
+		view_timer(t, h);
+	else
+		view_ripe(t, h, t->time_ms);
 }
 
 /* ---- peek and lease ---- */

@@ -56,6 +56,7 @@ static const char *kind_name(uint16_t kind)
 	case REC_SCHEDULE: return "schedule";
 	case REC_SECRET: return "secret";
 	case REC_REDRIVES: return "redrives";
+	case REC_GROUP: return "group";
 	}
 	return "unknown";
 }

@@ -222,6 +222,7 @@ void tasks_queue_info(const struct tasks *t, uint32_t queue, struct queue_info *
 	out->leased = q->leased;
 	out->scheduled = q->scheduled;
 	out->dead = q->dead;
+	out->blocked = q->blocked;
 	out->submitted_total = q->submitted;
 	out->done_total = q->done;
 	out->failed_total = q->failed;

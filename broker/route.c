@@ -231,6 +231,8 @@ static enum err on_submit(const struct call *call)
 	if (!log_has_room(s, need))
 		return ERR_AGAIN;
 	const struct task_head *head = head_of(c, m->head);
+	if (tasks_submit_early(s->tasks, m, head))
+		return ERR_AGAIN;
 	s->answer.run_count = s->answer.records = 0;
 	s->answer.text[0] = '\0';
 	char why[256];

@@ -6,6 +6,7 @@
  * Invariants
  *  1. Entry times do not go back; what time takes away (producers, keys, results) goes in apply, by entry time.
  *  2. Before tasks_begin no view is kept; after it every open task is counted in its queue. */
+#include "after.h"
 #include "life.h"
 #include "topics.h"
 
@@ -19,6 +20,7 @@ struct tasks *tasks_new(const struct tasks_config *config)
 	if (t->config.retained_max == 0)
 		t->config.retained_max = 1000000;
 	t->next_task = 1;
+	t->next_group_ms = NEVER;
 	t->random = config->seed;
 	t->topics = topics_new(config->seed);
 	t->options = mem_resize(t, NULL, 0, OPTIONS_MAX * sizeof *t->options);
@@ -44,9 +46,12 @@ void tasks_free(struct tasks *t)
 	producers_free(t);
 	keys_free(t);
 	topics_free(t->topics);
+	after_free(t);
+	groups_free(t);
 	(void)mem_resize(t, t->recent, (t->recent_mask + 1) * sizeof *t->recent, 0);
 	(void)mem_resize(t, t->reported, t->reported_cap * sizeof *t->reported, 0);
 	buf_free(&t->scratch_yields);
+	buf_free(&t->scratch_texts);
 	buf_free(&t->scratch_items);
 	buf_free(&t->scratch_sources);
 	ENSURE(t->memory == sizeof *t);
@@ -63,6 +68,7 @@ static void apply_time(struct tasks *t, uint64_t time_ms)
 		task_forget(t, t->retained.items[0].hot);
 	producers_expire(t);
 	keys_expire(t);
+	groups_expire(t);
 }
 
 void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct log_record *record, bool live,
@@ -88,6 +94,7 @@ void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct lo
 	case REC_LEASE: apply_lease(t, record, live); return;
 	case REC_YIELD: apply_yield(t, record, live, out); return;
 	case REC_SECRET: apply_secret(t, record); return;
+	case REC_GROUP: apply_group(t, record, out); return;
 	case REC_TYPE:
 	case REC_SCHEDULE:
 	case REC_REDRIVES: break;
@@ -106,7 +113,7 @@ static bool begin_hot(struct tasks *t, struct hot *h, uint64_t now_ms)
 		limbo_enter(t, h, now_ms);
 		return false;
 	}
-	bool fresh = h->ready_ms <= now_ms && h->failed == 0 && h->attempts == 0 && !h->cancelling &&
+	bool fresh = h->ready_ms <= now_ms && h->failed == 0 && h->attempts == 0 && !h->cancelling && !h->blocked &&
 		     (!h->life || h->life->yields == 0);
 	if (!fresh) {
 		view_enter(t, h, now_ms, false);
@@ -207,6 +214,7 @@ void tasks_begin(struct tasks *t, uint64_t now_ms)
 	for (uint32_t i = 0; i < count; i++)
 		view_enter(t, dead[i], now_ms, false);
 	free(dead);
+	groups_begin(t);
 	for (uint32_t i = 0; i < t->queue_count; i++) {
 		const struct queue *q = t->queues[i];
 		ENSURE(q->ready + q->scheduled + q->leased + q->dead == q->alive);
@@ -405,11 +413,14 @@ void tasks_get_stats(const struct tasks *t, struct tasks_stats *out)
 		out->scheduled += t->queues[i]->scheduled;
 		out->dead += t->queues[i]->dead;
 	}
+	out->blocked = t->waits.count;
+	out->groups = t->groups.count;
 	out->submitted_total = t->submitted_total;
 	out->done_total = t->done_total;
 	out->failed_total = t->failed_total;
 	out->duplicates_total = t->duplicates_total;
 	out->stale_total = t->stale_total;
 	out->expired_total = t->expired_total;
-	out->memory_bytes = t->memory + t->scratch_items.cap + t->scratch_sources.cap + t->scratch_yields.cap;
+	out->memory_bytes = t->memory + t->scratch_items.cap + t->scratch_sources.cap + t->scratch_yields.cap +
+			    t->scratch_texts.cap + t->found.cap;
 }

@@ -23,8 +23,8 @@ struct tasks;
 struct holder; /* who may hold leases: one per session */
 
 enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6, REC_TYPE = 7,
-		   REC_TOPIC = 8, REC_EVENT = 9, REC_LEASE = 10, REC_YIELD = 11, REC_SCHEDULE = 12, REC_RETAIN = 17, REC_SECRET = 24,
-		   REC_REDRIVES = 30 };
+		   REC_TOPIC = 8, REC_EVENT = 9, REC_LEASE = 10, REC_YIELD = 11, REC_SCHEDULE = 12, REC_RETAIN = 17,
+		   REC_GROUP = 20, REC_SECRET = 24, REC_REDRIVES = 30 };
 
 /* What the owner is told while state changes. Called from apply, tick and holder_lost; may not change tasks. */
 struct tasks_hooks {
@@ -123,6 +123,10 @@ struct submit_check { const uint64_t *refused; enum err code; const char *text; 
 void tasks_propose_checked(struct tasks *t, struct log *log, const struct msg_submit *m, const struct task_head *head,
 			   struct span payload, uint64_t now_ms, const struct submit_check *check, struct submit_answer *out);
 
+/* A task that comes after others says so in its head. Has one of those a settling record under way, or is a purge? Then the submission
+ * waits until that is applied, so that apply need not ask what was remembered of it. */
+bool tasks_submit_early(const struct tasks *t, const struct msg_submit *m, const struct task_head *head);
+
 /* A worker's report. START, EXTEND, PROGRESS, LOG and RELEASE without delay change the volatile half at once. Settling verbs become one
  * REC_SETTLE, yields one REC_YIELD in front of it. Items that are refused (stale, late, foreign, unknown) are answered in `refused`, room
  * for m->count. Returns how many records were appended, and *refused_count. If the log has no room nothing is changed and all items that
@@ -181,6 +185,24 @@ enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, u
 /* As cancel; a holder is told to stop at once. */
 enum err tasks_propose_interrupt(struct tasks *t, struct log *log, uint64_t task, uint64_t now_ms, uint32_t *records,
 				 char text[256]) MUST_CHECK;
+/* Groups: the callback and all members are cancelled, and no more come. The apply says how many members were not final. */
+enum err tasks_propose_group_cancel(struct tasks *t, struct log *log, struct span name, uint32_t *records, char text[256]) MUST_CHECK;
+bool tasks_group(const struct tasks *t, struct span name, struct group_info *out);
+/* By their numbers, from `cursor` (0 = start) on; *next 0 = no more. Names are borrowed until the next change. */
+uint32_t tasks_groups(const struct tasks *t, uint64_t cursor, uint32_t limit, struct group_info *out, uint64_t *next);
+/* Tasks of a group, by number; bounded work. */
+uint32_t tasks_group_members(const struct tasks *t, struct span name, uint64_t cursor, uint32_t limit, uint64_t *out, uint64_t *next);
+/* The group a task is a member of; empty = none. */
+struct span tasks_group_of(const struct tasks *t, uint64_t task);
+/* What a task waits for that comes after others. False: for nothing of that kind. */
+struct blocked_info {
+	uint32_t open;           /* single tasks; the first: */
+	uint64_t first;
+	struct span group;       /* or the end of this group */
+	uint64_t members, size, members_open;
+};
+bool tasks_blocked(const struct tasks *t, uint64_t task, struct blocked_info *out);
+
 /* Asks the holder for SIGNAL_PAUSE, RESUME or STEP; its answer is a report. WRONG_STATE where nobody holds it. */
 enum err tasks_control(struct tasks *t, uint64_t task, enum signal_kind signal, char text[256]) MUST_CHECK;
 
@@ -298,7 +320,7 @@ uint32_t tasks_list(struct tasks *t, uint32_t queue, enum task_state state, uint
 		    uint64_t *next);
 
 struct tasks_stats {
-	uint64_t waiting, leased, scheduled, dead, retained, producers, keys, segments;
+	uint64_t waiting, leased, scheduled, dead, retained, producers, keys, segments, blocked, groups;
 	uint64_t submitted_total, done_total, failed_total, duplicates_total, stale_total, expired_total;
 	uint64_t memory_bytes; /* what this module has allocated */
 };

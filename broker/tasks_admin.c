@@ -5,6 +5,7 @@
  * Invariants
  *  1. A proposal appends one record or none; its apply works on durable state alone and says how many tasks it changed.
  *  2. A purge names the tasks that were leased when it was proposed: those stay. Leases are volatile, so apply cannot ask. */
+#include "after.h"
 #include "life.h"
 
 static enum err no_room(char text[256])
@@ -117,6 +118,7 @@ enum err tasks_propose_purge(struct tasks *t, struct log *log, struct span name,
 		for (uint32_t i = 0; i < kept; i++)
 			memcpy(body + sizeof rec + i * sizeof(uint64_t), &busy[i]->task, sizeof(uint64_t));
 		*records = 1;
+		t->purges_in_flight++;
 	}
 	free(busy);
 	return body ? ERR_OK : no_room(text);
@@ -189,6 +191,8 @@ void apply_purge(struct tasks *t, const struct log_entry *entry, const struct lo
 	ENSURE(!r.failed && p.rec.version == REC_VERSION);
 	p.settlement = (struct settlement){ .time_ms = entry->time_ms, .live = live, .origin = APPLIED_ADMIN };
 	out->origin = APPLIED_ADMIN;
+	if (live && t->purges_in_flight > 0)
+		t->purges_in_flight--;
 	if (!queue_at(t, p.rec.queue))
 		return;
 	if (p.rec.dead) {
@@ -235,11 +239,12 @@ enum err tasks_propose_retry(struct tasks *t, struct log *log, uint64_t task, ui
 	struct hot *open;
 	*records = 0;
 	bool kept = h && (h->final == TASK_DEAD || h->final == TASK_FAILED || h->final == TASK_CANCELLED);
-	bool delayed = h && h->final == TASK_UNKNOWN && h->state == TASK_SCHEDULED && !h->settling;
+	bool delayed = h && h->final == TASK_UNKNOWN && h->state == TASK_SCHEDULED && !h->settling && !h->blocked;
 	if (!kept && !delayed) {
 		if (!task_open(t, task, &class, &open))
 			return settled_reason(t, task, text);
-		(void)snprintf(text, 256, "task %llu is %s already", (unsigned long long)task, task_state_name(h ? h->state : TASK_READY));
+		(void)snprintf(text, 256, h && h->blocked ? "task %llu waits for other tasks (%s)" : "task %llu is %s already",
+			       (unsigned long long)task, task_state_name(h ? h->state : TASK_READY));
 		return ERR_WRONG_STATE;
 	}
 	uint64_t addr;
@@ -262,7 +267,7 @@ static bool redrive_task(struct tasks *t, uint64_t task, uint64_t now_ms)
 	if (!h || !task_locate(t, task, &addr, &item) || !queue_at(t, class_queue(h->class)))
 		return false;
 	if (h->final == TASK_UNKNOWN) { /* a delayed one */
-		if (h->ready_ms <= now_ms)
+		if (h->ready_ms <= now_ms || h->blocked)
 			return false;
 		h->ready_ms = 0;
 		if (t->begun && h->state == TASK_SCHEDULED && !h->settling) {
@@ -283,6 +288,7 @@ static bool redrive_task(struct tasks *t, uint64_t task, uint64_t now_ms)
 	h->result_addr = 0;
 	h->result_size = 0;
 	h->final = TASK_UNKNOWN;
+	h->counted = h->counted || group_of(t, task);
 	h->failed = 0;
 	if (h->life) { /* what belonged to its first life: nobody holds it, and its time begins anew */
 		h->life->lease_attempt = 0;
@@ -330,6 +336,12 @@ bool tasks_redrive_dead(struct tasks *t, uint64_t task, uint32_t queue, uint64_t
 enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, uint64_t now_ms, uint32_t *records,
 			      char text[256])
 {
+	return task_cancel(t, log, task, now_ms, APPLIED_ADMIN, records, text);
+}
+
+enum err task_cancel(struct tasks *t, struct log *log, uint64_t task, uint64_t now_ms, enum applied_origin origin,
+		     uint32_t *records, char text[256])
+{
 	uint32_t class;
 	struct hot *h;
 	*records = 0;
@@ -347,7 +359,7 @@ enum err tasks_propose_cancel(struct tasks *t, struct log *log, uint64_t task, u
 		item.state = TASK_LEASED;
 		item.ready_ms = now_ms + t->config.cancel_grace_ms;
 	}
-	if (!settle_propose(log, APPLIED_ADMIN, &item, 1, ""))
+	if (!settle_propose(log, origin, &item, 1, ""))
 		return no_room(text);
 	*records = 1;
 	t->peeked.count = 0;

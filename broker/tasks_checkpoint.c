@@ -2,19 +2,20 @@
  *
  *   log -> TASKS_CHECKPOINT -> file;  start: restore -> tasks_load_segment ... -> apply the rest
  *
- * Layout, version 4, little-endian, all parts 8-aligned: struct checkpoint_head; from version 4 on struct
+ * Layout, version 5, little-endian, all parts 8-aligned: struct checkpoint_head; from version 4 on struct
  * checkpoint_secret; options {u64 retention, u64 attempts}; queues
  * (struct checkpoint_queue, name padded to 256, i64 settings[setting_count]; in version 1 there are seven, before the name);
  * lane classes (lane_class.c; not in version 1); segments (as index files, with live bits; those with an index file without the
  * rest); moved {u64 task, u64 addr} by task; objects (struct checkpoint_hot) by task; producers; keys; the recent; from version
- * 3 on the lives (life.h).
+ * 3 on the lives (life.h), from version 5 on groups and waits (after.h).
  *
  * Invariants
  *  1. Equal durable states give equal bytes: nothing follows the order of a hash map, nothing volatile is written.
  *  2. Restore trusts no number in the bytes; what does not fit is ERR_DAMAGED with its place. */
+#include "after.h"
 #include "life.h"
 
-enum { CHECKPOINT_MAGIC = 0x43544b48, CHECKPOINT_VERSION = 4 };
+enum { CHECKPOINT_MAGIC = 0x43544b48, CHECKPOINT_VERSION = 5 };
 struct checkpoint_head {
 	uint32_t magic, version;
 	uint64_t next_task, time_ms;
@@ -32,7 +33,7 @@ struct checkpoint_hot {
 	uint64_t task, ready_ms, expires_ms, retention_ms, settled_ms, result_addr, retained_until_ms;
 	uint32_t result_size, app_code, failed, attempts, max_attempts, class;
 	uint16_t code;
-	uint8_t final, cancel_noted, fixed, pad[3];
+	uint8_t final, cancel_noted, fixed, blocked, counted, pad;
 };
 _Static_assert(sizeof(struct checkpoint_head) == 88 && sizeof(struct checkpoint_queue) == 320, "on disk");
 _Static_assert(sizeof(struct checkpoint_hot) == 88, "on disk");
@@ -83,6 +84,7 @@ static void put_hot(struct tasks *t, struct buf *out, const struct hot *h)
 		.settled_ms = h->settled_ms, .result_addr = h->result_addr, .result_size = h->result_size,
 		.app_code = h->app_code, .failed = h->failed, .attempts = h->attempts, .max_attempts = h->max_attempts,
 		.class = h->class, .code = h->code, .final = h->final, .cancel_noted = h->cancel_noted, .fixed = h->fixed,
+		.blocked = h->blocked, .counted = h->counted,
 	};
 	if (h->final != TASK_UNKNOWN && h->final != TASK_DEAD)
 		c.retained_until_ms = t->retained.items[h->heap_index - 1].due;
@@ -136,6 +138,8 @@ void tasks_checkpoint(struct tasks *t, struct buf *out)
 		if (t->recent[i].task != 0)
 			buf_append(out, &t->recent[i], sizeof t->recent[i]);
 	lives_put(sorted, hots, out);
+	groups_put(t, out);
+	after_put(t, out);
 	free(sorted);
 }
 
@@ -266,6 +270,8 @@ static bool get_hot(struct tasks *t, struct reader *r)
 	h->final = c.final;
 	h->cancel_noted = h->cancelling = c.cancel_noted;
 	h->fixed = c.fixed;
+	h->blocked = c.blocked && open;
+	h->counted = c.counted;
 	if (terminal && h->result_addr)
 		pin_add(t, h->result_addr);
 	if (terminal)
@@ -328,6 +334,10 @@ static const char *restore_parts(struct tasks *t, struct reader *r)
 		return "the recent tasks";
 	if (head.version >= 3 && !lives_get(t, r))
 		return "the lives of tasks";
+	if (head.version >= 5 && !groups_get(t, r))
+		return "the groups";
+	if (head.version >= 5 && !after_get(t, r))
+		return "the tasks that wait for others";
 	return r->rest.len > 0 ? "the end: there are more bytes" : NULL;
 }
 

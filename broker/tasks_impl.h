@@ -28,6 +28,10 @@ enum {
 	QUEUES_EVER_MAX = 65535,               /* a queue id has 16 bits in a class */
 	PRODUCER_RUNS_MAX = 1024,
 	TICK_ITEMS_MAX = 1024,
+	EDGES_MAX = 4 << 20, WAITS_MAX = 4 << 20, /* tasks that come after others: what is waited for, and who waits */
+	DEPENDENTS_MAX = 16384,                /* that come after one task: all of them hear of its end at once */
+	GROUPS_MAX = 65536, MEMBER_RANGES_MAX = 8 << 20,
+	GROUP_IDLE_MS = 24 * 3600 * 1000,      /* a group without callback is forgotten so long after its last member ended */
 };
 #define RETENTION_DEFAULT_MS 600000u /* of results somebody wants, and of what can be retried */
 #define NEVER UINT64_MAX
@@ -115,6 +119,8 @@ struct hot {
 	uint32_t failed, attempts;      /* attempts: highest attempt number in an applied record */
 	uint32_t max_attempts;          /* 0 = the queue's */
 	uint16_t code;
+	bool blocked;                   /* it waits for other tasks: see after.h */
+	bool counted;                   /* its group has counted an end of it */
 	/* (v) */
 	uint64_t execution_ms, overrun_ms, cancel_ms;
 };
@@ -185,6 +191,7 @@ struct queue {
 	struct queue_settings settings;
 	uint64_t alive;                 /* open tasks and dead letters */
 	uint64_t submitted, done, failed, expired, cancelled, dead_total;
+	uint64_t blocked;               /* how many wait for other tasks */
 	/* (v) */
 	uint64_t ready, leased, scheduled, dead, proposed;
 	struct lane_slot *slots;
@@ -278,7 +285,17 @@ struct tasks {
 	struct keys keys;
 	struct recent *recent;
 	uint32_t recent_mask;
+	/* after.h */
+	struct map64 waits, before; /* task -> struct wait; task -> the edges to it */
+	struct edge *edges;        /* number 0 is none */
+	uint32_t edge_cap, edge_count, edge_free;
+	struct map64 groups, group_names, callbacks; /* number -> struct group; hash of name, callback -> number */
+	uint64_t group_numbers, next_group_ms;
+	struct member_range *ranges;
+	uint32_t range_count, range_cap, range_gone; /* gone: of forgotten groups */
 	/* (v) */
+	uint32_t groups_cancelling, purges_in_flight;
+	struct buf found;          /* of one arrival */
 	struct heap timers;
 	struct hot_list orphans;   /* started, holder lost, record still to be proposed */
 	uint64_t retry_ms;         /* the log had no room: not before this */
@@ -288,7 +305,7 @@ struct tasks {
 	struct { uint32_t queue, count, slot, priority; bool returned; uint64_t first; } peeked;
 	struct reported_item *reported;
 	uint32_t reported_cap;
-	struct buf scratch_items, scratch_sources, scratch_yields; /* of one proposal */
+	struct buf scratch_items, scratch_sources, scratch_yields, scratch_texts; /* of one proposal */
 	uint32_t compact_cursor, moves_in_flight;
 	struct segment *reindexed; /* being made from its records */
 };
@@ -405,6 +422,7 @@ void lanes_free(struct tasks *t, struct queue *q);
 void view_enter(struct tasks *t, struct hot *h, uint64_t now_ms, bool front); /* an open or dead task takes its place */
 void view_leave(struct tasks *t, struct hot *h); /* and leaves it, counters included */
 void view_take(struct tasks *t, struct hot *h);  /* out of its list only; still counted */
+void view_unblock(struct tasks *t, struct hot *h); /* it waits for no other task any more */
 void view_ripe(struct tasks *t, struct hot *h, uint64_t now_ms); /* its delay is over; in the list of its key it stays where it is */
 void view_timer(struct tasks *t, struct hot *h);
 void view_ready_hook(struct tasks *t, uint32_t queue, uint32_t slot); /* TASKS_ANY_SLOT: whatever there is */
@@ -443,6 +461,7 @@ void apply_redrive(struct tasks *t, const struct log_entry *entry, const struct 
 void apply_purge(struct tasks *t, const struct log_entry *entry, const struct log_record *record, bool live,
 		 struct applied *out);
 void apply_move(struct tasks *t, const struct log_record *record, bool live);
+void apply_group(struct tasks *t, const struct log_record *record, struct applied *out); /* group.c */
 /* topics.c, topics_events.c */
 void apply_topic(struct tasks *t, const struct log_record *record, struct applied *out);
 void apply_retain(struct tasks *t, const struct log_record *record, struct applied *out);
@@ -481,4 +500,9 @@ static inline struct rec_settle_item item_of(const struct tasks *t, const struct
 		.holder = held && h->holder ? h->holder->number : 0,
 	};
 }
+bool settle_propose_texts(struct log *log, enum applied_origin origin, const struct rec_settle_item *items, uint32_t count,
+			  struct span texts, const char *worker); /* the same, with what is said of each (item.size) */
+/* tasks_propose_cancel, with who waits for the answer. */
+enum err task_cancel(struct tasks *t, struct log *log, uint64_t task, uint64_t now_ms, enum applied_origin origin,
+		     uint32_t *records, char text[256]) MUST_CHECK;
 void orphans_propose(struct tasks *t, struct log *log, const char *worker, uint64_t now_ms);

@@ -38,7 +38,13 @@ enum err rec_submit_read(struct span body, struct submit_view *out)
 	out->life = (struct rec_life){ 0 };
 	if (out->fixed.flags & SUBMIT_LIFE)
 		read_into(&r, &out->life, sizeof out->life);
+	out->after = (struct rec_after){ 0 };
+	if (out->fixed.flags & SUBMIT_AFTER)
+		read_into(&r, &out->after, sizeof out->after);
 	if (r.failed || out->fixed.version != REC_VERSION)
+		return ERR_DAMAGED;
+	if (out->after.count > LIMIT_AFTER || out->after.back_count > LIMIT_AFTER || out->after.policy > ON_FAILURE_RUN ||
+	    out->after.group_len > LIMIT_NAME_BYTES || out->after.after_group_len > LIMIT_NAME_BYTES)
 		return ERR_DAMAGED;
 	if (out->fixed.count == 0 || out->fixed.count > LIMIT_FRAME_ITEMS || out->fixed.priority > LIMIT_PRIORITY)
 		return ERR_DAMAGED;
@@ -46,6 +52,10 @@ enum err rec_submit_read(struct span body, struct submit_view *out)
 	out->key = read_padded(&r, out->options.key_size);
 	out->requires = read_padded(&r, out->lane.requires_size);
 	out->principal = read_padded(&r, out->lane.principal_size);
+	out->after_tasks = read_padded(&r, out->after.count * sizeof(uint64_t));
+	out->backs = read_padded(&r, out->after.back_count * sizeof(uint32_t));
+	out->group = read_padded(&r, out->after.group_len);
+	out->after_group = read_padded(&r, out->after.after_group_len);
 	out->head = read_padded(&r, out->fixed.head_size);
 	out->payload = r.rest;
 	return r.failed ? ERR_DAMAGED : ERR_OK;
@@ -57,6 +67,9 @@ size_t rec_submit_size(const struct submit_view *v)
 	if (v->fixed.flags & SUBMIT_LANE)
 		size += sizeof v->lane + align_up(v->requires.len, 8) + align_up(v->principal.len, 8);
 	size += v->fixed.flags & SUBMIT_LIFE ? sizeof v->life : 0;
+	if (v->fixed.flags & SUBMIT_AFTER)
+		size += sizeof v->after + v->after_tasks.len + align_up(v->backs.len, 8) + align_up(v->group.len, 8) +
+			align_up(v->after_group.len, 8);
 	size += align_up(v->fixed.count * sizeof(uint32_t), 8) + align_up(v->key.len, 8);
 	return size + align_up(v->head.len, 8) + v->payload.len;
 }
@@ -73,10 +86,20 @@ void rec_submit_write(const struct submit_view *v, uint8_t *out)
 		out = write_padded(out, &v->lane, sizeof v->lane);
 	if (v->fixed.flags & SUBMIT_LIFE)
 		out = write_padded(out, &v->life, sizeof v->life);
+	if (v->fixed.flags & SUBMIT_AFTER)
+		out = write_padded(out, &v->after, sizeof v->after);
 	out = write_padded(out, v->sizes, v->fixed.count * sizeof(uint32_t));
 	out = write_padded(out, v->key.data, v->key.len);
 	out = write_padded(out, v->requires.data, v->requires.len);
 	out = write_padded(out, v->principal.data, v->principal.len);
+	if (v->fixed.flags & SUBMIT_AFTER) {
+		ENSURE(v->after_tasks.len == v->after.count * sizeof(uint64_t) && v->backs.len == v->after.back_count * sizeof(uint32_t));
+		ENSURE(v->group.len == v->after.group_len && v->after_group.len == v->after.after_group_len);
+		out = write_padded(out, v->after_tasks.data, v->after_tasks.len);
+		out = write_padded(out, v->backs.data, v->backs.len);
+		out = write_padded(out, v->group.data, v->group.len);
+		out = write_padded(out, v->after_group.data, v->after_group.len);
+	}
 	out = write_padded(out, v->head.data, v->head.len);
 	if (v->payload.len > 0)
 		memcpy(out, v->payload.data, v->payload.len);

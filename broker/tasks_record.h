@@ -6,7 +6,8 @@
  * new layout takes a new version number, and readers keep the old ones.
  *
  *   REC_SUBMIT   rec_submit | rec_options (if SUBMIT_OPTIONS) | rec_lane (if SUBMIT_LANE) | rec_life (if SUBMIT_LIFE) |
- *                u32 sizes[count] | key | requirements | principal | head | payloads
+ *                rec_after (if SUBMIT_AFTER) | u32 sizes[count] | key | requirements | principal |
+ *                u64 after[] | u32 backs[] | group | after_group (if SUBMIT_AFTER) | head | payloads
  *   REC_LEASE    rec_lease | rec_lease_item[count]
  *   REC_MOVE     rec_move | u64 tasks[count] | u32 sizes[count] | u32 text_sizes[count] | head | payloads | texts
  *                (count is 1 in version 1)
@@ -15,6 +16,7 @@
  *                (version 1, still read: rec_queue without the last two fields, and seven settings)
  *   REC_YIELD    rec_yield | rec_yield_item[count] | items, one after the other
  *   REC_REDRIVE  rec_redrive | u64 tasks[count]
+ *   REC_GROUP    rec_group | name
  *   REC_PURGE    rec_purge | u64 except[count], ascending */
 #pragma once
 
@@ -23,7 +25,7 @@
 /* REC_SETTLE_WORKER: the version of a REC_SETTLE with a worker. */
 enum { REC_VERSION = 1, REC_SETTLE_WORKER = 2, REC_QUEUE_VERSION = 2, REC_QUEUE_SETTINGS_V1 = 7 };
 
-enum { SUBMIT_OPTIONS = 1, SUBMIT_LANE = 2, SUBMIT_LIFE = 32 };
+enum { SUBMIT_OPTIONS = 1, SUBMIT_LANE = 2, SUBMIT_LIFE = 32, SUBMIT_AFTER = 64 };
 struct rec_life {
 	uint64_t parent, root; /* 0 = none */
 	uint64_t close_ms;     /* wall clock; 0 = never */
@@ -48,6 +50,23 @@ struct rec_options {
 struct rec_lane {
 	uint64_t order; /* hash of the ordering key and the queue, 0 = none */
 	uint16_t requires_size, principal_size;
+	uint32_t pad;
+};
+
+/* Of tasks that come after others, and of members of groups. */
+struct rec_after {
+	uint64_t group_size; /* of after_group; 0 = as many as are there */
+	uint64_t bad;        /* one that had ended badly when this was proposed, 0 = none */
+	uint32_t count, back_count; /* tasks it comes after, that were not final; the same as sequences of the producer, so far back */
+	uint16_t group_len, after_group_len;
+	uint8_t policy, bad_state; /* enum on_failure; how the bad one ended */
+	uint16_t pad;
+};
+
+enum rec_group_op { GROUP_OP_CANCEL = 1 };
+struct rec_group {
+	uint8_t version, op;
+	uint16_t name_size;
 	uint32_t pad;
 };
 
@@ -115,7 +134,7 @@ struct rec_purge {
 };
 
 _Static_assert(sizeof(struct rec_submit) == 40 && sizeof(struct rec_options) == 32, "on disk");
-_Static_assert(sizeof(struct rec_lane) == 16, "on disk");
+_Static_assert(sizeof(struct rec_lane) == 16 && sizeof(struct rec_after) == 32 && sizeof(struct rec_group) == 8, "on disk");
 _Static_assert(sizeof(struct rec_move) == 16 && sizeof(struct rec_settle) == 8, "on disk");
 _Static_assert(sizeof(struct rec_settle_item) == 40 && sizeof(struct rec_queue) == 16, "on disk");
 _Static_assert(sizeof(struct rec_lease) == 16 && sizeof(struct rec_lease_item) == 16 && sizeof(struct rec_life) == 24, "on disk");
@@ -140,6 +159,8 @@ struct submit_view {
 	struct rec_options options;
 	struct rec_lane lane;
 	struct rec_life life;
+	struct rec_after after;
+	struct span after_tasks, backs, group, after_group; /* after_tasks: u64 each; backs: u32 each */
 	const uint32_t *sizes;
 	struct span key, requires, principal, head, payload; /* requires: requirements as text */
 };

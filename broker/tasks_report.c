@@ -81,17 +81,26 @@ void outcome_of_failure(struct tasks *t, const struct hot *h, uint16_t class_cod
 bool settle_propose(struct log *log, enum applied_origin origin, const struct rec_settle_item *items, uint32_t count,
 		    const char *worker)
 {
+	return settle_propose_texts(log, origin, items, count, (struct span){ NULL, 0 }, worker);
+}
+
+bool settle_propose_texts(struct log *log, enum applied_origin origin, const struct rec_settle_item *items, uint32_t count,
+			  struct span texts, const char *worker)
+{
 	uint16_t worker_size = (uint16_t)strlen(worker);
 	struct rec_settle head = { .version = worker_size ? REC_SETTLE_WORKER : REC_VERSION, .origin = (uint8_t)origin,
 				   .worker_size = worker_size, .count = count };
 	uint64_t addr;
-	uint8_t *body = log_append(log, REC_SETTLE, sizeof head + count * sizeof *items + worker_size, &addr);
+	uint8_t *body = log_append(log, REC_SETTLE, sizeof head + count * sizeof *items + texts.len + worker_size, &addr);
 	if (!body)
 		return false;
 	memcpy(body, &head, sizeof head);
 	memcpy(body + sizeof head, items, count * sizeof *items);
+	uint8_t *rest = body + sizeof head + count * sizeof *items;
+	if (texts.len > 0)
+		memcpy(rest, texts.data, texts.len);
 	if (worker_size > 0)
-		memcpy(body + sizeof head + count * sizeof *items, worker, worker_size);
+		memcpy(rest + texts.len, worker, worker_size);
 	return true;
 }
 

@@ -7,6 +7,7 @@
  *  1. A task gets one terminal state; an item for a task that is not open changes nothing and answers LATE_RESULT.
  *  2. The durable half of each function reads durable fields only; the view half is under `begun`.
  *  3. A result is pinned exactly while its task is final and in memory. */
+#include "after.h"
 #include "life.h"
 
 bool task_open(struct tasks *t, uint64_t task, uint32_t *class, struct hot **h)
@@ -141,7 +142,10 @@ void task_finish(struct tasks *t, uint64_t task, struct hot *h, uint32_t class, 
 	ENSURE(!h || h->final == TASK_UNKNOWN);
 	uint8_t state = s->item.state;
 	uint64_t order = task_order(t, task, class);
+	bool counted = t->groups.count > 0 && h && h->counted; /* a plain task is not looked at further than need be */
 	leave(t, h, class);
+	if (t->waits.count > 0 && h && h->blocked)
+		after_leave(t, h);
 	count_outcome(t, q, state);
 	if (state != TASK_DEAD)
 		q->alive--;
@@ -158,6 +162,10 @@ void task_finish(struct tasks *t, uint64_t task, struct hot *h, uint32_t class, 
 	}
 	if (order && t->begun)
 		order_done(t, order, task);
+	if (t->before.count > 0)
+		after_settled(t, task, state);
+	if (t->groups.count > 0)
+		group_settled(t, task, state, counted);
 	if (s->live && t->config.hooks.settled)
 		t->config.hooks.settled(t->config.hooks.ctx, task);
 }

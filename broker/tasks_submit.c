@@ -9,6 +9,7 @@
  *  1. A record of n items takes n numbers, whatever becomes of the items.
  *  2. The runs of an answer cover its sequences without gap, in order.
  *  3. An item is accepted at most once per (producer, sequence) within the window, and at most once per key. */
+#include "after.h"
 #include "life.h"
 #include "topics.h"
 
@@ -35,6 +36,10 @@ static bool run_add(struct confirm_run *runs, uint32_t *run_count, struct confir
 struct submission {
 	const struct msg_submit *m;
 	struct submit_view record;  /* of one stretch at a time */
+	struct submit_view base;    /* the same as it came, where tasks come after others */
+	const struct producer *producer;
+	enum err after_code;        /* why new ones are refused */
+	char after_text[256];
 	struct span payload;
 	uint64_t now_ms, resolved_below;
 	uint32_t queue;
@@ -229,12 +234,46 @@ void tasks_propose_submit(struct tasks *t, struct log *log, const struct msg_sub
 	tasks_propose_checked(t, log, m, head, payload, now_ms, NULL, out);
 }
 
+/* New items of tasks that come after others, or are members of a group: each in a record that says what has become of those. */
+static void submit_dependent(struct tasks *t, struct log *log, struct submission *s, uint32_t count, struct submit_answer *out)
+{
+	char text[256] = "";
+	enum err code;
+	uint32_t n = after_shape(t, s->producer, s->m->first_seq + s->done, count, &s->base, &s->record, &code, text);
+	const struct submit_view *v = &s->record;
+	bool tied = v->after.count + v->after.back_count > 0 || v->after_group.len > 0 || v->lane.order;
+	if (code == ERR_OK)
+		code = group_admits(t, v, tied, &n, text);
+	const uint64_t *before = (const uint64_t *)(const void *)v->after_tasks.data;
+	if (code == ERR_OK && !after_room(t, before, v->after.count)) {
+		code = ERR_RESOURCE_EXHAUSTED;
+		(void)snprintf(text, sizeof text, "TaskHead.after: %u tasks wait for one of those already, or too many for others",
+			       DEPENDENTS_MAX);
+	}
+	if (code != ERR_OK)
+		refuse(out, s, n, code, "%s", text);
+	else
+		submit_new(t, log, s, n, out);
+}
+
+static void submit_items(struct tasks *t, struct log *log, struct submission *s, uint32_t count, struct submit_answer *out)
+{
+	uint32_t end = s->done + count;
+	if (s->after_code != ERR_OK)
+		refuse(out, s, count, s->after_code, "%s", s->after_text);
+	else if (!(s->record.fixed.flags & SUBMIT_AFTER))
+		submit_new(t, log, s, count, out);
+	else
+		while (s->done < end)
+			submit_dependent(t, log, s, end - s->done, out);
+}
+
 /* New items, split where the check refuses some. */
 static void submit_some(struct tasks *t, struct log *log, struct submission *s, uint32_t count, const struct submit_check *check,
 			struct submit_answer *out)
 {
 	if (!check) {
-		submit_new(t, log, s, count, out);
+		submit_items(t, log, s, count, out);
 		return;
 	}
 	for (uint32_t end = s->done + count; s->done < end;) {
@@ -245,7 +284,7 @@ static void submit_some(struct tasks *t, struct log *log, struct submission *s, 
 		if (refused)
 			refuse(out, s, next - first, check->code, "%s", check->text);
 		else
-			submit_new(t, log, s, next - first, out);
+			submit_items(t, log, s, next - first, out);
 	}
 }
 
@@ -276,6 +315,9 @@ void tasks_propose_checked(struct tasks *t, struct log *log, const struct msg_su
 		return;
 	}
 	s.record = record_template(t, &s, head);
+	s.producer = p;
+	s.after_code = after_prepare(t, head, &s.record, s.after_text);
+	s.base = s.record;
 	if (lane_class_find(t, s.queue, s.record.requires, s.record.principal) == LANE_CLASS_NONE &&
 	    (code = lane_class_check(t, s.record.requires, s.record.principal, text)) != ERR_OK) {
 		refuse(out, &s, count, code, "%s", text);
@@ -305,6 +347,7 @@ struct arrival {
 	struct submit_view v;
 	uint64_t first_task;
 	uint32_t class, lane, done;
+	const struct dependency *dependency; /* what the next one waits for; NULL = nothing */
 };
 
 /* Accepted: counts them and, when begun, puts them where they wait. */
@@ -319,7 +362,7 @@ static void arrive(struct tasks *t, const struct arrival *a, uint32_t count)
 	q->submitted += count;
 	t->submitted_total += count;
 	bool life = a->v.life.parent || a->v.life.close_ms;
-	for (uint32_t i = 0; (later || o->expires_ms || fixed || life) && i < count; i++) {
+	for (uint32_t i = 0; (later || o->expires_ms || fixed || life || a->dependency) && i < count; i++) {
 		struct hot *h = hot_new(t, first + i, a->class);
 		h->ready_ms = later ? o->ready_ms : 0;
 		h->expires_ms = o->expires_ms;
@@ -331,14 +374,16 @@ static void arrive(struct tasks *t, const struct arrival *a, uint32_t count)
 			l->close_ms = a->v.life.close_ms;
 			life_family(t, l, a->v.life.parent, a->v.life.root);
 		}
-		if (t->begun && later) {
+		if (a->dependency)
+			after_attach(t, h, a->dependency);
+		if (t->begun && (later || a->dependency)) {
 			view_enter(t, h, a->entry->time_ms, false);
 		} else if (t->begun) {
 			h->place = PLACE_FRESH;
 			view_timer(t, h);
 		}
 	}
-	if (!t->begun || later)
+	if (!t->begun || later || a->dependency)
 		return;
 	uint32_t slot = lane_class_slot(t, a->lane);
 	q->ready += count;
@@ -380,6 +425,32 @@ static void arrival_accept(struct tasks *t, struct arrival *a, uint32_t count, s
 	a->done += count;
 }
 
+/* The next items, of a record whose tasks come after others or are members of a group: as many as may be taken at once. */
+static void arrival_dependent(struct tasks *t, struct arrival *a, struct producer *p, uint32_t stretch, struct applied *out)
+{
+	const struct submit_view *v = &a->v;
+	uint64_t task = a->first_task + a->done, seq = v->fixed.first_seq + a->done;
+	struct dependency d;
+	enum err e = after_resolve(t, v, p, seq, task, &stretch, &d);
+	if (e == ERR_OK && !producer_add(t, p, seq, stretch, task))
+		e = ERR_RESOURCE_EXHAUSTED;
+	if (e != ERR_OK) {
+		arrival_refuse(t, a, stretch, e, 0, out);
+		return;
+	}
+	struct group *g = v->after_group.len ? group_close(t, v, task, v->options.retention_ms) : NULL;
+	if (g && g->bad && !d.bad) {
+		d.bad = g->bad;
+		d.bad_state = g->bad_state;
+	}
+	d.callback_of = g && !group_over(g) ? g : NULL;
+	if (v->group.len)
+		group_join(t, v->group, task, stretch);
+	a->dependency = after_blocks(&d) ? &d : NULL;
+	arrival_accept(t, a, stretch, out);
+	a->dependency = NULL;
+}
+
 /* What becomes of the next items, by what is known of their sequences. */
 static void arrival_step(struct tasks *t, struct arrival *a, struct producer *p, struct applied *out)
 {
@@ -397,6 +468,8 @@ static void arrival_step(struct tasks *t, struct arrival *a, struct producer *p,
 	uint32_t stretch = producer_stretch(p, seq, left, &known, &original);
 	if (known)
 		arrival_refuse(t, a, stretch, ERR_OK, original, out);
+	else if (a->v.fixed.flags & SUBMIT_AFTER)
+		arrival_dependent(t, a, p, stretch, out);
 	else if (!producer_add(t, p, seq, stretch, a->first_task + a->done))
 		arrival_refuse(t, a, stretch, ERR_RESOURCE_EXHAUSTED, 0, out);
 	else

@@ -85,6 +85,18 @@ static void say_entries(struct why *w, uint32_t queue, struct span requires)
 		say(w, &(struct why_reason){ .kind = WHY_NO_ENTRY });
 }
 
+static void say_blocked(struct why *w, const struct blocked_info *b)
+{
+	char text[96];
+	(void)snprintf(text, sizeof text, "%u", b->open);
+	if (b->first)
+		say(w, &(struct why_reason){ .kind = WHY_AFTER, .task = b->first, .text = span_str(text) });
+	(void)snprintf(text, sizeof text, "%llu of %llu are final", (unsigned long long)(b->members - b->members_open),
+		       (unsigned long long)b->size);
+	if (b->group.len)
+		say(w, &(struct why_reason){ .kind = WHY_GROUP, .text = b->group, .value = span_str(text) });
+}
+
 static void say_state(struct why *w, uint64_t task, const struct task_view *v)
 {
 	const struct session *holder = v->holder ? tasks_holder_ctx(v->holder) : NULL;
@@ -101,7 +113,10 @@ static void say_state(struct why *w, uint64_t task, const struct task_view *v)
 	tasks_queue_info(w->s->tasks, v->queue, &queue);
 	if (queue.paused)
 		say(w, &(struct why_reason){ .kind = WHY_PAUSED, .text = queue.name });
-	if (v->state == TASK_SCHEDULED)
+	struct blocked_info blocked;
+	if (tasks_blocked(w->s->tasks, task, &blocked))
+		say_blocked(w, &blocked);
+	if (v->state == TASK_SCHEDULED && v->ready_ms > w->s->wall_ms)
 		say(w, &(struct why_reason){ .kind = WHY_DELAYED, .at_ms = v->ready_ms });
 	uint64_t before = tasks_waits_for(w->s->tasks, task);
 	if (before)

@@ -133,7 +133,7 @@ static void queue_rows(struct hlk *c, const struct msg_reply *m, void *arg)
 			.ready = q.ready, .leased = q.leased, .scheduled = q.scheduled, .dead = q.dead,
 			.submitted_total = q.submitted_total, .done_total = q.done_total,
 			.failed_total = q.failed_total, .expired_total = q.expired_total,
-			.cancelled_total = q.cancelled_total, .dead_total = q.dead_total, .workers = q.workers,
+			.cancelled_total = q.cancelled_total, .dead_total = q.dead_total, .workers = q.workers, .blocked = q.blocked,
 		};
 		memcpy(&row.settings, &q.settings, sizeof row.settings);
 		rows->each(&row, rows->ctx);
@@ -165,6 +165,7 @@ static void task_rows(struct hlk *c, const struct msg_reply *m, void *arg)
 			.payload = t.payload.data, .payload_size = t.payload.len, .phase = phase_name(t.phase),
 			.progress = t.progress / 1e6, .progress_text = text_of(t.progress_text), .yields = t.yields,
 			.parent = t.parent, .root = t.root, .attempts = attempts, .attempt_count = t.attempt_count,
+			.waits = t.waits, .waits_for = t.waits_for, .group = text_of(t.group), .after_group = text_of(t.after_group),
 		};
 		rows->each(&row, rows->ctx);
 	}
@@ -282,6 +283,12 @@ static int ask_tasks(struct hlk *c, const struct task_query *q, uint64_t *cursor
 	if (task)
 		r->tasks = (struct u64s){ &task, 1 };
 	return call_end(c, call, q->what);
+}
+
+int hlk_group_members(struct hlk *c, const char *name, uint32_t limit, uint64_t *cursor, hlk_task_row_fn *each, void *ctx)
+{
+	const struct task_query q = { .verb = VERB_GROUP_MEMBERS, .queue = name, .limit = limit, .what = "group members" };
+	return ask_tasks(c, &q, cursor, each, ctx);
 }
 
 struct peek { hlk_task_row_fn *each; void *ctx; uint32_t left; };

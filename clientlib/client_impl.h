@@ -106,6 +106,7 @@ struct hlk_head {
 	enum hlk_confirm confirm;
 	bool alone;                      /* has a key: one task per frame */
 	bool want_result, want_updates;
+	uint32_t reach;                  /* how far back it refers */
 };
 
 /* Submissions that travel together; kept until every one has its answer. */
@@ -126,6 +127,8 @@ struct producer {
 	struct submit_frame *first, *last, *cursor, *spare;
 	struct hlk_head *head;           /* of the batch that is being collected; NULL = none */
 	uint64_t batch_seq;
+	uint64_t told_below;             /* the highest resolved_below in a frame */
+	uint32_t reach;                  /* of all heads so far: what they refer to is not given up as resolved */
 	uint32_t batch_count;
 	uint32_t *sizes;
 	struct buf payload;
@@ -170,6 +173,7 @@ struct entry {
 /* A DELIVER frame, kept while one of its tasks lives. */
 struct delivery {
 	uint32_t refs;
+	struct span after;               /* u64 each */
 	struct hlk_header headers[LIMIT_HEADERS];
 	_Alignas(8) uint8_t bytes[];
 };

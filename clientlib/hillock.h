@@ -134,6 +134,14 @@ struct hlk_submit_options {
 	const char *order_key;    /* tasks of one key of a queue start in the order of their confirms, one at a time */
 	const char *hot;          /* what it likes to find warm; for queues whose selection is HLK_SELECT_HOT */
 	const char *sticky;       /* equal keys go to the same worker while it is free; for HLK_SELECT_STICKY */
+	/* What it comes after: it starts when all of these are final. At most 1024 of each kind. */
+	const uint64_t *after; size_t after_count;           /* tasks by id; HLK_NOT_FOUND where the outcome of one is not known (any more) */
+	const uint32_t *after_back; size_t after_back_count; /* earlier submissions of this client, confirmed or not: 1 = the one right
+	                                                      * before, at most 256. Where that was refused this one is, too */
+	bool run_on_failure;      /* start it however those end; else a bad end cancels it, with HLK_DEPENDENCY */
+	const char *group;        /* it is a member of this group, which comes to be with its first member or its callback */
+	const char *after_group;  /* it is the callback: starts when the last member is final; one for each group */
+	uint64_t group_size;      /* with after_group: how many members there will be; 0 = those confirmed so far, and no more */
 };
 
 /* Encodes what equal tasks share, once. Belongs to the caller until hlk_head_free; may be used with any client. NULL and
@@ -209,6 +217,7 @@ struct hlk_task_info {
 	const void *payload; size_t size;
 	const struct hlk_header *headers; size_t header_count;
 	uint64_t parent;          /* 0 = none */
+	const char *group, *after_group; /* it is a member of; it is the callback of: see hlk_group_show, hlk_group_members */
 };
 /* A task arrived. Settle it with hlk_complete or one of its sisters, now or later; it stays valid until then. The start has been reported
  * already unless the entry says manual_start. Handlers run inside hlk_process: one that takes long should hand the task to a thread
@@ -250,6 +259,9 @@ HLK_API int hlk_unserve(struct hlk *c, uint32_t entry);
 /* What is known of a task this client works on, and a pointer of the caller's own that travels with it. The info is
  * borrowed for as long as the task is held. Never fail. */
 HLK_API const struct hlk_task_info *hlk_task_info(const struct hlk_task *task);
+/* The tasks that it came after, by id: up to `room` go to `out`. Returns how many there are. Their results can be awaited for as long as
+ * they are kept. Never fails. */
+HLK_API size_t hlk_task_after(const struct hlk_task *task, uint64_t *out, size_t room);
 HLK_API void hlk_task_set_ctx(struct hlk_task *task, void *ctx);
 HLK_API void *hlk_task_ctx(const struct hlk_task *task);
 
@@ -509,6 +521,7 @@ struct hlk_queue_row {
 	const char *name; bool paused; struct hlk_queue_settings settings;
 	uint64_t ready, leased, scheduled, dead, submitted_total, done_total, failed_total, expired_total, cancelled_total, dead_total;
 	uint32_t workers;
+	uint64_t blocked; /* of those scheduled: wait for other tasks */
 };
 struct hlk_attempt_row { uint32_t attempt; uint64_t time_ms; int code; uint32_t app_code; const char *worker, *text; };
 struct hlk_task_row {
@@ -519,6 +532,8 @@ struct hlk_task_row {
 	const char *phase;                      /* "paused", "cancelling" ...; "" = nothing of that */
 	double progress; const char *progress_text; uint32_t yields; uint64_t parent, root;
 	const struct hlk_attempt_row *attempts; size_t attempt_count; /* the last ones that failed */
+	uint32_t waits; uint64_t waits_for;     /* how many tasks it comes after are not final, and the first of them */
+	const char *group, *after_group;        /* it is a member of; it waits for the end of: "" = none */
 };
 struct hlk_worker_row {
 	const char *name, *address;
@@ -546,7 +561,8 @@ HLK_API int hlk_queue_peek(struct hlk *c, const char *queue, uint32_t limit, hlk
 HLK_API int hlk_task_show(struct hlk *c, uint64_t task, hlk_task_row_fn *each, void *ctx);
 /* Why a task is not being worked on: for each worker of its queue the first thing that is in the way, and what else is. `reason` is
  * "requirement" (predicate does not hold, value is what the worker has declared), "no_credit", "away", "in_line", "no_entry",
- * "paused", "delayed" (until at_ms), "order" (task goes first), "unreadable" (task), "leased", "settled" (text), "expires" (at_ms).
+ * "paused", "delayed" (until at_ms), "order" (task goes first), "after" (task is not final, text says how many such there are), "group"
+ * (text, value says how far it is), "unreadable" (task), "leased", "settled" (text), "expires" (at_ms).
  * Texts are "" and numbers 0 where they say nothing. */
 struct hlk_why_row {
 	const char *reason, *worker, *predicate, *value, *text;
@@ -667,13 +683,35 @@ HLK_API int hlk_schedule_remove(struct hlk *c, const char *name);
 HLK_API int hlk_schedule_pause(struct hlk *c, const char *name, bool paused);
 HLK_API int hlk_schedule_run(struct hlk *c, const char *name); /* once now, beside its times */
 
+/* ---------------------------------------------------------------- groups */
+
+/* Members that come to an end, and a task (the callback) that runs when all have: see hlk_submit_options. Each member counts once, by its
+ * first end. A group is forgotten ten minutes after its callback was final (or as long as that one's result is kept), and a day after its
+ * last member ended where no callback comes. */
+struct hlk_group_row {
+	const char *name;
+	uint64_t members, size, open;          /* accepted so far, how many there will be (0 = not known yet), how many are not final */
+	uint64_t done, failed, cancelled, expired, lost, dead; /* how members ended */
+	uint64_t callback, bad;                /* tasks: 0 = none yet; the first member that did not end as done */
+	uint64_t ended_ms;                     /* since 1970: when the callback was final, or the group was cancelled; 0 = not yet */
+	bool cancelled_whole;
+};
+typedef void hlk_group_fn(const struct hlk_group_row *row, void *ctx); /* borrowed until return */
+HLK_API int hlk_group_list(struct hlk *c, hlk_group_fn *each, void *ctx);
+/* HLK_NOT_FOUND: never was, or is forgotten. */
+HLK_API int hlk_group_show(struct hlk *c, const char *name, hlk_group_fn *each, void *ctx);
+/* The members that are still known, by id, without payloads; limit 0 = 100; *cursor as for hlk_task_list. A page may be empty. */
+HLK_API int hlk_group_members(struct hlk *c, const char *name, uint32_t limit, uint64_t *cursor, hlk_task_row_fn *each, void *ctx);
+/* Cancels the callback and all members, and lets no more come. *count_out (may be NULL): how many members were not final; they end soon. */
+HLK_API int hlk_group_cancel(struct hlk *c, const char *name, uint64_t *count_out);
+
 /* ---------------------------------------------------------------- testing without a broker */
 
 /* With the URL mock:// the client is its own broker, in memory: what it submits it can serve, settle, await, list and cancel, with the same
  * callbacks in the same order, retries and dead letters included; so can it call, reserve and watch its own entries, and subscribe to
- * what it publishes. Types, schedules, bindings of queues to types, durable subscriptions and hlk_task_why answer HLK_UNSUPPORTED.
- * Its time (delays, backoff, expiry, limits, deadlines at the broker) stands still until it is moved on; the client's own deadlines stay
- * real. */
+ * what it publishes. Tasks that come after others, groups, types, schedules, bindings of queues to types, durable subscriptions and
+ * hlk_task_why answer HLK_UNSUPPORTED. Its time (delays, backoff, expiry, limits, deadlines at the broker) stands still until it is moved
+ * on; the client's own deadlines stay real. */
 HLK_API int hlk_mock_advance(struct hlk *c, uint64_t ms);
 /* Makes the next connection event happen: a cut. In-flight leases are lost and addresses change, as with a real broker after its grace. */
 HLK_API int hlk_mock_cut(struct hlk *c);

@@ -127,6 +127,8 @@ struct mock_task *mock_task_submit(struct mock *m, struct span head, struct span
 	struct buf requirements = { NULL, 0, 0 };
 	uint64_t root = 0;
 	*code = h.parent ? mock_parent(m, h.parent, &root) : ERR_OK;
+	if (h.after.len + h.after_back.len + h.group.len + h.after_group.len > 0)
+		*code = ERR_UNSUPPORTED;
 	if (*code == ERR_OK)
 		*code = predicate_parse(h.requirements, &requirements, text);
 	if (*code != ERR_OK) {

@@ -25,6 +25,7 @@ static const char *too_long(const struct hlk_submit_options *o)
 		{ "requirements", o->requirements, LIMIT_PREDICATE_BYTES },
 		{ "order_key", o->order_key, LIMIT_KEY_BYTES },
 		{ "hot", o->hot, LIMIT_NAME_BYTES }, { "sticky", o->sticky, LIMIT_KEY_BYTES },
+		{ "group", o->group, LIMIT_NAME_BYTES }, { "after_group", o->after_group, LIMIT_NAME_BYTES },
 	};
 	for (size_t i = 0; i < COUNT_OF(checks); i++)
 		if (checks[i].value && strlen(checks[i].value) > checks[i].max)
@@ -48,6 +49,27 @@ static bool requirements_good(const struct hlk_submit_options *o, struct hlk_err
 	return e == ERR_OK;
 }
 
+static bool after_good(const struct hlk_submit_options *o, struct hlk_error *error)
+{
+	bool callback = o->after_group && *o->after_group;
+	bool far = false;
+	for (size_t i = 0; i < o->after_back_count && i < LIMIT_AFTER; i++)
+		far = far || o->after_back[i] == 0 || o->after_back[i] > LIMIT_AFTER_BACK;
+	if (o->after_count > LIMIT_AFTER || o->after_back_count > LIMIT_AFTER)
+		error_fill(error, HLK_TOO_BIG, "submit: after, after_back: more than %d tasks", LIMIT_AFTER);
+	else if (far)
+		error_fill(error, HLK_INVALID_INPUT, "submit: after_back: not in 1..%d", LIMIT_AFTER_BACK);
+	else if (o->group_size > 0 && !callback)
+		error_fill(error, HLK_INVALID_INPUT, "submit: group_size belongs to an after_group");
+	else if (callback && o->group && strcmp(o->group, o->after_group) == 0)
+		error_fill(error, HLK_INVALID_INPUT, "submit: a task cannot be a member of the group it waits for");
+	else if (callback && o->order_key && *o->order_key)
+		error_fill(error, HLK_INVALID_INPUT, "submit: after_group does not go together with an order_key");
+	else
+		return true;
+	return false;
+}
+
 static bool options_good(const struct hlk_submit_options *o, struct hlk_error *error)
 {
 	const char *field = too_long(o);
@@ -64,7 +86,7 @@ static bool options_good(const struct hlk_submit_options *o, struct hlk_error *e
 	else if ((unsigned)o->confirm > HLK_CONFIRM_NONE)
 		error_fill(error, HLK_INVALID_INPUT, "submit: confirm %u is unknown", (unsigned)o->confirm);
 	else
-		return requirements_good(o, error);
+		return after_good(o, error) && requirements_good(o, error);
 	return false;
 }
 
@@ -81,6 +103,10 @@ static void encode_head(struct hlk_head *head, const struct hlk_submit_options *
 		.header_count = (uint32_t)o->header_count,
 		.requirements = optional(o->requirements), .order_key = optional(o->order_key),
 		.hot = optional(o->hot), .sticky = optional(o->sticky),
+		.after = span_of(o->after, o->after_count * sizeof *o->after),
+		.after_back = span_of(o->after_back, o->after_back_count * sizeof *o->after_back),
+		.group = optional(o->group), .after_group = optional(o->after_group), .group_size = o->group_size,
+		.on_failure = o->run_on_failure ? ON_FAILURE_RUN : ON_FAILURE_CANCEL,
 	};
 	for (size_t i = 0; i < o->header_count; i++)
 		t.headers[i] = (struct task_header){ span_str(o->headers[i].name), span_str(o->headers[i].value) };
@@ -97,7 +123,9 @@ struct hlk_head *hlk_head_new(const struct hlk_submit_options *options, struct h
 	ENSURE(head != NULL);
 	atomic_init(&head->refs, 1);
 	head->confirm = options->confirm;
-	head->alone = options->key && *options->key;
+	head->alone = (options->key && *options->key) || (options->after_group && *options->after_group);
+	for (size_t i = 0; i < options->after_back_count; i++)
+		head->reach = MAX_OF(head->reach, options->after_back[i]);
 	head->want_result = options->want_result || options->want_updates;
 	head->want_updates = options->want_updates;
 	encode_head(head, options);
@@ -180,8 +208,10 @@ static void seal(struct hlk *c)
 	struct producer *p = &c->producer;
 	struct hlk_head *head = p->head;
 	struct submit_frame *f = frame_new(p);
+	uint64_t below = p->resolved_below > p->reach ? p->resolved_below - p->reach : 1;
+	p->told_below = MAX_OF(p->told_below, below);
 	const struct msg_submit m = {
-		.producer = p->id, .first_seq = p->batch_seq, .resolved_below = p->resolved_below,
+		.producer = p->id, .first_seq = p->batch_seq, .resolved_below = below,
 		.confirm = (uint8_t)head->confirm, .head = buf_span(&head->bytes),
 		.sizes = { p->sizes, p->batch_count },
 	};
@@ -232,7 +262,11 @@ int hlk_submit(struct hlk *c, struct hlk_head *head, const void *payload, size_t
 	if (size > c->session.payload_max)
 		return error_set(c, HLK_TOO_BIG, "submit: payload of %zu bytes is over the limit of %u", size,
 				 c->session.payload_max);
-	if (p->next_seq - p->resolved_below >= p->window_now)
+	if (head->reach && p->next_seq < MAX_OF(p->told_below, 1u) + head->reach)
+		return error_set(c, HLK_WRONG_STATE, "submit: after_back: what was submitted %u before is not there, or let go: name its id",
+				 head->reach);
+	p->reach = MAX_OF(p->reach, head->reach);
+	if (p->next_seq - p->resolved_below >= MIN_OF(p->window_now, (uint32_t)LIMIT_PRODUCER_WINDOW - p->reach))
 		return error_set(c, HLK_AGAIN, "submit: %u submissions are unconfirmed", p->window_now);
 	if (!p->slots)
 		prepare_slots(p);

@@ -356,6 +356,7 @@ static struct hlk_task_info info_of(const struct msg_deliver *m, const struct ta
 {
 	for (uint32_t i = 0; i < head->header_count; i++)
 		d->headers[i] = (struct hlk_header){ text_of(head->headers[i].name), text_of(head->headers[i].value) };
+	d->after = head->after;
 	const char *type = text_of(head->type);
 	const char *own = head->queue.len ? text_of(head->queue) : type;
 	return (struct hlk_task_info){
@@ -363,7 +364,8 @@ static struct hlk_task_info info_of(const struct msg_deliver *m, const struct ta
 		.trace = text_of(head->trace), .correlation = text_of(head->correlation),
 		.fingerprint = head->fingerprint, .execution_ms = head->execution_ms, .priority = head->priority + 1,
 		.headers = d->headers, .header_count = head->header_count, .parent = head->parent,
-		.never_again = head->redelivery == REDELIVERY_NEVER,
+		.never_again = head->redelivery == REDELIVERY_NEVER, .group = text_of(head->group),
+		.after_group = text_of(head->after_group),
 	};
 }
 

@@ -20,7 +20,9 @@ static inline bool head_equal(const struct task_head *a, const struct task_head 
 		    a->header_count == b->header_count && a->redelivery == b->redelivery &&
 		    a->want_updates == b->want_updates && a->parent == b->parent &&
 		    a->heartbeat_ms == b->heartbeat_ms && a->close_ms == b->close_ms && span_eq(a->requirements, b->requirements) &&
-		    span_eq(a->order_key, b->order_key) && span_eq(a->hot, b->hot) && span_eq(a->sticky, b->sticky);
+		    span_eq(a->order_key, b->order_key) && span_eq(a->hot, b->hot) && span_eq(a->sticky, b->sticky) &&
+		    span_eq(a->after, b->after) && span_eq(a->after_back, b->after_back) && a->on_failure == b->on_failure &&
+		    span_eq(a->group, b->group) && span_eq(a->after_group, b->after_group) && a->group_size == b->group_size;
 	for (uint32_t i = 0; same && i < a->header_count; i++)
 		same = span_eq(a->headers[i].name, b->headers[i].name) &&
 		       span_eq(a->headers[i].value, b->headers[i].value);
@@ -49,7 +51,8 @@ static inline bool task_info_equal(const struct task_info *a, const struct task_
 	       a->failed == b->failed && a->max_attempts == b->max_attempts && a->size == b->size &&
 	       a->app_code == b->app_code && a->code == b->code && a->parent == b->parent && a->root == b->root &&
 	       a->phase == b->phase && a->progress == b->progress && a->yields == b->yields &&
-	       span_eq(a->progress_text, b->progress_text) && attempts_equal(a, b);
+	       span_eq(a->progress_text, b->progress_text) && attempts_equal(a, b) && a->waits == b->waits &&
+	       a->waits_for == b->waits_for && span_eq(a->group, b->group) && span_eq(a->after_group, b->after_group);
 }
 
 static inline bool queue_info_equal(const struct queue_info *a, const struct queue_info *b)

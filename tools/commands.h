@@ -35,4 +35,5 @@ extern const struct command fsck_command;                                       
 extern const struct command publish_command, subscribe_command, events_command;         /* publish.c */
 extern const struct command queue_bind_command, queue_unbind_command;                     /* topic.c */
 extern const struct command subscription_add_command, subscription_ls_command, subscription_rm_command;
+extern const struct command group_ls_command, group_show_command, group_cancel_command;    /* group.c */
 extern const struct command bench_publish_command;                                       /* bench_publish.c */

@@ -40,7 +40,7 @@ const struct command *const cli_commands[] = {
 	&type_register_command, &type_ls_command, &type_show_command, &type_check_command,
 	&type_diff_command, &type_rm_command, &schedule_add_command, &schedule_ls_command,
 	&schedule_show_command, &schedule_rm_command, &schedule_pause_command,
-	&schedule_resume_command, &schedule_run_command, NULL,
+	&schedule_resume_command, &schedule_run_command, &group_ls_command, &group_show_command, &group_cancel_command, NULL,
 };
 
 bool help_has_noun(const char *noun)

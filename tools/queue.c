@@ -19,6 +19,7 @@ static json_t *queue_json(const struct hlk_queue_row *row)
 	cli_set(object, "ready", cli_integer(row->ready));
 	cli_set(object, "leased", cli_integer(row->leased));
 	cli_set(object, "scheduled", cli_integer(row->scheduled));
+	cli_set(object, "blocked", cli_integer(row->blocked));
 	cli_set(object, "dead", cli_integer(row->dead));
 	cli_set(object, "workers", json_integer(row->workers));
 	cli_set(object, "submitted_total", cli_integer(row->submitted_total));
@@ -53,6 +54,7 @@ static const struct column fields[] = {
 	{ "ready", "ready", COLUMN_NUMBER },
 	{ "leased", "leased", COLUMN_NUMBER },
 	{ "scheduled", "scheduled", COLUMN_NUMBER },
+	{ "blocked", "of them blocked", COLUMN_NUMBER },
 	{ "dead", "dead", COLUMN_NUMBER },
 	{ "workers", "workers", COLUMN_NUMBER },
 	{ "submitted_total", "submitted, ever", COLUMN_NUMBER },

@@ -41,6 +41,13 @@ static const struct option options[] = {
 	{ "never-again", OPTION_FLAG, 0, NULL, NULL, 0, 0, "handed out once; ends as lost when its worker is lost" },
 	{ "heartbeat", OPTION_DURATION, 0, "D", "0", 0, 0, "its worker must be heard of it this often; 0: the queue's setting" },
 	{ "close", OPTION_DURATION, 0, "D", "0", 0, 0, "final after this long, whatever happens; 0: no limit" },
+	{ "after", OPTION_TEXT, 0, "ID[,ID...]", NULL, 0, 0, "start when these tasks are final; a bad end cancels it" },
+	{ "chain", OPTION_FLAG, 0, NULL, NULL, 0, 0, "with --lines: each task comes after that of the line before" },
+	{ "group", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "member of this group; it is made by its first one" },
+	{ "after-group", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "start when all members of the group are final" },
+	{ "group-size", OPTION_COUNT, 0, "N", "0", 0, 0, "with --after-group: how many members; 0: those there are" },
+	{ "callback", OPTION_TEXT, 0, "TYPE", NULL, 0, 0, "with --lines and --group: this task when all lines are final" },
+	{ "on-failure", OPTION_CHOICE, 0, "cancel|run", "cancel", 0, 0, "when something it (or the callback) comes after ends badly" },
 	{ "dry-run", OPTION_FLAG, 0, NULL, NULL, 0, 0, "check everything, submit nothing" },
 	{ 0 },
 };
@@ -50,9 +57,10 @@ struct request {
 	struct hlk_submit_options options;
 	struct hlk_header headers[LIMIT_HEADERS];
 	char header_names[LIMIT_HEADERS][256];
-	const char *text, *file;
-	bool lines, wait;
+	const char *text, *file, *callback;
+	bool lines, wait, chain;
 	int wait_ms;
+	uint64_t after[LIMIT_AFTER];
 };
 
 /* A --lines run: one struct line per unresolved task. */
@@ -86,6 +94,35 @@ static const struct column summary_fields[] = {
 	{ "done", "done", COLUMN_NUMBER },	     { "failed", "failed", COLUMN_NUMBER },
 	{ "first", "first id", COLUMN_NUMBER },	     { "last", "last id", COLUMN_NUMBER },
 };
+
+/* Ids with commas between them. */
+static int after_read(struct cli *cli, struct request *request)
+{
+	const char *at = args_text(&cli->args, "after");
+	for (size_t *n = &request->options.after_count; at && *at;) {
+		char *end = NULL;
+		if (*n == COUNT_OF(request->after))
+			return cli_usage(cli, "--after: more than %d tasks", LIMIT_AFTER);
+		request->after[(*n)++] = strtoull(at, &end, 10);
+		if (end == at || (*end != ',' && *end != '\0'))
+			return cli_usage(cli, "--after %.60s: expected ids of tasks, with commas between them", at);
+		at = *end ? end + 1 : end;
+	}
+	request->options.after = request->after;
+	request->chain = args_number(&cli->args, "chain");
+	request->callback = args_text(&cli->args, "callback");
+	request->options.group = args_text(&cli->args, "group");
+	request->options.after_group = args_text(&cli->args, "after-group");
+	request->options.group_size = args_number(&cli->args, "group-size");
+	request->options.run_on_failure = strcmp(args_text(&cli->args, "on-failure"), "run") == 0;
+	if (request->chain && !request->lines)
+		return cli_usage(cli, "--chain goes with --lines");
+	if (request->callback && !(request->lines && request->options.group))
+		return cli_usage(cli, "--callback goes with --lines and --group");
+	if (request->lines && request->options.after_group)
+		return cli_usage(cli, "--after-group makes one task, --lines many");
+	return CLI_OK;
+}
 
 static int request_read(struct cli *cli, struct request *request)
 {
@@ -125,6 +162,9 @@ static int request_read(struct cli *cli, struct request *request)
 		.headers = request->headers,
 		.header_count = args->list_count,
 	};
+	int code = after_read(cli, request);
+	if (code != CLI_OK)
+		return code;
 	const char *fingerprint = args_text(args, "fingerprint");
 	char *end = NULL;
 	if (fingerprint)
@@ -344,7 +384,8 @@ static int line_submit(struct run *run, struct hlk_head *head, const char *text,
 	return CLI_OK;
 }
 
-static int lines_read(struct run *run, FILE *input, struct hlk_head *head)
+/* `link`: of every line but the first; NULL = as the first. */
+static int lines_read(struct run *run, FILE *input, struct hlk_head *head, struct hlk_head *link)
 {
 	char *text = NULL;
 	size_t room = 0;
@@ -357,7 +398,7 @@ static int lines_read(struct run *run, FILE *input, struct hlk_head *head)
 			code = cli_usage(run->cli, "line %llu: over %d bytes, the largest payload",
 					 (unsigned long long)run->read + 1, LIMIT_PAYLOAD_BYTES);
 		else if (head)
-			code = line_submit(run, head, text, (size_t)len);
+			code = line_submit(run, link && run->read > 0 ? link : head, text, (size_t)len);
 		else
 			run->read++;
 	}
@@ -381,6 +422,21 @@ static void summary_print(const struct run *run)
 	output_one(&run->cli->out, summary_fields, COUNT_OF(summary_fields), object);
 }
 
+/* What runs when all lines are final: every one of them is confirmed by now. */
+static int submit_callback(struct run *run)
+{
+	struct cli *cli = run->cli;
+	const struct hlk_submit_options *o = &run->request->options;
+	const struct hlk_submit_options callback = { .type = run->request->callback, .after_group = o->group,
+						     .run_on_failure = o->run_on_failure, .retention_ms = o->retention_ms };
+	uint64_t task = 0;
+	int code = hlk_submit_wait(cli->client, &callback, "", 0, cli->timeout_ms, &task, NULL);
+	if (code != HLK_OK)
+		return cli_failed(cli, code, "submit %s", callback.type);
+	cli_say("task %llu of type %s runs when all members of group %s are final", (unsigned long long)task, callback.type, o->group);
+	return CLI_OK;
+}
+
 static int submit_lines(struct cli *cli, const struct request *request)
 {
 	struct run run = { .cli = cli, .request = request, .connected_ns = clock_ns() };
@@ -398,9 +454,15 @@ static int submit_lines(struct cli *cli, const struct request *request)
 	struct hlk_error error = { 0 };
 	struct hlk_head *head = dry ? NULL : hlk_head_new(&request->options, &error);
 	ENSURE(dry || head != NULL); /* request_read has made one already */
+	static const uint32_t one = 1;
+	struct hlk_submit_options chained = request->options;
+	chained.after_back = &one;
+	chained.after_back_count = 1;
+	struct hlk_head *link = dry || !request->chain ? NULL : hlk_head_new(&chained, &error);
+	ENSURE(dry || !request->chain || link != NULL);
 	progress_begin(&run.progress, "submitting", 0);
 	output_begin(&cli->out, line_columns, COUNT_OF(line_columns));
-	code = lines_read(&run, input, head);
+	code = lines_read(&run, input, head, link);
 	input_close(input);
 	if (cli->client)
 		(void)hlk_flush(cli->client);
@@ -409,8 +471,10 @@ static int submit_lines(struct cli *cli, const struct request *request)
 		if (!run_turn(&run, request->wait ? run.done + run.failed : run.confirmed + run.refused))
 			code = give_up(&run);
 	progress_end(&run.progress);
-	if (head)
-		hlk_head_free(head);
+	hlk_head_free(head);
+	hlk_head_free(link);
+	if (code == CLI_OK && !dry && request->callback && run.confirmed > 0)
+		code = submit_callback(&run);
 	if (dry) {
 		cli_say("would submit %llu tasks of type %s", (unsigned long long)run.read, request->options.type);
 		return code;
@@ -451,6 +515,8 @@ const struct command submit_command = {
 	"tar c photos | hillock submit media.v1.Archive -\tthe payload from standard input\n"
 	"hillock submit demo.v1.Upper --payload hello --wait -o json | jq -r .result\tas a remote procedure\n"
 	"find /data -type f | hillock submit doc.v1.Hash - --lines --wait -o jsonl\tone task per line, results as they come\n"
+	"find /data -type f | hillock submit doc.v1.Hash - --lines --group night --callback doc.v1.Report\tand one task when all are done\n"
+	"hillock submit mail.v1.Send --after 17,18 --on-failure run\twhen those two are final, however they end\n"
 	"hillock submit report.v1.Make --delay 2h --expires 1d --priority 20\tlater, but not too late",
 	options, submit_run,
 };

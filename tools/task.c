@@ -39,6 +39,14 @@ json_t *cli_task_json(const struct hlk_task_row *row)
 		cli_set(object, "parent", cli_integer(row->parent));
 	if (row->root)
 		cli_set(object, "root", cli_integer(row->root));
+	if (row->waits) {
+		cli_set(object, "waits", json_integer(row->waits));
+		cli_set(object, "waits_for", cli_integer(row->waits_for));
+	}
+	if (row->group && row->group[0])
+		output_set_bytes(object, "group", row->group, strlen(row->group));
+	if (row->after_group && row->after_group[0])
+		output_set_bytes(object, "after_group", row->after_group, strlen(row->after_group));
 	json_t *attempts = row->attempt_count > 0 ? json_array() : NULL;
 	for (size_t i = 0; i < row->attempt_count; i++) {
 		const struct hlk_attempt_row *a = &row->attempts[i];
@@ -90,6 +98,10 @@ const struct column cli_task_fields[] = {
 	{ "yields", "yields", COLUMN_NUMBER },
 	{ "parent", "parent", COLUMN_NUMBER },
 	{ "root", "root", COLUMN_NUMBER },
+	{ "waits", "comes after, not final", COLUMN_NUMBER },
+	{ "waits_for", "the first of them", COLUMN_NUMBER },
+	{ "group", "member of group", COLUMN_TEXT },
+	{ "after_group", "waits for group", COLUMN_TEXT },
 	{ "code", "code", COLUMN_TEXT },
 	{ "app_code", "app code", COLUMN_NUMBER },
 	{ "reason", "reason", COLUMN_TEXT },

@@ -43,6 +43,11 @@ static void explain(const struct hlk_why_row *row, char out[1024])
 			       *row->value ? "it has " : "it has declared nothing of that name", row->value);
 	else if (strcmp(row->reason, "order") == 0)
 		(void)snprintf(out, 1024, "task %llu of its ordering key goes first", (unsigned long long)row->task);
+	else if (strcmp(row->reason, "after") == 0)
+		(void)snprintf(out, 1024, "it comes after %.20s tasks that are not final; task %llu is one", row->text,
+			       (unsigned long long)row->task);
+	else if (strcmp(row->reason, "group") == 0)
+		(void)snprintf(out, 1024, "it comes after group %.300s: %.100s", row->text, row->value);
 	else if (strcmp(row->reason, "unreadable") == 0)
 		(void)snprintf(out, 1024, "task %llu in front cannot be read from the disk", (unsigned long long)row->task);
 	else if (strcmp(row->reason, "delayed") == 0 || strcmp(row->reason, "expires") == 0)

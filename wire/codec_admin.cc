@@ -104,6 +104,10 @@ extern "C" void msg_reply_task(const struct msg_reply *reply, uint32_t index, st
 	out->progress = t->progress();
 	out->progress_text = text_of(t->progress_text());
 	out->yields = t->yields();
+	out->waits = t->waits();
+	out->waits_for = t->waits_for();
+	out->group = text_of(t->group());
+	out->after_group = text_of(t->after_group());
 	uint32_t count = t->attempts() ? t->attempts()->size() : 0;
 	out->attempt_count = MIN_OF(count, (uint32_t)COUNT_OF(out->attempts));
 	for (uint32_t i = 0; i < out->attempt_count; i++) {
@@ -131,6 +135,7 @@ extern "C" void msg_reply_queue(const struct msg_reply *reply, uint32_t index, s
 	out->cancelled_total = q->cancelled_total();
 	out->dead_total = q->dead_total();
 	out->workers = q->workers();
+	out->blocked = q->blocked();
 }
 
 extern "C" void msg_reply_topic(const struct msg_reply *reply, uint32_t index, struct topic_info *out)
@@ -246,11 +251,13 @@ static fb::Offset<hw::TaskInfo> put(builder &b, const struct task_info *t)
 	auto result = put_bytes(b, t->result);
 	auto payload = put_bytes(b, t->payload);
 	auto key = put_text(b, t->key);
+	auto group = put_text(b, t->group);
+	auto after_group = put_text(b, t->after_group);
 	return hw::CreateTaskInfo(b, t->task, static_cast<hw::TaskState>(t->state), type, queue, t->priority,
 				  t->submitted_ms, t->ready_ms, t->expires_ms, t->settled_ms, t->acquired, t->failed,
 				  t->max_attempts, t->size, t->code, t->app_code, reason, worker, result, payload,
 				  key, t->parent, t->root, static_cast<hw::Phase>(t->phase), t->progress, progress_text,
-				  t->yields, attempts);
+				  t->yields, attempts, t->waits, t->waits_for, group, after_group);
 }
 
 static fb::Offset<hw::QueueInfo> put(builder &b, const struct queue_info *q)
@@ -259,7 +266,7 @@ static fb::Offset<hw::QueueInfo> put(builder &b, const struct queue_info *q)
 	auto settings = put_settings(b, &q->settings);
 	return hw::CreateQueueInfo(b, name, q->paused, settings, q->ready, q->leased, q->scheduled, q->dead,
 				   q->submitted_total, q->done_total, q->failed_total, q->expired_total,
-				   q->cancelled_total, q->dead_total, q->workers);
+				   q->cancelled_total, q->dead_total, q->workers, q->blocked);
 }
 
 static fb::Offset<hw::WorkerInfo> put(builder &b, const struct worker_info *w)

@@ -58,6 +58,7 @@ LAST(Signal_MAX, SIGNAL_LAST);
 LAST(UpdateKind_MAX, UPDATE_LAST);
 LAST(Phase_MAX, PHASE_RETRY);
 LAST(Redelivery_MAX, REDELIVERY_NEVER);
+LAST(OnFailure_MAX, ON_FAILURE_RUN);
 #undef LAST
 
 // ---------------------------------------------------------------- reading
@@ -182,6 +183,22 @@ static enum err read_kind(uint16_t kind, struct span meta, struct msg *out, char
 	}
 }
 
+// The bytes of a vector of integers: a head lies in its frame at any alignment.
+template <typename T> static struct span words_of(const fb::Vector<T> *v)
+{
+	return v ? span_of(reinterpret_cast<const void *>(v->Data()), v->size() * sizeof(T)) : span_of(nullptr, 0);
+}
+
+template <typename T> static fb::Offset<fb::Vector<T>> put_words(builder &b, struct span s)
+{
+	if (s.len == 0)
+		return 0;
+	uint8_t *to;
+	auto made = b.CreateUninitializedVector(s.len / sizeof(T), sizeof(T), &to);
+	memcpy(to, s.data, s.len);
+	return made;
+}
+
 extern "C" enum err codec_head_read(struct span head, struct task_head *out, char text[128])
 {
 	const hw::TaskHead *m = verified<hw::TaskHead>(head, "TaskHead", text);
@@ -209,6 +226,12 @@ extern "C" enum err codec_head_read(struct span head, struct task_head *out, cha
 	out->order_key = text_of(m->order_key());
 	out->hot = text_of(m->hot());
 	out->sticky = text_of(m->sticky());
+	out->after = words_of(m->after());
+	out->after_back = words_of(m->after_back());
+	out->on_failure = static_cast<uint8_t>(m->on_failure());
+	out->group = text_of(m->group());
+	out->after_group = text_of(m->after_group());
+	out->group_size = m->group_size();
 	out->header_count = m->headers() ? m->headers()->size() : 0;
 	if (out->header_count > LIMIT_HEADERS)
 		return msg_refuse(text, ERR_TOO_BIG, "TaskHead.headers: %u are over the limit of %u",
@@ -288,10 +311,15 @@ static void write(builder &b, const struct task_head *h)
 	auto order_key = put_text(b, h->order_key);
 	auto hot = put_text(b, h->hot);
 	auto sticky = put_text(b, h->sticky);
+	auto after = put_words<uint64_t>(b, h->after);
+	auto after_back = put_words<uint32_t>(b, h->after_back);
+	auto group = put_text(b, h->group);
+	auto after_group = put_text(b, h->after_group);
 	b.Finish(hw::CreateTaskHead(b, type, h->fingerprint, queue, h->priority, h->delay_ms, h->expires_ms,
 				    h->execution_ms, h->max_attempts, key, h->retention_ms, h->want_result, trace,
 				    correlation, headers, static_cast<hw::Redelivery>(h->redelivery), h->want_updates,
-				    h->parent, h->heartbeat_ms, h->close_ms, requirements, order_key, hot, sticky));
+				    h->parent, h->heartbeat_ms, h->close_ms, requirements, order_key, hot, sticky, after,
+				    after_back, static_cast<hw::OnFailure>(h->on_failure), group, after_group, h->group_size));
 }
 
 extern "C" void codec_head_write(struct buf *out, const struct task_head *head)

@@ -24,6 +24,10 @@ enum {
 	LIMIT_FB_DEPTH = 8,               /* FlatBuffers verifier: nesting, and tables in all */
 	LIMIT_FB_TABLES = 4096,
 
+	LIMIT_AFTER = 1024,               /* tasks that one task comes after: by number, and by sequence */
+	LIMIT_AFTER_BACK = 256,           /* how far back in its producer the latter reach */
+	LIMIT_AFTER_EDGES = 65536,        /* of all tasks of a frame */
+
 	LIMIT_PARAMS = 64,                /* parameters of one entry; their text form */
 	LIMIT_PARAMS_BYTES = 4096,
 	LIMIT_PARAM_NAME_BYTES = 64,

@@ -33,6 +33,7 @@ enum signal_kind { SIGNAL_NONE, SIGNAL_CANCEL, SIGNAL_LEASE_LOST, SIGNAL_DEADLIN
 		   SIGNAL_PAUSE, SIGNAL_RESUME, SIGNAL_STEP, SIGNAL_LAST = SIGNAL_STEP };
 enum { REPORT_FLAG_DELAY = 1 };
 enum redelivery { REDELIVERY_SAFE, REDELIVERY_NEVER };
+enum on_failure { ON_FAILURE_CANCEL, ON_FAILURE_RUN };
 enum verb {
 	VERB_NONE, VERB_TASK_SHOW, VERB_TASK_LIST, VERB_TASK_CANCEL, VERB_TASK_RETRY, VERB_TASK_PEEK,
 	VERB_QUEUE_LIST, VERB_QUEUE_SHOW, VERB_QUEUE_CREATE, VERB_QUEUE_SET, VERB_QUEUE_PURGE, VERB_QUEUE_PAUSE,
@@ -45,6 +46,7 @@ enum verb {
 	VERB_QUEUE_BIND = 65, VERB_QUEUE_UNBIND, VERB_TOPIC_LIST, VERB_SUBSCRIPTION_ADD, VERB_SUBSCRIPTION_REMOVE,
 	VERB_SCHEDULE_ADD = 75, VERB_SCHEDULE_LIST, VERB_SCHEDULE_SHOW, VERB_SCHEDULE_REMOVE, VERB_SCHEDULE_PAUSE,
 	VERB_SCHEDULE_RESUME, VERB_SCHEDULE_RUN,
+	VERB_GROUP_LIST = 85, VERB_GROUP_SHOW, VERB_GROUP_MEMBERS, VERB_GROUP_CANCEL,
 	VERB_REDRIVE_START = 90, VERB_REDRIVE_LIST, VERB_REDRIVE_STOP,
 	VERB_LAST = VERB_REDRIVE_STOP
 };
@@ -88,6 +90,8 @@ struct task_head {
 	struct task_header headers[LIMIT_HEADERS]; uint32_t header_count;
 	uint64_t parent, heartbeat_ms, close_ms; uint8_t redelivery; bool want_updates;
 	struct span requirements, order_key, hot, sticky;
+	/* What it comes after. The bytes of u64 and u32 values, little-endian, at any alignment. */
+	struct span after, after_back, group, after_group; uint64_t group_size; uint8_t on_failure;
 };
 struct msg_submit {
 	uint64_t producer, first_seq, resolved_below; uint8_t confirm;
@@ -138,12 +142,14 @@ struct task_info {
 	uint32_t acquired, failed, max_attempts, size, app_code; uint16_t code;
 	uint64_t parent, root; struct span progress_text; uint32_t progress, yields; uint8_t phase;
 	struct attempt_info attempts[LIMIT_HISTORY]; uint32_t attempt_count;
+	uint32_t waits; uint64_t waits_for; struct span group, after_group;
 };
 struct queue_info {
 	struct span name; bool paused; struct queue_settings settings;
 	uint64_t ready, leased, scheduled, dead;
 	uint64_t submitted_total, done_total, failed_total, expired_total, cancelled_total, dead_total;
 	uint32_t workers;
+	uint64_t blocked;
 };
 struct worker_info {
 	struct span name, address; struct span entries[16]; uint32_t entry_count; uint64_t credit, leased, connected_ms;
@@ -167,6 +173,7 @@ struct msg_reply {
 #include "msg_event.h"
 #include "msg_why.h"
 #include "msg_redrive.h"
+#include "msg_group.h"
 #include "msg_directory.h"
 #include "msg_call.h"
 

@@ -48,6 +48,31 @@ enum err check_payload(const char *name, struct span payload, uint64_t bytes, ui
 			return e_;       \
 	} while (0)
 
+/* What it comes after: little-endian values at any alignment. */
+static enum err check_after(const struct task_head *h, char text[128])
+{
+	CHECK(check_length("TaskHead.after", h->after, LIMIT_AFTER * sizeof(uint64_t), text));
+	CHECK(check_length("TaskHead.after_back", h->after_back, LIMIT_AFTER * sizeof(uint32_t), text));
+	CHECK(check_length("TaskHead.group", h->group, LIMIT_NAME_BYTES, text));
+	CHECK(check_length("TaskHead.after_group", h->after_group, LIMIT_NAME_BYTES, text));
+	for (size_t i = 0; i < h->after_back.len; i += sizeof(uint32_t)) {
+		uint32_t back;
+		memcpy(&back, h->after_back.data + i, sizeof back);
+		if (back == 0 || back > LIMIT_AFTER_BACK)
+			return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.after_back: %u is not in 1..%u", back,
+					  (unsigned)LIMIT_AFTER_BACK);
+	}
+	if (h->on_failure > ON_FAILURE_RUN)
+		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.on_failure: %u is not one of its values", (unsigned)h->on_failure);
+	if (h->group_size > 0 && h->after_group.len == 0)
+		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.group_size: belongs to an after_group");
+	if (h->after_group.len > 0 && span_eq(h->group, h->after_group))
+		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.after_group: a task cannot be a member of the group it waits for");
+	if (h->after_group.len > 0 && h->order_key.len > 0)
+		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.after_group: does not go together with an ordering key");
+	return ERR_OK;
+}
+
 enum err task_head_check(const struct task_head *h, char text[128])
 {
 	CHECK(check_name("TaskHead.type", h->type, text));
@@ -62,6 +87,7 @@ enum err task_head_check(const struct task_head *h, char text[128])
 	CHECK(check_length("TaskHead.order_key", h->order_key, LIMIT_KEY_BYTES, text));
 	CHECK(check_length("TaskHead.hot", h->hot, LIMIT_NAME_BYTES, text));
 	CHECK(check_length("TaskHead.sticky", h->sticky, LIMIT_KEY_BYTES, text));
+	CHECK(check_after(h, text));
 	if (h->priority > LIMIT_PRIORITY)
 		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.priority: %u is over the limit of %u",
 				  (unsigned)h->priority, (unsigned)LIMIT_PRIORITY);
@@ -89,6 +115,12 @@ static enum err submit_check(const struct msg_submit *m, struct span payload, ch
 	if (head.key.len > 0 && m->sizes.count > 1)
 		return msg_refuse(text, ERR_INVALID_INPUT, "SUBMIT.head: a key is for one task, not for %u",
 				  m->sizes.count);
+	if (head.after_group.len > 0 && m->sizes.count > 1)
+		return msg_refuse(text, ERR_INVALID_INPUT, "SUBMIT.head: a group has one callback, not %u", m->sizes.count);
+	uint64_t edges = m->sizes.count * (uint64_t)(head.after.len / 8 + head.after_back.len / 4);
+	if (edges > LIMIT_AFTER_EDGES)
+		return msg_refuse(text, ERR_TOO_BIG, "SUBMIT.head: all its tasks wait for %llu tasks, the limit is %u",
+				  (unsigned long long)edges, (unsigned)LIMIT_AFTER_EDGES);
 	uint64_t bytes = 0;
 	for (uint32_t i = 0; i < m->sizes.count; i++) {
 		if (m->sizes.at[i] > LIMIT_PAYLOAD_BYTES)

@@ -18,6 +18,8 @@ enum why_kind {
 	WHY_AWAY,        /* worker and entry fit, the connection is cut or its output is full */
 	WHY_IN_LINE,     /* worker and entry fit and are free: it is among the next ones */
 	WHY_EXPIRES,     /* expires at at_ms: no reason to wait, but to hurry */
+	WHY_AFTER,       /* comes after task, which is not final; text: how many such there are */
+	WHY_GROUP,       /* comes after the group in text; value: how far that is */
 	WHY_KINDS
 };
 

@@ -59,6 +59,12 @@ def the_generator_streams_its_items_in_order(scratch):
     equal(run("stream", broker.url, "t.Stream", "5"), "".join(f"{n}: item {n}\n" for n in range(5)) + "done end\n", "stream")
 
 
+def many_parts_are_put_together_by_one_callback(scratch):
+    broker = Broker(scratch / "data")
+    Process([PATHS["example_fanout"], broker.url, "t.Fan", "serve"])
+    equal(run("fanout", broker.url, "t.Fan", 100), "done 338350\n", "fanout")
+
+
 def the_mock_needs_no_broker(_):
     run("mock_test")
 
@@ -69,4 +75,4 @@ def without_a_broker_they_say_so(_):
 
 main([submit_worker_and_await_pass_a_result_on, a_sensor_leaves_its_last_value_to_those_who_come_later,
       the_synchronous_worker_stops_on_a_signal, the_asynchronous_pair_moves_many,
-      the_generator_streams_its_items_in_order, the_mock_needs_no_broker, without_a_broker_they_say_so])
+      the_generator_streams_its_items_in_order, many_parts_are_put_together_by_one_callback, the_mock_needs_no_broker, without_a_broker_they_say_so])

@@ -371,6 +371,43 @@ static void test_a_payload_over_the_limit_is_refused_by_its_index(void **state)
 }
 
 /* Encodes a SUBMIT with `head` and expects a refusal. */
+static void test_a_head_that_comes_after_others_survives_at_any_alignment(void **state)
+{
+	(void)state;
+	const uint64_t after[3] = { 1, 1ull << 40, 7 };
+	const uint32_t back[2] = { 1, 256 };
+	struct task_head in = { .type = span_str("t"), .priority = 4, .after = span_of(after, sizeof after),
+				.after_back = span_of(back, sizeof back), .on_failure = ON_FAILURE_RUN, .group = span_str("g"),
+				.after_group = span_str("h"), .group_size = 9 }, out;
+	struct buf b = { 0 };
+	char text[128];
+	task_head_encode(&b, &in);
+	for (size_t shift = 0; shift < 8; shift++) {
+		uint8_t *copy = malloc(b.len + 8);
+		memcpy(copy + shift, b.data, b.len);
+		assert_int_equal(task_head_decode(span_of(copy + shift, b.len), &out, text), ERR_OK);
+		assert_true(head_equal(&in, &out));
+		free(copy);
+	}
+	buf_free(&b);
+}
+
+static void test_a_group_survives(void **state)
+{
+	(void)state;
+	const struct group_info in = { span_str("g"), 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, true };
+	struct group_info out;
+	struct buf b = { 0 };
+	char text[128];
+	group_info_encode(&b, &in);
+	assert_int_equal(group_info_decode(buf_span(&b), &out, text), ERR_OK);
+	assert_true(span_eq(in.name, out.name));
+	out.name = in.name;
+	assert_memory_equal(&in, &out, sizeof in);
+	assert_int_equal(group_info_decode(span_of(b.data, b.len / 2), &out, text), ERR_MALFORMED);
+	buf_free(&b);
+}
+
 static void head_refused(const struct task_head *head, enum err code, const char *text)
 {
 	struct wired *w = wired_new(FRAME_SUBMIT);
@@ -407,6 +444,18 @@ static void test_bad_heads_are_refused_by_field(void **state)
 	REFUSED(head.headers[1].name = over_name, ERR_TOO_BIG, "TaskHead.headers.name: ");
 	REFUSED(head.headers[1].value = span_str(longer), ERR_TOO_BIG, "TaskHead.headers.value: ");
 	REFUSED(head.key = span_str("k"), ERR_INVALID_INPUT, "SUBMIT.head: a key is for one task, not for 3");
+	static const uint8_t zeros[1025 * 8];
+	static const uint32_t far = 257;
+	REFUSED(head.after = span_of(zeros, sizeof zeros), ERR_TOO_BIG, "TaskHead.after: ");
+	REFUSED(head.after_back = span_of(zeros, 4), ERR_INVALID_INPUT, "TaskHead.after_back: 0 is not in 1..256");
+	REFUSED(head.after_back = span_of(&far, 4), ERR_INVALID_INPUT, "TaskHead.after_back: 257 is not in 1..256");
+	REFUSED(head.on_failure = 2, ERR_INVALID_INPUT, "TaskHead.on_failure: 2 is not one of its values");
+	REFUSED(head.group = over_name, ERR_TOO_BIG, "TaskHead.group: ");
+	REFUSED(head.group_size = 2, ERR_INVALID_INPUT, "TaskHead.group_size: belongs to an after_group");
+	REFUSED(head.after_group = span_str("g"), ERR_INVALID_INPUT, "TaskHead.after_group: does not go together with an ordering key");
+	good.order_key = span_str("");
+	REFUSED(head.after_group = span_str("g"), ERR_INVALID_INPUT, "SUBMIT.head: a group has one callback, not 3");
+	REFUSED((head.after_group = span_str("g"), head.group = span_str("g")), ERR_INVALID_INPUT, "TaskHead.after_group: a task cannot be");
 #undef REFUSED
 }
 
@@ -672,6 +721,8 @@ int main(void)
 		cmocka_unit_test(test_hot_encoders_give_the_same_as_msg_encode),
 		cmocka_unit_test(test_the_items_of_a_reply_come_back),
 		cmocka_unit_test(test_a_task_head_survives),
+		cmocka_unit_test(test_a_head_that_comes_after_others_survives_at_any_alignment),
+		cmocka_unit_test(test_a_group_survives),
 		cmocka_unit_test(test_nothing_but_a_type_is_needed_in_a_head),
 		cmocka_unit_test(test_golden_bytes_are_what_we_send_and_read),
 		cmocka_unit_test(test_every_truncation_is_refused_or_says_the_same),
