@@ -322,20 +322,23 @@ void caller_timers(struct hlk *c)
 void caller_answers(struct hlk *c, const struct msg_answer *m, struct span payload)
 {
 	size_t at = 0;
+	char address[HLK_ADDRESS_BYTES] = ""; /* of `named`: nearly always that of the answer before */
+	struct address named = { .session = 0 };
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct answer_item item = m->items[i];
 		struct pending_call *p = pending_find(&c->caller, item.call);
 		struct span bytes = span_sub(payload, at, item.size);
-		char address[HLK_ADDRESS_BYTES] = "";
 		at += item.size;
 		if (!p) {
 			c->caller.late++;
 			continue;
 		}
-		if (item.session)
-			address_print(&(struct address){ span_str(c->session.node), item.session, item.entry }, address, sizeof address);
+		if (item.session && (item.session != named.session || item.entry != named.entry)) {
+			named = (struct address){ span_str(c->session.node), item.session, item.entry };
+			address_print(&named, address, sizeof address);
+		}
 		const struct hlk_answer answer = { .call = item.call, .code = item.code, .app_code = item.app_code, .more = item.more != 0,
-						   .data = bytes.data, .size = bytes.len, .address = address };
+						   .data = bytes.data, .size = bytes.len, .address = item.session ? address : "" };
 		finish(c, p, &answer);
 	}
 }
