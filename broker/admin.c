@@ -4,6 +4,7 @@
  *
  * 1. A REPLY stays under LIMIT_META_BYTES: lists are cut and say where to go on (next), payloads are cut at PEEK_BYTES.
  * 2. A payload that has to be read from disk makes the request wait as a whole (ERR_AGAIN), a bounded number of times. */
+#include "admin_block.h"
 #include "call.h"
 #include "event.h"
 #include "event_route.h"
@@ -476,6 +477,29 @@ static enum err ask_worker(struct ask *a)
 	return admin_worker(a->c, a->m, a->correlation);
 }
 
+static enum err ask_block(struct ask *a)
+{
+	return admin_block(a->c, a->m, a->correlation);
+}
+
+/* Of the session's own: whoever is somebody else has no word in it. */
+static enum err ask_entry_remove(struct ask *a)
+{
+	struct session *session = a->c->session;
+	struct span where;
+	char why[128];
+	if (a->m->session != 0 && a->m->session != session->number)
+		return fail(a, ERR_PERMISSION, "REQUEST.session: an entry is removed by the session that declared it");
+	if (a->m->name.len == 0)
+		return fail(a, ERR_INVALID_INPUT, "REQUEST.name: empty");
+	enum err e = directory_where(a->s, a->m->text, &where, why);
+	if (e != ERR_OK)
+		return fail(a, e, why);
+	admin_reply(a->c, a->correlation, ERR_OK, "",
+		    directory_withdraw(session, a->m->name, where, "its holder has withdrawn the entry"));
+	return ERR_OK;
+}
+
 static enum err ask_checkpoint(struct ask *a)
 {
 	log_checkpoint_now(a->s->log);
@@ -577,7 +601,10 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_TASK_INTERRUPT] = each_task, [VERB_TASK_PAUSE] = each_task, [VERB_TASK_RESUME] = each_task,
 	[VERB_TASK_STEP] = each_task, [VERB_TASK_TREE] = ask_task_tree,
 	[VERB_STATS] = ask_stats, [VERB_WORKER_LIST] = ask_worker_list,
-	[VERB_WORKER_DRAIN] = ask_worker, [VERB_WORKER_KICK] = ask_worker, [VERB_CHECKPOINT] = ask_checkpoint,
+	[VERB_WORKER_DRAIN] = ask_worker, [VERB_WORKER_KICK] = ask_worker, [VERB_WORKER_SHOW] = ask_worker,
+	[VERB_WORKER_STOP] = ask_worker, [VERB_WORKER_BLOCK] = ask_block, [VERB_WORKER_UNBLOCK] = ask_block,
+	[VERB_WORKER_BLOCKED] = ask_block, [VERB_ENTRY_REMOVE] = ask_entry_remove,
+	 [VERB_CHECKPOINT] = ask_checkpoint,
 	[VERB_TASK_WHY] = ask_task_why, [VERB_TYPE_REGISTER] = ask_type, [VERB_TYPE_LIST] = ask_type, [VERB_TYPE_SHOW] = ask_type,
 	[VERB_TYPE_CHECK] = ask_type, [VERB_TYPE_DIFF] = ask_type, [VERB_TYPE_REMOVE] = ask_type,
 	[VERB_SCHEDULE_ADD] = ask_schedule, [VERB_SCHEDULE_LIST] = ask_schedule, [VERB_SCHEDULE_SHOW] = ask_schedule,

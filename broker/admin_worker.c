@@ -1,9 +1,15 @@
-/* broker/admin_worker.c: what an operator does to single sessions: no new work, or the end. In the flow: frame -> ROUTE -> REPLY.
+/* broker/admin_worker.c: what an operator sees of single sessions and does to them: no new work, a request to stop, the end. In the
+ * flow: frame -> ROUTE -> REPLY.
  *
  * 1. A session is meant by the name of its client, or by its number in hexadecimal; the answer counts those it was done to.
  * 2. Nobody ends its own session so: the answer would go nowhere. */
+#include "admin_block.h"
 #include "binding.h"
 #include "call.h"
+
+#include "../wire/params.h"
+
+enum { LEASES_SHOWN = 256, ENTRIES_BYTES = 512 << 10 };
 
 static bool is_meant(const struct session *session, struct span name)
 {
@@ -12,7 +18,8 @@ static bool is_meant(const struct session *session, struct span name)
 	return span_eq(name, span_str(session->client)) || span_eq(name, span_str(number));
 }
 
-static void drain(struct shard *s, struct session *session)
+/* No new work for it; and it is told so, or that its program is to end. */
+static void drain(struct shard *s, struct session *session, enum signal_kind signal)
 {
 	struct conn *c = session->conn;
 	session->draining = true;
@@ -21,7 +28,7 @@ static void drain(struct shard *s, struct session *session)
 	calls_changed(s);
 	if (!c || c->closing)
 		return;
-	const struct signal_item item = { .signal = SIGNAL_DRAIN };
+	const struct signal_item item = { .signal = (uint8_t)signal };
 	buf_append(&c->signals, &item, sizeof item);
 	conn_touch(c);
 }
@@ -43,6 +50,104 @@ static void kick(struct shard *s, struct session *session, struct span reason)
 	conn_close(c);
 }
 
+/* ---- one of them, shown ---- */
+
+struct shown {
+	struct worker_entry_info entries[LIMIT_SESSION_ENTRIES];
+	struct worker_lease_info leases[LEASES_SHOWN];
+	uint64_t tasks[LEASES_SHOWN];
+	uint32_t queues[LEASES_SHOWN];
+	size_t ends[LIMIT_SESSION_ENTRIES + 1];
+	struct buf params;
+};
+
+static uint32_t fill_leases(struct shard *s, const struct session *session, struct shown *x)
+{
+	uint32_t count = session->holder ? tasks_holder_list(session->holder, x->tasks, LEASES_SHOWN) : 0;
+	for (uint32_t i = 0; i < count; i++) {
+		struct task_view v;
+		struct queue_info queue;
+		bool known = tasks_show(s->tasks, x->tasks[i], &v);
+		ENSURE(known);
+		tasks_queue_info(s->tasks, v.queue, &queue);
+		x->queues[i] = v.queue;
+		x->leases[i] = (struct worker_lease_info){ x->tasks[i], v.acquired, queue.name, v.state == TASK_STARTED };
+	}
+	return count;
+}
+
+/* As many as fit. */
+static uint32_t fill_entries(const struct session *session, struct shown *x, uint32_t lease_count)
+{
+	uint32_t count = 0;
+	size_t bytes = 0;
+	for (const struct dir_entry *e = session->entries; e && bytes < ENTRIES_BYTES; e = e->session_next) {
+		const struct dir_line *line = e->line;
+		const struct consumer *of = session->consumers;
+		while (of && of->entry != line->id)
+			of = of->session_next;
+		params_print(line->params, &x->params);
+		x->ends[count + 1] = x->params.len;
+		bytes += line->bytes + (x->params.len - x->ends[count]);
+		x->entries[count] = (struct worker_entry_info){
+			.entry = { .id = line->id, .service = line->service, .by_queue = line->by_queue, .credit = of ? of->credit : 0,
+				   .capacity = line->capacity, .cost = line->cost, .vnets = line->vnets, .hot = line->hot,
+				   .vnet_count = line->vnet_count, .hot_count = line->hot_count },
+			.calls = e->in_flight };
+		for (uint32_t i = 0; i < lease_count; i++)
+			x->entries[count].tasks += of && of->queue == x->queues[i];
+		count++;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		x->entries[i].entry.params = span_sub(buf_span(&x->params), x->ends[i], x->ends[i + 1] - x->ends[i]);
+	return count;
+}
+
+static void put_worker(struct shard *s, const struct session *session, struct buf *out)
+{
+	struct shown *x = zalloc(sizeof *x);
+	const struct session_counts *counts = &session->counts;
+	uint32_t leases = fill_leases(s, session, x), entries = fill_entries(session, x, leases);
+	const struct worker_show show = {
+		.name = span_str(session->client), .address = span_str(session->conn ? session->conn->peer : ""),
+		.identity = span_str(session->identity), .release = span_str(session->release), .vnet = span_str(session->vnet),
+		.session = session->number, .connected_ms = session->connected_wall_ms, .away = session->conn == NULL,
+		.draining = session->draining, .blocked = block_fits(session), .entries_total = session->entry_count,
+		.leased = session->holder ? tasks_holder_leases(session->holder) : 0, .calls = calls_held(session),
+		.calls_made = session->call_count, .delivered_total = counts->delivered, .completed_total = counts->completed,
+		.failed_total = counts->failed, .returned_total = counts->returned, .calls_total = counts->calls,
+		.entries = x->entries, .entry_count = entries, .leases = x->leases, .lease_count = leases,
+	};
+	worker_show_encode(out, &show);
+	buf_free(&x->params);
+	free(x);
+}
+
+/* The next one that is meant, from the slot `cursor` on: one fills a REPLY. */
+static enum err show(struct conn *c, const struct msg_request *m, uint32_t correlation)
+{
+	struct shard *s = c->s;
+	struct buf bytes = { NULL, 0, 0 };
+	uint32_t slot = (uint32_t)MIN_OF(m->cursor, (uint64_t)s->slot_count), next;
+	while (slot < s->slot_count && (!s->slots[slot] || !is_meant(s->slots[slot], m->name)))
+		slot++;
+	if (slot == s->slot_count) {
+		bool first = m->cursor == 0;
+		admin_reply(c, correlation, first ? ERR_NOT_FOUND : ERR_OK, first ? "REQUEST.name: no session of this name or number" : "", 0);
+		return ERR_OK;
+	}
+	put_worker(s, s->slots[slot], &bytes);
+	for (next = slot + 1; next < s->slot_count && (!s->slots[next] || !is_meant(s->slots[next], m->name)); next++)
+		;
+	const struct span spec = buf_span(&bytes);
+	s->msg.kind = FRAME_REPLY;
+	s->msg.reply = (struct msg_reply){ .count = 1, .next = next < s->slot_count ? next : 0, .specs = &spec, .spec_count = 1 };
+	msg_encode(&c->out, &s->msg, correlation, NULL, 0);
+	conn_touch(c);
+	buf_free(&bytes);
+	return ERR_OK;
+}
+
 enum err admin_worker(struct conn *c, const struct msg_request *m, uint32_t correlation)
 {
 	struct shard *s = c->s;
@@ -51,13 +156,17 @@ enum err admin_worker(struct conn *c, const struct msg_request *m, uint32_t corr
 		admin_reply(c, correlation, ERR_INVALID_INPUT, "REQUEST.name: empty", 0);
 		return ERR_OK;
 	}
+	if (m->verb == VERB_WORKER_SHOW)
+		return show(c, m, correlation);
 	for (uint32_t i = 0; i < s->slot_count; i++) {
 		struct session *session = s->slots[i];
 		if (!session || session == c->session || !is_meant(session, m->name))
 			continue;
 		count++;
 		if (m->verb == VERB_WORKER_DRAIN)
-			drain(s, session);
+			drain(s, session, SIGNAL_DRAIN);
+		else if (m->verb == VERB_WORKER_STOP)
+			drain(s, session, SIGNAL_STOP);
 		else
 			kick(s, session, m->text);
 	}

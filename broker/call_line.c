@@ -18,6 +18,7 @@ void call_invoke(struct shard *s, const struct dir_entry *e, const struct sessio
 	msg_encode_invoke(&c->out, &m, pieces, count);
 	conn_touch(c);
 	s->counters.invokes_total += count;
+	e->session->counts.calls += count;
 }
 
 static uint32_t left_ms(const struct shard *s, const struct live_call *call)

@@ -90,8 +90,21 @@ static void encode_reported(struct conn *c)
 	c->reported.len = 0;
 }
 
+static void count_reported(struct session *session, const struct reported_item *items, uint32_t count)
+{
+	for (uint32_t i = 0; session && i < count; i++) {
+		if (items[i].code != ERR_OK)
+			continue;
+		session->counts.completed += items[i].verb == REPORT_COMPLETE;
+		session->counts.failed += items[i].verb == REPORT_FAIL;
+		session->counts.returned += items[i].verb == REPORT_RELEASE || items[i].verb == REPORT_REJECT ||
+					    items[i].verb == REPORT_CANCELLED;
+	}
+}
+
 void confirm_reported(struct conn *c, const struct reported_item *items, uint32_t count)
 {
+	count_reported(c->session, items, count);
 	if (c->gone || c->closing)
 		return;
 	for (uint32_t done = 0; done < count;) {

@@ -168,6 +168,21 @@ void deliver_withdraw(struct shard *s, struct session *session)
 	session->consumer_count = 0;
 }
 
+void deliver_withdraw_one(struct shard *s, struct session *session, uint32_t entry)
+{
+	struct consumer **at = &session->consumers;
+	while (*at && (*at)->entry != entry)
+		at = &(*at)->session_next;
+	struct consumer *x = *at;
+	if (!x)
+		return;
+	*at = x->session_next;
+	unbind_consumer(s, x);
+	s->counters.consumers--;
+	session->consumer_count--;
+	consumer_free(x);
+}
+
 void deliver_serve(struct session *session, const struct msg_serve *m)
 {
 	struct shard *s = session->conn->s;
@@ -433,6 +448,7 @@ static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 		once_hold(s, x, s->items, count);
 	}
 	x->credit -= count;
+	x->session->counts.delivered += count;
 	link_consumer(s, x);
 	conn_touch(c);
 	s->counters.delivered_total += count;

@@ -352,6 +352,25 @@ enum err directory_serve(struct session *session, const struct msg_serve *m, cha
 	return ERR_OK;
 }
 
+uint32_t directory_withdraw(struct session *session, struct span service, struct span where, const char *why)
+{
+	struct dir_entry **at = &session->entries;
+	uint32_t count = 0;
+	while (*at) {
+		struct dir_entry *e = *at;
+		if ((service.len > 0 && !span_eq(e->line->service, service)) || !predicate_holds(where, e->line->params)) {
+			at = &e->session_next;
+			continue;
+		}
+		*at = e->session_next;
+		deliver_withdraw_one(session->shard, session, e->line->id);
+		entry_remove(session->shard->directory, e, why);
+		session->entry_count--;
+		count++;
+	}
+	return count;
+}
+
 /* ---- sessions ---- */
 
 void directory_begin(struct shard *s, struct session *session)

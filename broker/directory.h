@@ -72,6 +72,8 @@ void directory_free(struct directory *d);
 void directory_begin(struct shard *s, struct session *session);
 /* Replaces what the session is responsible for. A refusal changes nothing. */
 enum err directory_serve(struct session *session, const struct msg_serve *m, char text[128]) MUST_CHECK;
+/* Takes out those of its entries that are of this service (empty: of any) and fit the packed predicate; returns how many. */
+uint32_t directory_withdraw(struct session *session, struct span service, struct span where, const char *why);
 /* Its connection is lost, or there again. */
 void directory_away(struct session *session, bool away);
 /* The session is over. */

@@ -57,6 +57,7 @@ static const char *kind_name(uint16_t kind)
 	case REC_SECRET: return "secret";
 	case REC_REDRIVES: return "redrives";
 	case REC_GROUP: return "group";
+	case REC_BLOCK: return "block";
 	}
 	return "unknown";
 }

@@ -5,6 +5,8 @@
  *    out would lose what was confirmed. */
 #include "part.h"
 
+#include "admin_block.h"
+#include "blocks.h"
 #include "sysevent.h"
 
 #include "topics.h"
@@ -34,6 +36,8 @@ static enum err schedules_get(struct shard *s, struct span section, char text[25
 
 static void redrives_put(struct shard *s, struct buf *out) { redrives_checkpoint(s->redrives, out); }
 static enum err redrives_get(struct shard *s, struct span section, char text[256]) { return redrives_restore(s->redrives, section, text); }
+static void blocks_put(struct shard *s, struct buf *out) { blocks_checkpoint(s->blocks, out); }
+static enum err blocks_get(struct shard *s, struct span section, char text[256]) { return blocks_restore(s->blocks, section, text); }
 
 static void topics_section(struct shard *s, struct buf *out) { topics_put(tasks_topics(s->tasks), out); }
 static enum err topics_read(struct shard *s, struct span section, char text[256]) { return topics_get(s->tasks, section, text); }
@@ -44,12 +48,13 @@ static const struct part parts[] = {
 	{ 2, "types", types_put, types_get },
 	{ 3, "topics", topics_section, topics_read },
 	{ 4, "schedules", schedules_put, schedules_get },
+	{ 8, "blocks", blocks_put, blocks_get },
 	{ 10, "redrives", redrives_put, redrives_get },
 };
 
 void parts_apply(struct shard *s, const struct log_entry *entry, const struct log_record *record, bool live, struct applied *out)
 {
-	if (record->kind != REC_TYPE && record->kind != REC_SCHEDULE && record->kind != REC_REDRIVES) {
+	if (record->kind != REC_TYPE && record->kind != REC_SCHEDULE && record->kind != REC_REDRIVES && record->kind != REC_BLOCK) {
 		tasks_apply(s->tasks, entry, record, live, out);
 		return;
 	}
@@ -60,6 +65,13 @@ void parts_apply(struct shard *s, const struct log_entry *entry, const struct lo
 	}
 	if (record->kind == REC_REDRIVES) {
 		redrives_apply(s->redrives, s->tasks, entry, record, out);
+		return;
+	}
+	if (record->kind == REC_BLOCK) {
+		struct block_change changed;
+		blocks_apply(s->blocks, record, out, &changed);
+		if (live && s->live && out->code == ERR_OK)
+			block_changed(s, &changed);
 		return;
 	}
 	types_apply(s->types, entry, record, out);

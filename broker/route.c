@@ -5,6 +5,7 @@
  * 1. Before WELCOME only HELLO is heard, after it HELLO is refused.
  * 2. A handler that needs room in the log says ERR_AGAIN before it has changed anything; the frame is kept and comes again.
  * 3. Refusals name the field; items that are refused alone are answered alone, the rest of the frame goes on. */
+#include "admin_block.h"
 #include "binding.h"
 #include "call.h"
 #include "event.h"
@@ -265,7 +266,8 @@ static enum err on_forget(const struct call *call)
 static enum err on_serve(const struct call *call)
 {
 	const struct msg_serve *m = &call->msg->serve;
-	enum err e = directory_serve(call->c->session, m, call->text);
+	bool blocked = m->count > 0 && block_refuses(call->c->session, call->text);
+	enum err e = blocked ? ERR_OK : directory_serve(call->c->session, m, call->text);
 	if (e != ERR_OK)
 		return e;
 	struct holder *holder = session_holder(call->c->s, call->c->session);
@@ -273,6 +275,8 @@ static enum err on_serve(const struct call *call)
 		tasks_holder_adopt(call->c->s->tasks, holder, m->held, m->held_count);
 	if (m->has_held)
 		tasks_holder_keep(call->c->s->tasks, call->c->s->log, holder, m->held, m->held_count, call->c->s->wall_ms);
+	if (blocked)
+		return ERR_BLOCKED; /* what it holds it may finish */
 	deliver_serve(call->c->session, m);
 	return ERR_OK;
 }

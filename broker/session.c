@@ -105,6 +105,7 @@ void session_end(struct shard *s, struct session *session)
 	free(session->client);
 	free(session->vnet);
 	free(session->identity);
+	free(session->release);
 	free(session);
 }
 
@@ -267,6 +268,8 @@ enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t corre
 	}
 	free(session->identity);
 	session->identity = m->identity.len ? strndup((const char *)m->identity.data, m->identity.len) : NULL;
+	free(session->release);
+	session->release = m->release.len ? strndup((const char *)m->release.data, m->release.len) : NULL;
 	if (rival)
 		session_displace(s, rival); /* from here on *m is gone */
 	timer_clear(s, &session->grace);

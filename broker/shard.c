@@ -6,7 +6,9 @@
  * 3. State changes only in on_apply and in what the task machine calls volatile; there is nothing to undo after a crash. */
 #include <stdarg.h>
 
+#include "admin_block.h"
 #include "binding.h"
+#include "blocks.h"
 #include "call.h"
 #include "door.h"
 #include "event.h"
@@ -247,6 +249,7 @@ static void open_tasks(struct shard *s)
 	s->types = types_new();
 	s->schedules = schedules_new();
 	s->redrives = redrives_new();
+	s->blocks = blocks_new();
 }
 
 static void shard_free(struct shard *s)
@@ -274,6 +277,8 @@ static void shard_free(struct shard *s)
 		schedules_free(s->schedules);
 	if (s->redrives)
 		redrives_free(s->redrives);
+	if (s->blocks)
+		blocks_free(s->blocks);
 	free(s->pending);
 	free(s->watches);
 	door_free(s->door);
@@ -440,6 +445,7 @@ static uint64_t wait_until_ns(struct shard *s, bool more, uint64_t until_ns)
 		ms = MIN_OF(ms, s->broken_retry_ms);
 	ms = MIN_OF(ms, schedule_due_ms(s));
 	ms = MIN_OF(ms, redrive_due_ms(s));
+	ms = MIN_OF(ms, blocks_due_ms(s));
 	uint64_t due = tasks_next_ms(s->tasks); /* wall clock */
 	if (due != UINT64_MAX)
 		ms = MIN_OF(ms, due <= s->wall_ms ? s->now_ms : s->now_ms + (due - s->wall_ms));
@@ -473,9 +479,12 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 		tasks_tick(s->tasks, s->log, s->wall_ms);
 	schedule_fire(s);
 	redrive_run(s);
+	blocks_expire(s);
 
 	log_drive(s->log);              /* what is durable is applied and answered */
 	hold_or_flush(s);               /* the next batch is on its way while we deliver */
+	if (s->blocks_changed)
+		blocks_enforce(s);
 	if (s->queues_changed)
 		deliver_rebind(s);
 	answer_reads(s);

@@ -2,7 +2,7 @@
  *
  * Who owns what: shard.c the turn and the stop, wheel.c coarse timers, conn.c bytes of a connection, session.c who is behind
  * it, route.c frames -> proposals, confirm.c proposals -> answers, deliver.c tasks -> workers, results.c results -> those who wait,
- * directory.c entries, call.c live requests,
+ * directory.c entries, call.c live requests, admin_block.c who is kept out of work,
  * hold.c when the log is flushed, admin.c questions.
  *
  * 1. A connection is freed when io said `closed` and no proposal names it any more (refs).
@@ -149,6 +149,8 @@ struct session {
 	struct stream *streams_due, **streams_tail;
 	struct session *streams_next;
 	char *identity;      /* NULL: any number of its kind may live */
+	char *release;       /* of its library, as it says */
+	struct session_counts { uint64_t delivered, completed, failed, returned, calls; } counts;
 };
 
 struct session *session_get(struct shard *s, struct session_ref ref);
@@ -168,6 +170,7 @@ void deliver_serve(struct session *session, const struct msg_serve *m);
 void deliver_credit(struct session *session, const struct msg_credit *m);
 void deliver_drain(struct shard *s, struct session *session); /* no new tasks for it */
 void deliver_withdraw(struct shard *s, struct session *session); /* all its entries */
+void deliver_withdraw_one(struct shard *s, struct session *session, uint32_t entry);
 void deliver_ready(struct shard *s, uint32_t queue, uint32_t slot);
 void deliver_slot(struct shard *s, uint32_t queue, uint32_t slot);
 void deliver_settled(struct shard *s, uint64_t task);
@@ -245,7 +248,7 @@ void redrive_run(struct shard *s);
 uint64_t schedule_due_ms(const struct shard *s); /* monotonic */
 void schedule_fire(struct shard *s);
 enum err admin_type(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_TYPE_... */
-enum err admin_worker(struct conn *c, const struct msg_request *m, uint32_t correlation); /* drain, kick */
+enum err admin_worker(struct conn *c, const struct msg_request *m, uint32_t correlation); /* drain, stop, kick, show */
 void admin_reply(struct conn *c, uint32_t correlation, enum err code, const char *text, uint64_t count);
 
 /* ---- when to flush ---- */
@@ -273,6 +276,8 @@ struct shard {
 	struct tasks *tasks;
 	struct types *types;
 	struct schedules *schedules;
+	struct blocks *blocks;
+	bool blocks_changed;      /* sessions are looked at in this turn */
 	uint64_t schedules_retry_ms;
 	struct redrives *redrives;
 	uint32_t epoch;

@@ -97,6 +97,7 @@ void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct lo
 	case REC_GROUP: apply_group(t, record, out); return;
 	case REC_TYPE:
 	case REC_SCHEDULE:
+	case REC_BLOCK:
 	case REC_REDRIVES: break;
 	}
 	ensure_failed("a record of tasks has a known kind", __FILE__, __LINE__);

@@ -24,7 +24,7 @@ struct holder; /* who may hold leases: one per session */
 
 enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6, REC_TYPE = 7,
 		   REC_TOPIC = 8, REC_EVENT = 9, REC_LEASE = 10, REC_YIELD = 11, REC_SCHEDULE = 12, REC_RETAIN = 17,
-		   REC_GROUP = 20, REC_SECRET = 24, REC_REDRIVES = 30 };
+		   REC_GROUP = 20, REC_SECRET = 24, REC_REDRIVES = 30, REC_BLOCK = 40 };
 
 /* What the owner is told while state changes. Called from apply, tick and holder_lost; may not change tasks. */
 struct tasks_hooks {
@@ -211,6 +211,8 @@ enum err tasks_control(struct tasks *t, uint64_t task, enum signal_kind signal, 
 struct holder *tasks_holder_new(struct tasks *t, void *ctx);
 void *tasks_holder_ctx(const struct holder *holder);
 uint32_t tasks_holder_leases(const struct holder *holder);
+/* The tasks it holds, the oldest lease first; returns how many, at most `max`. */
+uint32_t tasks_holder_list(const struct holder *holder, uint64_t *tasks, uint32_t max);
 /* Who it is: a number that only the same session has, also after a restart; and a name for people. */
 void tasks_holder_known(struct holder *holder, uint64_t key, struct span name);
 /* After a restart: takes over the leases of tasks that are never handed out again and that this very session held. */

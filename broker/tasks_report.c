@@ -23,6 +23,14 @@ void tasks_holder_known(struct holder *holder, uint64_t key, struct span name)
 		       name.data ? (const char *)name.data : "");
 }
 
+uint32_t tasks_holder_list(const struct holder *holder, uint64_t *tasks, uint32_t max)
+{
+	uint32_t count = 0;
+	for (const struct hot *h = holder->held.first; h && count < max; h = h->next)
+		tasks[count++] = h->task;
+	return count;
+}
+
 void *tasks_holder_ctx(const struct holder *holder)
 {
 	return holder->ctx;

@@ -272,6 +272,8 @@ static void drain(int fd)
 static void arm(struct hlk *c)
 {
 	int64_t due = MIN_OF(net_next_due(c), MIN_OF(c->results.next_deadline_ms, c->caller.next_deadline_ms));
+	if (c->worker.serve_again_ms && net_ready(c))
+		due = MIN_OF(due, c->worker.serve_again_ms);
 	if (c->worker.again_ms)
 		due = MIN_OF(due, c->worker.again_ms);
 	bool written = c->producer.none_frames > 0 && net_ready(c) && c->link.out.len == 0;

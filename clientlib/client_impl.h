@@ -29,6 +29,7 @@ enum {
 	BATCH_TASKS = 1024,
 	BATCH_BYTES = 256 << 10,
 	FAST_HANDLER_US = 200,
+	SERVE_AGAIN_MS = 2000,        /* a blocked client declares its entries again after this */
 	REPORT_AGAIN_MS = 200,        /* a settling report that met a full broker is made again after this */
 	YIELDS_UNDONE_MAX = 65536,    /* not acknowledged; then hlk_yield says HLK_AGAIN */
 	YIELD_BYTES_MAX = 64 << 20,
@@ -207,6 +208,8 @@ struct worker {
 	uint32_t serve_correlation;
 	int serve_code;
 	char serve_text[256];
+	int64_t serve_again_ms;          /* 0, or when a blocked client asks again */
+	bool stop_asked;                 /* by the operator */
 	struct map64 tasks;              /* id -> struct hlk_task */
 	struct hlk_task *live, *free;
 	void **slabs;
@@ -407,6 +410,7 @@ void worker_up(struct hlk *c, bool resumed);
 void worker_deliver(struct hlk *c, const struct frame *frame);
 void worker_signals(struct hlk *c, const struct msg_signals *m);
 bool worker_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
+void worker_blocked(struct hlk *c, struct span text); /* the operator has: nothing that was declared stands */
 void worker_lost(struct hlk *c, const struct task_ref *ref); /* a start or extension was refused */
 void worker_retire(struct hlk *c);     /* no more tasks: what is on its way is given back */
 void worker_close(struct hlk *c);

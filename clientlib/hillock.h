@@ -255,6 +255,10 @@ HLK_API int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, ui
 HLK_API int hlk_serve_wait(struct hlk *c, int timeout_ms);
 HLK_API int hlk_serve_credit(struct hlk *c, uint32_t entry, uint32_t credit); /* changes it; 0 drains */
 HLK_API int hlk_unserve(struct hlk *c, uint32_t entry);
+/* Takes back those entries of a service whose parameters fit `where` (NULL: all of them), and waits for the broker's word:
+ * *count_out (may be NULL) is how many it has taken out. They do not come back with a reconnect. Only this client's own entries are
+ * meant. On failure they stand as before. */
+HLK_API int hlk_unserve_service(struct hlk *c, const char *service, const char *where, uint64_t *count_out);
 
 /* What is known of a task this client works on, and a pointer of the caller's own that travels with it. The info is
  * borrowed for as long as the task is held. Never fail. */
@@ -299,6 +303,9 @@ HLK_API void hlk_on_settled(struct hlk *c, hlk_settled_fn *fn, void *ctx);
  * drains before it returns. */
 HLK_API int hlk_worker_run(struct hlk *c, const struct hlk_serve_options *options, uint64_t count);
 HLK_API void hlk_stop(struct hlk *c); /* makes hlk_worker_run finish; from a callback, or any thread */
+/* Has the operator asked this program to end (hillock worker stop)? The state callback was told; hlk_worker_run finishes what it has and
+ * returns HLK_OK, then and from then on at once. No more work will come. */
+HLK_API bool hlk_stop_asked(const struct hlk *c);
 
 /* ---------------------------------------------------------------- events */
 
@@ -621,6 +628,42 @@ HLK_API int hlk_worker_list(struct hlk *c, hlk_worker_fn *each, void *ctx);
  * hlk_worker_run finishes); or the end, with a reason. *count_out: how many. */
 HLK_API int hlk_worker_drain(struct hlk *c, const char *worker, uint64_t *count_out);
 HLK_API int hlk_worker_kick(struct hlk *c, const char *worker, const char *reason, uint64_t *count_out);
+/* As drain, and its program is asked to end: see hlk_stop_asked. Answered when they were asked, not when they have ended. */
+HLK_API int hlk_worker_stop(struct hlk *c, const char *worker, uint64_t *count_out);
+
+struct hlk_worker_entry_row {
+	uint32_t entry; const char *service, *params; bool by_queue;
+	uint32_t credit, capacity, cost;       /* credit: what is left of it */
+	uint32_t calls, tasks;                 /* in work; tasks: of its queue */
+};
+struct hlk_worker_lease_row { uint64_t task; uint32_t attempt; const char *queue; bool started; };
+struct hlk_worker_show_row {
+	const char *name, *address, *identity, *release, *vnet; /* release: of its library, as it says */
+	uint64_t session, connected_ms;        /* connected_ms: since 1970 */
+	bool away, draining, blocked;
+	const struct hlk_worker_entry_row *entries; size_t entry_count;
+	const struct hlk_worker_lease_row *leases; size_t lease_count; /* the oldest 256 */
+	uint32_t entries_total, leased, calls; /* calls: in work */
+	uint32_t calls_made;                   /* its own that are not answered yet */
+	uint64_t delivered_total, completed_total, failed_total, returned_total, calls_total; /* since it is connected; returned: */
+};                                                                                      /* released, rejected, cancelled */
+typedef void hlk_worker_show_fn(const struct hlk_worker_show_row *row, void *ctx);      /* rows are borrowed until return */
+/* Every session of this client name, or the one with this number. */
+HLK_API int hlk_worker_show(struct hlk *c, const char *worker, hlk_worker_show_fn *each, void *ctx);
+
+/* Keeps clients out of work, durably: those whose name or identity matches the pattern (* any bytes, ? one byte), or, for a session's
+ * number, what that session calls itself. What they serve is gone at once and they are refused with HLK_BLOCKED; what they hold they may
+ * finish. They may still submit, publish and call. A block of the same pattern takes the place of the one before. */
+struct hlk_block_options {
+	const char *pattern, *reason; /* reason: told to them; at most 200 bytes */
+	uint64_t for_ms;              /* 0: until it is taken back */
+	bool now;                     /* what they hold is taken back at once, and their sessions end */
+};
+HLK_API int hlk_worker_block(struct hlk *c, const struct hlk_block_options *options);
+HLK_API int hlk_worker_unblock(struct hlk *c, const char *pattern); /* exactly as it is listed */
+struct hlk_block_row { const char *pattern, *reason; uint64_t since_ms, until_ms; }; /* since 1970; until 0: for ever */
+typedef void hlk_block_fn(const struct hlk_block_row *row, void *ctx);
+HLK_API int hlk_worker_blocked(struct hlk *c, hlk_block_fn *each, void *ctx);
 HLK_API int hlk_stats(struct hlk *c, hlk_stat_fn *each, void *ctx);
 HLK_API int hlk_checkpoint(struct hlk *c);
 

@@ -188,6 +188,17 @@ static enum err task_verb(struct mock *m, struct answer *a, const struct msg_req
 	return ERR_OK;
 }
 
+/* How many they are; they go with the SERVE that follows. */
+static enum err entry_remove(struct mock *m, struct answer *a, const struct msg_request *r)
+{
+	struct buf where = { NULL, 0, 0 };
+	char text[128];
+	enum err e = predicate_parse(r->text, &where, text);
+	a->msg.reply.count = e == ERR_OK ? mock_entries_of(m, r->name, buf_span(&where)) : 0;
+	buf_free(&where);
+	return e;
+}
+
 static enum err answer(struct mock *m, struct answer *a, const struct msg_request *r)
 {
 	switch (r->verb) {
@@ -216,6 +227,7 @@ static enum err answer(struct mock *m, struct answer *a, const struct msg_reques
 	case VERB_DLQ_LIST:
 	case VERB_DLQ_REDRIVE:
 	case VERB_DLQ_PURGE: return queue_verb(m, a, r);
+	case VERB_ENTRY_REMOVE: return entry_remove(m, a, r);
 	case VERB_STATS:
 	case VERB_WORKER_LIST:
 	case VERB_CHECKPOINT: return ERR_OK;

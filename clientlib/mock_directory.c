@@ -275,6 +275,14 @@ static void entries_free(struct mock_entry *entries, uint32_t count)
 		entry_free(&entries[i]);
 }
 
+uint32_t mock_entries_of(const struct mock *m, struct span service, struct span where)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < m->entry_count; i++)
+		count += span_eq(span_str(m->entries[i].name), service) && mock_entry_fits(&m->entries[i], where);
+	return count;
+}
+
 void mock_serve(struct mock *m, const struct msg_serve *s, uint32_t correlation)
 {
 	struct mock_entry *set = calloc(LIMIT_SESSION_ENTRIES, sizeof *set);

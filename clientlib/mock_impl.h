@@ -140,6 +140,7 @@ enum err mock_control(struct mock *m, struct mock_task *t, enum signal_kind sign
 /* ---- mock_directory.c ---- */
 struct mock_entry *mock_entry_find(struct mock *m, uint32_t id);
 bool mock_entry_fits(const struct mock_entry *e, struct span where); /* where: packed */
+uint32_t mock_entries_of(const struct mock *m, struct span service, struct span where);
 void mock_serve(struct mock *m, const struct msg_serve *s, uint32_t correlation);
 void mock_watch(struct mock *m, const struct msg_watch *w, uint32_t correlation);
 void mock_unwatch(struct mock *m, uint32_t id);

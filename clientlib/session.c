@@ -26,6 +26,7 @@ void session_say_hello(struct hlk *c)
 	msg.hello.vnet = span_str(c->vnet);
 	msg.hello.resume = c->session.known;
 	msg.hello.identity = span_str(c->identity);
+	msg.hello.release = span_str("libhillock " HILLOCK_VERSION);
 	msg.hello.force = c->force && !c->session.known; /* once: it does not fight for the place */
 	session_send(c, &msg, 0);
 }
@@ -75,6 +76,8 @@ static void refused(struct hlk *c, uint32_t correlation, const struct msg_error 
 		return;
 	}
 	int code = m->code ? m->code : HLK_INVALID_INPUT;
+	if (correlation == 0 && code == ERR_BLOCKED && m->kind == FRAME_SERVE)
+		worker_blocked(c, text);
 	if (correlation == 0 || admin_refused(c, correlation, code, text) || producer_refused(c, correlation, code, text) ||
 	    report_refused(c, correlation, code) || results_refused(c, correlation, code, text) ||
 	    publish_refused(c, correlation, code, text) || subscribe_refused(c, correlation, code, text))

@@ -11,6 +11,7 @@
  *    reports. Otherwise the start is on its way before the handler runs, so that a crash there counts as an attempt. */
 #include <time.h>
 
+#include "../wire/predicate.h"
 #include "client_impl.h"
 
 enum { SLAB_TASKS = 128 };
@@ -158,6 +159,9 @@ static void send_serve(struct hlk *c)
 	session_send(c, msg, w->serve_correlation);
 	free(held);
 	free(msg);
+	if (w->serve_again_ms)
+		w->serve_code = 0; /* it is asked anew */
+	w->serve_again_ms = 0;
 	w->held_due = false;
 	w->serve_dirty = false;
 }
@@ -189,6 +193,8 @@ void worker_flush(struct hlk *c)
 	report_flush(c);
 	if (!net_ready(c))
 		return;
+	if (c->worker.serve_again_ms && c->worker.serve_again_ms <= c->now_ms)
+		c->worker.serve_dirty = true;
 	if (c->worker.serve_dirty)
 		send_serve(c);
 	if (c->worker.credit_dirty)
@@ -331,16 +337,73 @@ int hlk_unserve(struct hlk *c, uint32_t entry)
 	return HLK_OK;
 }
 
+static bool entry_is(const struct entry *e, const char *service, struct span where)
+{
+	struct buf params = { NULL, 0, 0 };
+	char text[128];
+	bool fits = !e->gone && strcmp(e->service, service) == 0 &&
+		    params_parse(span_str(e->params), &params, text) == ERR_OK && predicate_holds(where, buf_span(&params));
+	buf_free(&params);
+	return fits;
+}
+
+static void take_count(struct hlk *c, const struct msg_reply *m, void *arg)
+{
+	(void)c;
+	*(uint64_t *)arg = m->count;
+}
+
+/* What is declared is at the broker before the question is; and what it has taken out is not declared again. */
+int hlk_unserve_service(struct hlk *c, const char *service, const char *where, uint64_t *count_out)
+{
+	struct buf packed = { NULL, 0, 0 };
+	uint64_t count = 0;
+	char text[128];
+	if (predicate_parse(span_str(where), &packed, text) != ERR_OK) {
+		buf_free(&packed);
+		return error_set(c, HLK_INVALID_INPUT, "unserve: %s", text);
+	}
+	client_flush(c);
+	int code = admin_ask(c, &(struct msg_request){ .verb = VERB_ENTRY_REMOVE, .name = span_str(service), .text = span_str(where) },
+			     false, "unserve", take_count, &count);
+	for (uint32_t i = 0; code == HLK_OK && i < c->worker.entry_count; i++) {
+		struct entry *e = c->worker.entries[i];
+		if (!entry_is(e, service, buf_span(&packed)))
+			continue;
+		e->gone = true;
+		c->worker.serve_dirty = true;
+	}
+	if (code == HLK_OK)
+		client_touch(c);
+	buf_free(&packed);
+	if (count_out)
+		*count_out = count;
+	return code;
+}
+
+static void refuse_serve(struct hlk *c, int code, struct span text)
+{
+	struct worker *w = &c->worker;
+	w->serve_code = code;
+	(void)snprintf(w->serve_text, sizeof w->serve_text, "%.*s", (int)MIN_OF(text.len, 250u), (const char *)text.data);
+	(void)error_set(c, code, "serve: %.*s", (int)MIN_OF(text.len, 300u), (const char *)text.data);
+	if (code == ERR_BLOCKED)
+		w->serve_again_ms = c->now_ms + SERVE_AGAIN_MS + (int64_t)(client_random(c) % SERVE_AGAIN_MS);
+	if (c->state)
+		c->state(c, true, c->error.text, c->state_ctx);
+}
+
+void worker_blocked(struct hlk *c, struct span text)
+{
+	refuse_serve(c, ERR_BLOCKED, text);
+}
+
 bool worker_refused(struct hlk *c, uint32_t correlation, int code, struct span text)
 {
 	struct worker *w = &c->worker;
 	if (correlation != w->serve_correlation)
 		return false;
-	w->serve_code = code;
-	(void)snprintf(w->serve_text, sizeof w->serve_text, "%.*s", (int)MIN_OF(text.len, 250u), (const char *)text.data);
-	(void)error_set(c, code, "serve: %.*s", (int)MIN_OF(text.len, 300u), (const char *)text.data);
-	if (c->state)
-		c->state(c, true, c->error.text, c->state_ctx);
+	refuse_serve(c, code, text);
 	return true;
 }
 
@@ -544,6 +607,11 @@ void worker_signals(struct hlk *c, const struct msg_signals *m)
 			if (c->state)
 				c->state(c, true, "drain: the broker sends no more work", c->state_ctx);
 		}
+		if (item->signal == SIGNAL_STOP) {
+			c->worker.stop_asked = true;
+			if (c->state)
+				c->state(c, true, "stop: the operator asks this program to end", c->state_ctx);
+		}
 		if (!task || task->lost)
 			continue;
 		if (item->signal == SIGNAL_LEASE_LOST)
@@ -627,6 +695,11 @@ void hlk_stop(struct hlk *c)
 	hlk_wake(c);
 }
 
+bool hlk_stop_asked(const struct hlk *c)
+{
+	return c->worker.stop_asked;
+}
+
 static int final_error(struct hlk *c)
 {
 	if (c->session.refused_code)
@@ -661,7 +734,7 @@ int hlk_worker_run(struct hlk *c, const struct hlk_serve_options *options, uint6
 		return code;
 	struct entry *e = entry_find(&c->worker, id);
 	e->max = count ? count : UINT64_MAX;
-	while (code == HLK_OK && !atomic_load(&c->worker.stop) && (e->taken < e->max || e->held > 0)) {
+	while (code == HLK_OK && !atomic_load(&c->worker.stop) && !c->worker.stop_asked && (e->taken < e->max || e->held > 0)) {
 		code = client_wait(c, INT64_MAX);
 		if (code == HLK_OK)
 			code = final_error(c);

@@ -211,7 +211,8 @@ static inline bool request_equal(const struct msg_request *a, const struct msg_r
 	       bytes_equal(a->tasks.at, a->tasks.count, b->tasks.at, b->tasks.count, 8) && a->state == b->state &&
 	       a->cursor == b->cursor && a->limit == b->limit && a->rate == b->rate &&
 	       memcmp(&a->settings, &b->settings, sizeof a->settings) == 0 && span_eq(a->text, b->text) &&
-	       span_eq(a->type, b->type) && a->code == b->code && a->tree == b->tree && span_eq(a->spec, b->spec);
+	       span_eq(a->type, b->type) && a->code == b->code && a->tree == b->tree && span_eq(a->spec, b->spec) &&
+	       a->session == b->session;
 }
 
 /* The crc of a message is computed by the encoder, so it is left out. */
@@ -235,7 +236,8 @@ static inline bool hello_equal(const struct msg_hello *a, const struct msg_hello
 	return bytes_equal(a->versions, a->version_count, b->versions, b->version_count, 2) &&
 	       a->features == b->features && memcmp(a->session, b->session, sizeof a->session) == 0 &&
 	       span_eq(a->client, b->client) && span_eq(a->token, b->token) && a->resume == b->resume &&
-	       span_eq(a->vnet, b->vnet) && span_eq(a->identity, b->identity) && a->force == b->force;
+	       span_eq(a->vnet, b->vnet) && span_eq(a->identity, b->identity) && a->force == b->force &&
+	       span_eq(a->release, b->release);
 }
 
 static inline bool events_equal(const struct msg_events *a, const struct msg_events *b)

@@ -17,7 +17,7 @@ extern const struct command dlq_ls_command, dlq_show_command;                   
 extern const struct command dlq_redrive_command, dlq_purge_command;
 extern const struct command dlq_jobs_command, dlq_stop_command; /* redrive.c */
 int redrive_in_broker(struct cli *cli, uint64_t dead); /* of dlq redrive with a rate; `dead`: letters in the queue */
-extern const struct command worker_ls_command, stats_command, checkpoint_command;        /* stats.c */
+extern const struct command stats_command, checkpoint_command;                            /* stats.c */
 extern const struct command bench_task_command, bench_submit_command, bench_drain_command; /* bench_task.c */
 extern const struct command bench_disk_command;                                          /* bench_disk.c */
 extern const struct command schedule_add_command, schedule_ls_command, schedule_show_command; /* schedule.c */
@@ -25,7 +25,8 @@ extern const struct command schedule_rm_command, schedule_pause_command, schedul
 extern const struct command type_register_command, type_ls_command, type_show_command;     /* type.c */
 extern const struct command type_check_command, type_diff_command, type_rm_command;
 extern const struct command bench_schema_command;                                          /* bench_schema.c */
-extern const struct command worker_drain_command, worker_kick_command;                   /* stats.c */
+extern const struct command worker_ls_command, worker_show_command, worker_drain_command, worker_stop_command,
+	worker_kick_command, worker_block_command, worker_unblock_command;                /* worker.c */
 extern const struct command call_command;                                                /* call.c */
 extern const struct command bind_command;                                                /* bind.c */
 extern const struct command bench_call_command;                                          /* bench_call.c */

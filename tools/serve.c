@@ -20,6 +20,7 @@ static const struct option options[] = {
 	{ "param", OPTION_LIST, 'p', "K=V", NULL, 0, 0, "a parameter of the entry; may be given again" },
 	{ "concurrency", OPTION_COUNT, 'c', "N", "1", 1, SERVE_CHILDREN, "children at the same time" },
 	{ "count", OPTION_COUNT, 'n', "N", "0", 0, 0, "stop after this many calls; 0: never" },
+	{ "name", OPTION_TEXT, 0, "NAME", "hillock serve", 0, 0, "of this program, for people and for hillock worker" },
 	{ "type", OPTION_TEXT, 0, "TYPE", NULL, 0, 0, "the type of call it understands; default: all" },
 	{ "vnet", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "the scope the entry is seen in" },
 	{ "limit", OPTION_DURATION, 0, "D", "0", 0, 0, "stop a child after this long; 0: at the caller's deadline" },
@@ -111,6 +112,7 @@ static void loop(struct serve *serve, int signals)
 		(void)hlk_process(serve->cli->client);
 		while (read(signals, &info, sizeof info) == (ssize_t)sizeof info)
 			stop(serve);
+		serve->stopping = serve->stopping || hlk_stop_asked(serve->cli->client); /* no new call comes: those here are answered */
 		if (serve->count > 0 && serve->answered >= serve->count && !serve->stopping)
 			stop(serve);
 		(void)hlk_flush(serve->cli->client);
@@ -124,7 +126,7 @@ static int open_entry(struct serve *serve)
 	const struct args *args = &cli->args;
 	const char *type = args_text(args, "type");
 	struct buf params = { 0 };
-	int code = cli_connect_vnet(cli, "hillock serve", args_text(args, "vnet"));
+	int code = cli_connect_vnet(cli, args_text(args, "name"), args_text(args, "vnet"));
 	if (code != CLI_OK)
 		return code;
 	cli_params(args, &params);

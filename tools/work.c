@@ -25,6 +25,7 @@ static const struct option options[] = {
 	{ "exec", OPTION_TEXT, 'e', "CMD", NULL, 0, 0, "run by /bin/sh for each task: payload in, result out" },
 	{ "concurrency", OPTION_COUNT, 'c', "N", "1", 1, WORK_CONCURRENCY_MAX, "children at the same time" },
 	{ "prefetch", OPTION_COUNT, 0, "N", "0", 0, WORK_WAITING_MAX, "tasks to hold ready beyond those; hides the way" },
+	{ "name", OPTION_TEXT, 0, "NAME", "hillock work", 0, 0, "of this worker, for people and for hillock worker" },
 	{ "count", OPTION_COUNT, 'n', "N", "0", 0, 0, "stop after this many tasks; 0: never" },
 	{ "limit", OPTION_DURATION, 0, "D", "0", 0, 0, "stop a child after this long: fails as TIMEOUT; 0: never" },
 	{ "param", OPTION_LIST, 'p', "K=V", NULL, 0, 0, "a parameter for tasks that require some; may be given again" },
@@ -220,6 +221,8 @@ static void work_loop(struct work *work, int signals)
 		if (code != HLK_OK && code != HLK_AGAIN && code != HLK_NETWORK)
 			stop_begin(work);
 		signals_read(work, signals);
+		if (hlk_stop_asked(work->client) && !work->stopping)
+			stop_begin(work);
 		jobs_start(work);
 		if (work->count && work->settled >= work->count && !work->stopping)
 			stop_begin(work);
@@ -232,7 +235,7 @@ static int work_open(struct work *work)
 {
 	struct cli *cli = work->cli;
 	const char *queue = args_text(&cli->args, "queue");
-	struct hlk_options options_of_client = { .url = cli->url, .name = "hillock work", .state = state_changed,
+	struct hlk_options options_of_client = { .url = cli->url, .name = args_text(&cli->args, "name"), .state = state_changed,
 						 .ctx = work, .identity = args_text(&cli->args, "identity"),
 						 .force = args_number(&cli->args, "force") };
 	struct hlk_error error = { 0 };

@@ -30,6 +30,7 @@ static enum err read(const hw::Request *m, struct msg_request *out, char text[12
 	out->code = m->code();
 	out->tree = m->tree();
 	out->spec = bytes_of(m->spec());
+	out->session = m->session();
 	return borrow(m->tasks(), &out->tasks.at, &out->tasks.count) ? ERR_OK : misaligned("REQUEST.tasks", text);
 }
 
@@ -229,7 +230,7 @@ static void write(builder &b, const struct msg_request *m)
 	auto spec = put_nested(b, m->spec);
 	b.Finish(hw::CreateRequest(b, static_cast<hw::Verb>(m->verb), name, tasks,
 				   static_cast<hw::TaskState>(m->state), m->cursor, m->limit, m->rate, settings,
-				   text, type, m->code, m->tree, spec));
+				   text, type, m->code, m->tree, spec, m->session));
 }
 
 static fb::Offset<hw::AttemptInfo> put(builder &b, const struct attempt_info *a)

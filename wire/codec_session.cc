@@ -18,6 +18,7 @@ static enum err read(const hw::Hello *m, struct msg_hello *out, char text[128])
 	out->vnet = text_of(m->vnet());
 	out->identity = text_of(m->identity());
 	out->force = m->force();
+	out->release = text_of(m->release());
 	return ERR_OK;
 }
 
@@ -85,8 +86,9 @@ static void write(builder &b, const struct msg_hello *m)
 	auto token = put_text(b, m->token);
 	auto vnet = put_text(b, m->vnet);
 	auto identity = put_text(b, m->identity);
+	auto release = put_text(b, m->release);
 	b.Finish(hw::CreateHello(b, versions, m->features, session, client, token, m->resume, vnet, identity,
-				 m->force));
+				 m->force, release));
 }
 
 static void write(builder &b, const struct msg_welcome *m)

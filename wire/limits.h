@@ -17,6 +17,7 @@ enum {
 	LIMIT_NAME_BYTES = 255,           /* type, queue, client name */
 	LIMIT_KEY_BYTES = 255,            /* idempotency key */
 	LIMIT_TEXT_BYTES = 4096,          /* error text, reason */
+	LIMIT_REASON_BYTES = 200,         /* of a block: it is told to whom it keeps out */
 	LIMIT_HEAD_BYTES = 16 << 10,      /* one task head, headers included */
 	LIMIT_HEADERS = 64,
 	LIMIT_HISTORY = 8,                /* failed attempts that are remembered of a task */

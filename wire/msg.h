@@ -30,7 +30,7 @@ enum report_verb { REPORT_NONE, REPORT_START, REPORT_COMPLETE, REPORT_FAIL, REPO
 		   REPORT_EXTEND, REPORT_CANCELLED, REPORT_PROGRESS, REPORT_LOG, REPORT_YIELD, REPORT_PAUSED, REPORT_RESUMED,
 		   REPORT_LAST = REPORT_RESUMED };
 enum signal_kind { SIGNAL_NONE, SIGNAL_CANCEL, SIGNAL_LEASE_LOST, SIGNAL_DEADLINE_SOON, SIGNAL_DRAIN, SIGNAL_INTERRUPT,
-		   SIGNAL_PAUSE, SIGNAL_RESUME, SIGNAL_STEP, SIGNAL_LAST = SIGNAL_STEP };
+		   SIGNAL_PAUSE, SIGNAL_RESUME, SIGNAL_STEP, SIGNAL_STOP, SIGNAL_LAST = SIGNAL_STOP };
 enum { REPORT_FLAG_DELAY = 1 };
 enum redelivery { REDELIVERY_SAFE, REDELIVERY_NEVER };
 enum on_failure { ON_FAILURE_CANCEL, ON_FAILURE_RUN };
@@ -39,7 +39,8 @@ enum verb {
 	VERB_QUEUE_LIST, VERB_QUEUE_SHOW, VERB_QUEUE_CREATE, VERB_QUEUE_SET, VERB_QUEUE_PURGE, VERB_QUEUE_PAUSE,
 	VERB_QUEUE_RESUME, VERB_QUEUE_PEEK, VERB_QUEUE_REMOVE, VERB_DLQ_LIST, VERB_DLQ_REDRIVE, VERB_DLQ_PURGE,
 	VERB_STATS, VERB_WORKER_LIST, VERB_CHECKPOINT,
-	VERB_WORKER_DRAIN = 30, VERB_WORKER_KICK,
+	VERB_WORKER_DRAIN = 30, VERB_WORKER_KICK, VERB_WORKER_SHOW, VERB_WORKER_STOP, VERB_WORKER_BLOCK, VERB_WORKER_UNBLOCK,
+	VERB_WORKER_BLOCKED, VERB_ENTRY_REMOVE,
 	VERB_TASK_WHY = 40,
 	VERB_TASK_INTERRUPT = 45, VERB_TASK_PAUSE = 46, VERB_TASK_RESUME = 47, VERB_TASK_STEP = 48, VERB_TASK_TREE = 49,
 	VERB_TYPE_REGISTER = 55, VERB_TYPE_LIST, VERB_TYPE_SHOW, VERB_TYPE_CHECK, VERB_TYPE_DIFF, VERB_TYPE_REMOVE,
@@ -72,6 +73,7 @@ struct msg_hello {
 	uint64_t features; uint8_t session[16]; struct span client, token; bool resume;
 	struct span vnet;
 	struct span identity; bool force;
+	struct span release;
 };
 struct msg_welcome {
 	uint16_t version; uint64_t features; struct span node; uint32_t epoch; bool resumed;
@@ -134,6 +136,7 @@ struct msg_request {
 	uint16_t verb; struct span name; struct u64s tasks; uint8_t state; uint64_t cursor; uint32_t limit, rate;
 	struct queue_settings settings; struct span text;
 	struct span type; uint16_t code; bool tree; struct span spec;
+	uint64_t session;
 };
 struct attempt_info { uint64_t time_ms; uint32_t attempt, app_code; uint16_t code; struct span worker, text; };
 struct task_info {
@@ -176,6 +179,7 @@ struct msg_reply {
 #include "msg_group.h"
 #include "msg_directory.h"
 #include "msg_call.h"
+#include "msg_worker.h"
 
 struct msg {
 	enum frame_kind kind;

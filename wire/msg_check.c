@@ -309,6 +309,7 @@ static enum err hello_check(const struct msg_hello *m, char text[128])
 	CHECK(check_length("HELLO.client", m->client, LIMIT_NAME_BYTES, text));
 	CHECK(check_length("HELLO.vnet", m->vnet, LIMIT_NAME_BYTES, text));
 	CHECK(check_length("HELLO.identity", m->identity, LIMIT_NAME_BYTES, text));
+	CHECK(check_length("HELLO.release", m->release, LIMIT_NAME_BYTES, text));
 	return check_length("HELLO.token", m->token, LIMIT_TEXT_BYTES, text);
 }
 

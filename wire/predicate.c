@@ -275,7 +275,7 @@ static bool compare(uint8_t kind, const struct param_value *have, const struct p
 }
 
 /* A mismatch goes back to the last star only, so time is at most the product of the two lengths. */
-static bool glob_matches(struct span pattern, struct span text)
+bool glob_matches(struct span pattern, struct span text)
 {
 	size_t p = 0, t = 0, star = SIZE_MAX, from = 0;
 	while (t < text.len) {

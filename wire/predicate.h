@@ -25,3 +25,5 @@ bool predicate_holds(struct span packed, struct span params);
 void predicate_print(struct span packed, struct buf *out);
 /* The first part, of those joined by && at the top, that does not hold: itself a packed predicate, borrowed. Empty where all hold. */
 struct span predicate_failing(struct span packed, struct span params);
+/* Does the text as a whole match? * any bytes, ? one byte. Time is bounded by the product of the two lengths. */
+bool glob_matches(struct span pattern, struct span text);

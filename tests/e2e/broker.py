@@ -96,13 +96,13 @@ class Process:
 
 
 class Broker(Process):
-    """hillockd on a free port. settings: keys of its configuration file."""
+    """hillockd on a free port, or on this one. settings: keys of its configuration file."""
 
-    def __init__(self, data, before=(), **settings):
+    def __init__(self, data, before=(), port=0, **settings):
         self.data = pathlib.Path(data)
         config = self.data.parent / f"{self.data.name}.conf"
         config.write_text("".join(f"{key} = {value}\n" for key, value in {**FAST, **settings}.items()))
-        super().__init__([*before, HILLOCKD, "--data", data, "--config", config, "--listen", "tcp://127.0.0.1:0"])
+        super().__init__([*before, HILLOCKD, "--data", data, "--config", config, "--listen", f"tcp://127.0.0.1:{port}"])
         self.port = int(self.wait_for(r"ready: listening on tcp://127\.0\.0\.1:(\d+)\n").group(1))
         self.url = f"tcp://127.0.0.1:{self.port}"
 

@@ -480,6 +480,30 @@ static void test_a_bad_parameter_refuses_the_set_and_the_old_one_stays(void **st
 	hlk_close(c, 0);
 }
 
+static void test_entries_are_taken_back_by_service_and_stay_away_over_a_cut(void **state)
+{
+	struct log log = { .text = "" }, seen = { .text = "" };
+	struct hlk *c = connect_mock();
+	uint64_t count = 9;
+	(void)state;
+	(void)holder(c, "a.X", "n=1", 0, hold, &log);
+	(void)holder(c, "a.X", "n=2", 0, hold, &log);
+	(void)holder(c, "a.Y", "n=3", 0, hold, &log);
+	assert_int_equal(hlk_unserve_service(c, "a.X", "n ==", NULL), HLK_INVALID_INPUT);
+	assert_int_equal(hlk_unserve_service(c, "a.X", "n == 1", &count), HLK_OK);
+	assert_int_equal(count, 1);
+	assert_int_equal(hlk_unserve_service(c, "a.Y", NULL, &count), HLK_OK);
+	assert_int_equal(count, 1);
+	assert_int_equal(hlk_unserve_service(c, "a.Y", NULL, &count), HLK_OK);
+	assert_int_equal(count, 0);
+	assert_int_equal(hlk_mock_cut(c), HLK_OK);
+	assert_int_equal(hlk_ready_wait(c, 5000), HLK_OK);
+	settle_all(c);
+	assert_int_equal(hlk_directory_list(c, NULL, NULL, on_entry, &seen), HLK_OK);
+	assert_string_equal(seen.text, "a.X(n=2) ");
+	hlk_close(c, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -496,6 +520,7 @@ int main(void)
 		cmocka_unit_test(test_a_reservation_heals_and_its_calls_wait_in_a_line_of_their_own),
 		cmocka_unit_test(test_events_reach_subscriptions_and_the_last_value_is_kept),
 		cmocka_unit_test(test_a_bad_parameter_refuses_the_set_and_the_old_one_stays),
+		cmocka_unit_test(test_entries_are_taken_back_by_service_and_stay_away_over_a_cut),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

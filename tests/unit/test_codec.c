@@ -572,7 +572,7 @@ static void test_bad_items_from_a_broker_are_refused_by_index(void **state)
 	signals[0].signal = SIGNAL_NONE;
 	refused(w, ERR_INVALID_INPUT, "SIGNALS.items.signal (item 0): 0");
 	signals[0].signal = SIGNAL_LAST + 1;
-	refused(w, ERR_INVALID_INPUT, "SIGNALS.items.signal (item 0): 9");
+	refused(w, ERR_INVALID_INPUT, "SIGNALS.items.signal (item 0): 10");
 	wired_free(w);
 }
 

@@ -155,7 +155,7 @@ static inline void sample_session_message(uint16_t kind, struct msg *m)
 			.session = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 },
 			.client = span_str("test"), .token = span_str("secret"), .resume = true,
 			.vnet = span_str("lab"),
-			.identity = span_str("press 4"), .force = true,
+			.identity = span_str("press 4"), .force = true, .release = span_str("press 2.1"),
 		};
 	else if (kind == FRAME_WELCOME)
 		m->welcome = (struct msg_welcome){
@@ -326,6 +326,7 @@ static inline void sample_message(uint16_t kind, struct msg *m, struct sample_sp
 			.settings = { .length_max = -1, .max_attempts = 3, .lease_ms = 0, .backoff_min_ms = 1,
 			      .backoff_max_ms = 2, .expires_ms = 3, .retention_ms = 4 }, .text = span_str("why"),
 			.type = span_str("t"), .code = ERR_TRANSIENT, .tree = true, .spec = span_str("spec"),
+			.session = 0x300000007u,
 		};
 	} else if (kind == FRAME_REPLY) {
 		space->tasks[0] = sample_task_info();

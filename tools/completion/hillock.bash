@@ -22,7 +22,7 @@ _hillock()
 	case "$noun $verb" in
 	' ') words="submit work task queue dlq call serve bind directory worker stats checkpoint bench fsck publish subscribe events subscription type schedule group $globals --version" ;;
 	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --heartbeat --close --after --chain --group --after-group --group-size --callback --on-failure --dry-run" ;;
-	'work ') words="$globals --queue --exec --concurrency --prefetch --count --limit --param --cost --hot --identity --force --quiet" ;;
+	'work ') words="$globals --queue --exec --concurrency --prefetch --name --count --limit --param --cost --hot --identity --force --quiet" ;;
 	'task ') words="ls show wait cancel retry why watch interrupt pause resume step tree" ;;
 	'task ls') words="$globals --queue --state --limit --all" ;;
 	'task show') words="$globals" ;;
@@ -56,16 +56,20 @@ _hillock()
 	'dlq jobs') words="$globals" ;;
 	'dlq stop') words="$globals" ;;
 	'call ') words="$globals --payload --params --all --address --type --deadline --stream --vnet" ;;
-	'serve ') words="$globals --exec --param --concurrency --count --type --vnet --limit --quiet" ;;
+	'serve ') words="$globals --exec --param --concurrency --count --name --type --vnet --limit --quiet" ;;
 	'bind ') words="$globals --params --min --desired --vnet --count" ;;
 	'directory ') words="ls resolve watch" ;;
 	'directory ls') words="$globals --params --vnet" ;;
 	'directory resolve') words="$globals --params --vnet" ;;
 	'directory watch') words="$globals --params --vnet --count" ;;
-	'worker ') words="ls drain kick" ;;
-	'worker ls') words="$globals" ;;
+	'worker ') words="ls show drain stop kick block unblock" ;;
+	'worker ls') words="$globals --blocked" ;;
+	'worker show') words="$globals" ;;
 	'worker drain') words="$globals" ;;
+	'worker stop') words="$globals" ;;
 	'worker kick') words="$globals --reason" ;;
+	'worker block') words="$globals --for --reason --now" ;;
+	'worker unblock') words="$globals" ;;
 	'stats ') words="$globals" ;;
 	'checkpoint ') words="$globals" ;;
 	'bench ') words="task submit drain disk publish call schema" ;;
