@@ -17,7 +17,7 @@ case ${1:-} in
 *) echo "usage: tools/check.sh [--quick]" >&2; exit 1 ;;
 esac
 
-seeds=${CHECK_SEEDS:-1000}
+seeds=${CHECK_SEEDS:-500}
 kills=${CHECK_KILLS:-5}
 fuzz_seconds=${CHECK_FUZZ_SECONDS:-5}
 jobs=$(nproc)

@@ -179,36 +179,70 @@ int sim_call_begin(struct sim_proc *p, enum sim_call kind)
 		return -EIO;
 	uint64_t index = w->calls++, of_kind = w->calls_of[kind]++;
 	sim_note(w, p->node, call_names[kind], index, of_kind);
-	struct sim_fault *f = &w->fault;
-	if (!f->set || (f->kind != SIM_ANY_CALL && f->kind != kind))
-		return 0;
-	uint64_t at = f->kind == SIM_ANY_CALL ? index : of_kind;
-	if (at != f->index && !(f->forever && at > f->index))
-		return 0;
-	f->fired = true;
-	sim_note(w, p->node, "fault", index, (uint64_t)f->error);
-	return -f->error;
+	for (struct sim_fault *f = w->faults; f < w->faults + SIM_FAULTS; f++) {
+		uint64_t at = f->kind == SIM_ANY_CALL ? index : of_kind;
+		if (!f->set || (f->kind != SIM_ANY_CALL && f->kind != kind))
+			continue;
+		if (at != f->index && !(f->forever && at > f->index))
+			continue;
+		f->fired = true;
+		sim_note(w, p->node, "fault", index, (uint64_t)f->error);
+		return -f->error;
+	}
+	return 0;
 }
 
 uint64_t sim_calls(const struct sim *w) { return w->calls; }
 uint64_t sim_calls_of(const struct sim *w, enum sim_call kind) { return w->calls_of[kind]; }
-bool sim_fault_fired(const struct sim *w) { return w->fault.fired; }
-void sim_fail_none(struct sim *w) { w->fault.set = false; }
+
+bool sim_fault_fired(const struct sim *w)
+{
+	for (int i = 0; i < SIM_FAULTS; i++)
+		if (w->faults[i].fired)
+			return true;
+	return false;
+}
+
+void sim_fail_none(struct sim *w)
+{
+	for (int i = 0; i < SIM_FAULTS; i++)
+		w->faults[i].set = false;
+	w->next_fault = 0;
+}
+
+static void add_fault(struct sim *w, struct sim_fault fault)
+{
+	ENSURE(fault.error > 0);
+	w->faults[w->next_fault++ % SIM_FAULTS] = fault;
+}
 void sim_short_io(struct sim *w, unsigned per_mille) { w->short_per_mille = per_mille; }
+
+static void only_fault(struct sim *w, struct sim_fault fault)
+{
+	memset(w->faults, 0, sizeof w->faults);
+	w->next_fault = 0;
+	add_fault(w, fault);
+}
 
 void sim_fail_call(struct sim *w, uint64_t index, int error, bool forever)
 {
-	ENSURE(error > 0);
-	w->fault = (struct sim_fault){ .set = true, .forever = forever, .kind = SIM_ANY_CALL, .index = index,
-				       .error = error };
+	only_fault(w, (struct sim_fault){ .set = true, .forever = forever, .kind = SIM_ANY_CALL, .index = index, .error = error });
+}
+
+static struct sim_fault nth_of(const struct sim *w, enum sim_call kind, uint64_t nth, int error, bool forever)
+{
+	uint64_t from = kind == SIM_ANY_CALL ? w->calls : w->calls_of[kind];
+	return (struct sim_fault){ .set = true, .forever = forever, .kind = kind, .index = from + nth, .error = error };
 }
 
 void sim_fail_kind(struct sim *w, enum sim_call kind, uint64_t nth, int error, bool forever)
 {
-	ENSURE(error > 0);
-	uint64_t from = kind == SIM_ANY_CALL ? w->calls : w->calls_of[kind];
-	w->fault = (struct sim_fault){ .set = true, .forever = forever, .kind = kind, .index = from + nth,
-				       .error = error };
+	only_fault(w, nth_of(w, kind, nth, error, forever));
+}
+
+void sim_fail_more(struct sim *w, enum sim_call kind, uint64_t nth, int error, bool forever)
+{
+	add_fault(w, nth_of(w, kind, nth, error, forever));
 }
 
 /* ---- processes ---- */

@@ -113,13 +113,15 @@ uint64_t sim_calls(const struct sim *w);
 /* How many calls of one kind were made so far. */
 uint64_t sim_calls_of(const struct sim *w, enum sim_call kind);
 /* The call with this index fails with `error` (positive errno); with forever, all later ones too. One rule at a
- * time: the last set holds. A failed read or write may have moved some bytes; a failed sync makes all unsynced data
+ * time: the last set holds (but sim_fail_more). A failed read or write may have moved some bytes; a failed sync makes all unsynced data
  * of that file lost at the next crash while later syncs report 0, as on Linux; a failed send closes the connection. */
 void sim_fail_call(struct sim *w, uint64_t index, int error, bool forever);
 /* The nth call of this kind from now (0 = the next) fails; kind may be SIM_ANY_CALL. */
 void sim_fail_kind(struct sim *w, enum sim_call kind, uint64_t nth, int error, bool forever);
+/* One more rule beside those that are set, up to four; then it takes the place of the first. */
+void sim_fail_more(struct sim *w, enum sim_call kind, uint64_t nth, int error, bool forever);
 void sim_fail_none(struct sim *w);
-/* True when the rule has hit at least once since it was set. */
+/* True when a rule has hit at least once since it was set. */
 bool sim_fault_fired(const struct sim *w);
 /* This share of reads and writes (0..1000 per mille) is short; at least one byte (IO_DIRECT: one block) is moved. */
 void sim_short_io(struct sim *w, unsigned per_mille);

@@ -84,6 +84,8 @@ struct sim_node {
 	unsigned stalled;         /* enum sim_way */
 };
 
+enum { SIM_FAULTS = 4 };
+
 struct sim_fault {
 	bool set, forever, fired;
 	enum sim_call kind;       /* SIM_ANY_CALL: by index over all */
@@ -102,7 +104,8 @@ struct sim {
 	struct sim_event *heap;
 	size_t heap_count, heap_cap;
 	uint64_t calls, calls_of[SIM_CALL_KINDS];
-	struct sim_fault fault;
+	struct sim_fault faults[SIM_FAULTS];
+	uint32_t next_fault;
 	unsigned short_per_mille;
 	struct sim_node nodes[SIM_NODES_MAX];
 	struct sim_proc *dead;    /* crashed processes whose io was not freed */

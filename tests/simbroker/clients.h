@@ -2,25 +2,8 @@
  * through clientlib, which owns real sockets), keep what the protocol makes them keep, and misbehave on purpose. */
 #pragma once
 
-#include "../sim/io_sim.h"
 #include "ledger.h"
-
-struct mood {                   /* per mille, drawn per seed */
-	uint32_t fail, release, reject, vanish, answer_twice, answer_late, key, stale;
-	uint32_t payload_max, batch_max;
-	uint64_t work_ns_max;       /* how long a task takes at most */
-	bool calm;                  /* the healing phase: only submit nothing and complete everything */
-};
-
-struct scene {
-	struct sim *world;
-	struct ledger *ledger;
-	struct mood mood;
-	bool stop_submitting;
-	bool lanes_open;            /* workers serve every lane, also the closed one */
-	uint32_t priorities;        /* how many different ones are used */
-	bool checks_state;          /* the inspector is at work */
-};
+#include "scene.h"
 
 struct producer;
 struct worker;

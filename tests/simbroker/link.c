@@ -49,9 +49,12 @@ static void handle(struct link *l, const struct frame *f)
 		(void)fprintf(stderr, "%s: the broker sent a bad %s: %s\n", l->name, frame_kind_name(f->kind), text);
 		abort();
 	}
+	if (m.kind != FRAME_WELCOME && !l->welcome)
+		return; /* we have said goodbye, or were not let in */
 	if (m.kind == FRAME_WELCOME) {
 		l->welcome = l->ever = true;
 		l->epoch = m.welcome.epoch;
+		l->address = m.welcome.address;
 		l->heartbeat_ms = m.welcome.heartbeat_ms;
 		l->up(l->owner, m.welcome.resumed);
 	} else if (m.kind == FRAME_PING) {
@@ -120,19 +123,54 @@ void link_open(struct link *l, struct scene *scene, const char *name, void *owne
 	l->scene = scene;
 	l->owner = owner;
 	l->name = name;
+	l->next = scene->links;
+	scene->links = l;
 	link_new_session(l);
 	link_dial(l);
 	link_watch(l);
 }
 
-void link_send(struct link *l, const struct msg *m, const struct span *payload, uint32_t payload_count)
+void link_send_as(struct link *l, const struct msg *m, uint32_t correlation, const struct span *payload, uint32_t payload_count)
 {
 	if (!l->peer)
 		return;
 	struct buf out = { 0 };
-	msg_encode(&out, m, 0, payload, payload_count);
+	msg_encode(&out, m, correlation, payload, payload_count);
 	sim_peer_send(l->peer, buf_span(&out));
 	buf_free(&out);
+}
+
+void link_send(struct link *l, const struct msg *m, const struct span *payload, uint32_t payload_count)
+{
+	link_send_as(l, m, 0, payload, payload_count);
+}
+
+void link_leave(struct link *l)
+{
+	if (!l->peer || !l->welcome)
+		return;
+	struct msg m = { .kind = FRAME_GOODBYE };
+	link_send(l, &m, NULL, 0);
+	sim_peer_shutdown(l->peer); /* what was sent still arrives */
+	l->welcome = false;
+	link_new_session(l);
+	l->down(l->owner);
+}
+
+static void thaw(void *ctx)
+{
+	struct link *l = ctx;
+	if (l->peer && scene_now(l->scene) >= l->frozen_ns)
+		sim_peer_stall(l->peer, SIM_BOTH_WAYS, false);
+}
+
+void link_freeze(struct link *l, uint64_t ns)
+{
+	if (!l->peer)
+		return;
+	l->frozen_ns = scene_now(l->scene) + ns;
+	sim_peer_stall(l->peer, SIM_BOTH_WAYS, true);
+	sim_after(l->scene->world, ns, thaw, l);
 }
 
 void link_cut(struct link *l)

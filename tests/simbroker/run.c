@@ -8,13 +8,18 @@
 #include <setjmp.h>
 
 #include "../../broker/shard.h"
-#include "clients.h"
+#include "link.h"
 
 enum { PRODUCERS_MAX = 3, WORKERS_MAX = 5 };
 
+static const struct workload *const workloads[] = {
+	&workload_life, &workload_directory,
+};
+
 struct dice {                   /* what the seed meant */
 	uint32_t producers, workers, credit, crash_every_ms, cut_every_ms, stall_every_ms;
-	uint32_t short_io, fail_every_ms;
+	uint32_t short_io, fail_every_ms, pause_every_ms, freeze_every_ms, faults;
+	bool has[COUNT_OF(workloads)];
 	uint64_t segment_bytes;
 	uint32_t batch_bytes;
 	bool kill_only, slow_disk, jumpy_clock, split;
@@ -29,7 +34,9 @@ struct run {
 	struct producer *producers[PRODUCERS_MAX];
 	struct worker *workers[WORKERS_MAX];
 	struct inspector *inspector;
+	void *states[COUNT_OF(workloads)];
 	struct sim_result *result;
+	uint64_t pause_ns;      /* the broker's process does nothing for this long, from its next turn on */
 	bool healing, storage_failed;
 	jmp_buf out;            /* where a storage failure of the broker leads: the process is over */
 };
@@ -86,6 +93,7 @@ static void node_restart(struct run *r)
 		sim_crash(r->world, 0, SIM_KILL);
 	r->shard = NULL;
 	r->storage_failed = false;
+	r->scene.restarts++;
 	sim_run_for(r->world, SIM_MS * (1 + sim_rand_below(r->world, 50)));
 	r->io = sim_restart(r->world, 0);
 }
@@ -97,8 +105,16 @@ static void node_run(struct run *r, uint64_t until_ns)
 			if (!r->shard && !node_open(r) && !sim_dead(r->world, 0) && !r->storage_failed)
 				return;
 			while (r->shard && !sim_dead(r->world, 0) && sim_now_ns(r->world) < until_ns) {
+				if (r->pause_ns) {
+					sim_run_for(r->world, r->pause_ns);
+					r->pause_ns = 0;
+					if (sim_dead(r->world, 0))
+						break;
+				}
 				shard_turn(r->shard);
 				const char *bad = ledger_violation(r->scene.ledger);
+				if (!bad && r->scene.violation[0])
+					bad = r->scene.violation;
 				if (bad)
 					violation(r, bad);
 				if (bad || (r->healing && inspector_done(r->inspector)))
@@ -124,14 +140,20 @@ static void crash(void *ctx)
 			: (enum sim_crash_pattern)sim_rand_below(r->world, SIM_CRASH_PATTERNS);
 		sim_crash(r->world, 0, p);
 		r->result->crashes++;
+		scene_mark(&r->scene, MARK_CRASH);
 	}
 	sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2 * r->dice.crash_every_ms)), crash, r);
 }
 
-static struct sim_peer *any_peer(struct run *r)
+static struct link *any_link(struct run *r)
 {
-	uint64_t n = sim_rand_below(r->world, r->dice.producers + r->dice.workers);
-	return n < r->dice.producers ? producer_peer(r->producers[n]) : worker_peer(r->workers[n - r->dice.producers]);
+	uint64_t count = 0;
+	for (struct link *l = r->scene.links; l; l = l->next)
+		count++;
+	struct link *l = r->scene.links;
+	for (uint64_t n = sim_rand_below(r->world, count); n > 0; n--)
+		l = l->next;
+	return l;
 }
 
 static void cut(void *ctx)
@@ -139,7 +161,7 @@ static void cut(void *ctx)
 	struct run *r = ctx;
 	if (r->healing)
 		return;
-	struct sim_peer *peer = any_peer(r);
+	struct sim_peer *peer = any_link(r)->peer;
 	if (peer) {
 		switch (sim_rand_below(r->world, 4)) {
 		case 0: sim_peer_blackhole(peer, SIM_TO_NODE); break;
@@ -174,8 +196,12 @@ static void fail_io(void *ctx)
 	struct run *r = ctx;
 	if (r->healing)
 		return;
-	sim_fail_kind(r->world, calls[sim_rand_below(r->world, COUNT_OF(calls))], sim_rand_below(r->world, 20),
-		      errors[sim_rand_below(r->world, COUNT_OF(errors))], false);
+	sim_fail_none(r->world);
+	for (uint32_t i = 0; i < r->dice.faults; i++)
+		sim_fail_more(r->world, calls[sim_rand_below(r->world, COUNT_OF(calls))], sim_rand_below(r->world, 20),
+			      errors[sim_rand_below(r->world, COUNT_OF(errors))], false);
+	if (r->dice.faults > 1)
+		scene_mark(&r->scene, MARK_FAULTS_TOGETHER);
 	sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2 * r->dice.fail_every_ms)), fail_io, r);
 }
 
@@ -184,8 +210,32 @@ static void jump(void *ctx)
 	struct run *r = ctx;
 	if (r->healing)
 		return;
-	sim_wall_jump(r->world, (int64_t)sim_rand_below(r->world, 4000) - 2000);
-	sim_after(r->world, SIM_MS * 700, jump, r);
+	int64_t ms = (int64_t)sim_rand_below(r->world, 4000) - 2000;
+	sim_wall_jump(r->world, ms);
+	r->scene.jumped_ms += (uint64_t)(ms < 0 ? -ms : ms);
+	scene_mark(&r->scene, MARK_WALL_JUMPED);
+	sim_after(r->world, SIM_MS * (100 + sim_rand_below(r->world, 600)), jump, r);
+}
+
+/* The broker's process is stopped for a while; then everything is late. */
+static void pause_node(void *ctx)
+{
+	struct run *r = ctx;
+	if (r->healing)
+		return;
+	r->pause_ns = SIM_MS * (1 + sim_rand_below(r->world, scene_one_in(&r->scene, 4) ? 2500 : 300));
+	scene_mark(&r->scene, MARK_NODE_PAUSED);
+	sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2 * r->dice.pause_every_ms)), pause_node, r);
+}
+
+static void freeze(void *ctx)
+{
+	struct run *r = ctx;
+	if (r->healing)
+		return;
+	link_freeze(any_link(r), SIM_MS * (1 + sim_rand_below(r->world, 2000)));
+	scene_mark(&r->scene, MARK_CLIENT_PAUSED);
+	sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2 * r->dice.freeze_every_ms)), freeze, r);
 }
 
 /* ---- the seed ---- */
@@ -212,6 +262,9 @@ static void roll(struct run *r)
 	d->cut_every_ms = chance(r, 60) ? between(r, 20, 600) : 0;
 	d->stall_every_ms = chance(r, 25) ? between(r, 300, 1500) : 0;
 	d->fail_every_ms = chance(r, 25) ? between(r, 50, 800) : 0;
+	d->faults = chance(r, 50) ? 1 : between(r, 2, 4);
+	d->pause_every_ms = chance(r, 20) ? between(r, 60, 600) : 0;
+	d->freeze_every_ms = chance(r, 25) ? between(r, 30, 400) : 0;
 	d->short_io = chance(r, 30) ? between(r, 1, 300) : 0;
 	d->slow_disk = chance(r, 20);
 	d->jumpy_clock = chance(r, 20);
@@ -230,13 +283,21 @@ static void roll(struct run *r)
 	m->stale = chance(r, 50) ? between(r, 5, 200) : 0;
 	m->key = chance(r, 40) ? between(r, 20, 500) : 0;
 	r->scene.priorities = chance(r, 30) ? 3 : 1;
-	(void)snprintf(r->result->options, sizeof r->result->options,
-		       "producers %u workers %u credit %u crash %u%s cut %u stall %u fail %u short %u slow %d clock %d split %d "
+	for (uint32_t i = 0; i < COUNT_OF(workloads); i++)
+		d->has[i] = chance(r, 50);
+	int len = snprintf(r->result->options, sizeof r->result->options,
+		       "producers %u workers %u credit %u crash %u%s cut %u stall %u pause %u freeze %u fail %u*%u "
+		       "short %u slow %d clock %d split %d "
 		       "segment %lluk fail/release/reject %u/%u/%u vanish %u twice %u late %u stale %u key %u priorities %u",
 		       d->producers, d->workers, d->credit, d->crash_every_ms, d->kill_only ? "(kill)" : "", d->cut_every_ms,
-		       d->stall_every_ms, d->fail_every_ms, d->short_io, d->slow_disk, d->jumpy_clock, d->split,
+		       d->stall_every_ms, d->pause_every_ms, d->freeze_every_ms, d->fail_every_ms, d->faults, d->short_io,
+		       d->slow_disk, d->jumpy_clock, d->split,
 		       (unsigned long long)d->segment_bytes >> 10, m->fail, m->release, m->reject, m->vanish, m->answer_twice,
 		       m->answer_late, m->stale, m->key, r->scene.priorities);
+	for (uint32_t i = 0; i < COUNT_OF(workloads); i++)
+		if (d->has[i])
+			len += snprintf(r->result->options + len, sizeof r->result->options - (size_t)len, " %s",
+					workloads[i]->name);
 }
 
 static void begin(struct run *r)
@@ -252,6 +313,9 @@ static void begin(struct run *r)
 	for (uint32_t i = 0; i < d->workers; i++)
 		r->workers[i] = worker_new(&r->scene, i, d->credit);
 	r->inspector = inspector_new(&r->scene);
+	for (uint32_t i = 0; i < COUNT_OF(workloads); i++)
+		if (d->has[i])
+			r->states[i] = workloads[i]->open(&r->scene);
 	if (d->crash_every_ms)
 		sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2 * d->crash_every_ms)), crash, r);
 	if (d->cut_every_ms)
@@ -260,6 +324,10 @@ static void begin(struct run *r)
 		sim_after(r->world, SIM_MS * 50, stall, r);
 	if (d->fail_every_ms)
 		sim_after(r->world, SIM_MS * 10, fail_io, r);
+	if (d->pause_every_ms)
+		sim_after(r->world, SIM_MS * 20, pause_node, r);
+	if (d->freeze_every_ms)
+		sim_after(r->world, SIM_MS * 15, freeze, r);
 	if (d->jumpy_clock)
 		sim_after(r->world, SIM_MS * 100, jump, r);
 	sim_short_io(r->world, d->short_io);
@@ -272,18 +340,19 @@ static void heal(struct run *r)
 	r->scene.stop_submitting = true;
 	sim_fail_none(r->world);
 	sim_node_stall(r->world, 0, SIM_BOTH_WAYS, false);
-	for (uint32_t i = 0; i < r->dice.producers; i++)
-		if (producer_peer(r->producers[i]))
-			sim_peer_cut(producer_peer(r->producers[i]));
-	for (uint32_t i = 0; i < r->dice.workers; i++)
-		if (worker_peer(r->workers[i]))
-			sim_peer_cut(worker_peer(r->workers[i]));
+	r->scene.healed_ns = scene_now(&r->scene);
+	for (struct link *l = r->scene.links; l; l = l->next)
+		if (l->peer)
+			sim_peer_cut(l->peer);
 	struct mood calm = { .calm = true, .payload_max = 1, .batch_max = 1, .work_ns_max = SIM_MS };
 	r->scene.mood = calm;
 }
 
-static bool clients_idle(const struct run *r)
+static bool clients_idle(struct run *r)
 {
+	for (uint32_t i = 0; i < COUNT_OF(workloads); i++)
+		if (r->states[i] && !workloads[i]->idle(r->states[i]))
+			return false;
 	for (uint32_t i = 0; i < r->dice.producers; i++)
 		if (!producer_idle(r->producers[i]))
 			return false;
@@ -301,7 +370,13 @@ static void settle_down(struct run *r)
 	for (int step = 0; step < 600 && !clients_idle(r) && !r->result->violation[0]; step++)
 		node_run(r, sim_now_ns(r->world) + 100 * SIM_MS);
 	if (!clients_idle(r) && !r->result->violation[0]) {
-		violation(r, "C9: 60 s after healing a client still waits for an answer");
+		char line[400];
+		size_t len = (size_t)snprintf(line, sizeof line, "C9: 60 s after healing a client still waits for an answer");
+		for (uint32_t i = 0; i < COUNT_OF(workloads); i++)
+			if (r->states[i] && !workloads[i]->idle(r->states[i]))
+				len += (size_t)snprintf(line + len, sizeof line - len, "; %s: %s", workloads[i]->name,
+							workloads[i]->waits(r->states[i]));
+		violation(r, line);
 		return;
 	}
 	/* What nobody may do yet must not have kept anything else: the ledger looks when its first task is handed out. */
@@ -345,6 +420,7 @@ void sim_run_seed(const struct sim_options *options, struct sim_result *result)
 		settle_down(r);
 	struct ledger_counts counts;
 	ledger_counts(r->scene.ledger, &counts);
+	memcpy(result->marks, r->scene.marks, sizeof result->marks);
 	result->confirmed = counts.confirmed;
 	result->settled = counts.settled;
 	result->trace_hash = sim_trace_hash(r->world);

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "../../wire/base.h"
+#include "scene.h"
 
 struct sim_options {
 	uint64_t seed;
@@ -14,7 +14,8 @@ struct sim_options {
 
 struct sim_result {
 	uint64_t trace_hash, confirmed, settled, crashes, stops, cuts, simulated_ms;
-	char options[512];    /* what the seed meant */
+	uint64_t marks[MARK_COUNT];
+	char options[640];    /* what the seed meant */
 	char violation[512];  /* "" = every promise held */
 };
 
