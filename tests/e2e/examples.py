@@ -65,6 +65,45 @@ def many_parts_are_put_together_by_one_callback(scratch):
     equal(run("fanout", broker.url, "t.Fan", 100), "done 338350\n", "fanout")
 
 
+def a_gpu_worker_gets_what_it_has_the_hardware_for(scratch):
+    broker = Broker(scratch / "data")
+    program = PATHS["example_gpu_worker"]
+    small = Process([program, broker.url, "serve", "small", "T4", 16])
+    big = Process([program, broker.url, "render", "gpu == \"A100\" && vram_gb >= 40", "scene 1"])
+    equal(run("gpu_worker", broker.url, "render", "vram_gb >= 8", "scene 2"), "done scene 2 by small\n", "the small one")
+    Process([program, broker.url, "serve", "large", "A100", 80])
+    equal(big.end(), 0, "exit")
+    equal(big.output(), "done scene 1 by large\n", "what had waited")
+    equal(small.end(signal.SIGTERM), 0, "exit")
+
+
+def add_one_is_found_through_the_directory_and_called(scratch):
+    broker = Broker(scratch / "data")
+    contains(run("add_one", broker.url, "ask", 41, status=5), "no holder of this service")
+    few, first = (Process([PATHS["example_add_one"], broker.url, "serve", bits]) for bits in (16, 64))
+    wait_until(lambda: len(broker.ask("directory", "ls")) == 2, "two of them")
+    address = next(row["address"] for row in broker.ask("directory", "ls") if row["params"] == "bits=64")
+    equal(run("add_one", broker.url, "ask", 41), f"42 from {address}\n", "the one that can")
+    equal(first.end(signal.SIGTERM), 0, "exit")
+    equal(few.end(signal.SIGTERM), 0, "exit")
+
+
+def a_reservation_heals_when_a_holder_is_killed(scratch):
+    broker = Broker(scratch / "data")
+    program = PATHS["example_add_one"]
+    mine = Process([PATHS["example_reservation"], broker.url, "math.v1.AddOne", 2])
+    wait_until(lambda: mine.output() == "waiting 0\n", "nobody is there")
+    first = Process([program, broker.url, "serve", 64])
+    wait_until(lambda: mine.output().endswith("degraded 1\n"), "one of two")
+    Process([program, broker.url, "serve", 64])
+    wait_until(lambda: mine.output().endswith("active 2\nOK 42\n"), "both, and an answer")
+    first.kill_group()
+    wait_until(lambda: mine.output().endswith("degraded 1\n"), "one is lost")
+    Process([program, broker.url, "serve", 64])
+    equal(mine.end(), 0, "exit")
+    equal(mine.output(), "waiting 0\ndegraded 1\nactive 2\nOK 42\ndegraded 1\nactive 2\nOK 42\n", "what it was told")
+
+
 def the_mock_needs_no_broker(_):
     run("mock_test")
 
@@ -75,4 +114,6 @@ def without_a_broker_they_say_so(_):
 
 main([submit_worker_and_await_pass_a_result_on, a_sensor_leaves_its_last_value_to_those_who_come_later,
       the_synchronous_worker_stops_on_a_signal, the_asynchronous_pair_moves_many,
-      the_generator_streams_its_items_in_order, many_parts_are_put_together_by_one_callback, the_mock_needs_no_broker, without_a_broker_they_say_so])
+      the_generator_streams_its_items_in_order, many_parts_are_put_together_by_one_callback,
+      a_gpu_worker_gets_what_it_has_the_hardware_for, add_one_is_found_through_the_directory_and_called,
+      a_reservation_heals_when_a_holder_is_killed, the_mock_needs_no_broker, without_a_broker_they_say_so])
