@@ -62,6 +62,8 @@ static void push(struct hold *h)
 		return;
 	for (; h->sent < h->made && h->sent < h->acked + WINDOW; h->sent++) {
 		uint8_t bytes[LIFE_YIELD_BYTES];
+		if (scene_one_in(h->worker->life->scene, 60))
+			continue; /* left out: what comes behind it is not taken */
 		life_yield_fill(h->worker->life, h->task, h->sent, bytes);
 		say(h, (struct report_item){ .verb = REPORT_YIELD, .app_code = h->sent }, span_of(bytes, sizeof bytes));
 	}

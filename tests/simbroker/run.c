@@ -13,7 +13,7 @@
 enum { PRODUCERS_MAX = 3, WORKERS_MAX = 5 };
 
 static const struct workload *const workloads[] = {
-	&workload_life, &workload_directory,
+	&workload_life, &workload_directory, &workload_events,
 };
 
 struct dice {                   /* what the seed meant */

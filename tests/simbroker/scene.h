@@ -41,7 +41,17 @@
 	M(BINDING_DEGRADED, "reservations that are degraded")                                \
 	M(BINDING_ACTIVE, "reservations that are active")                                    \
 	M(BINDING_HEALED, "reservations that became active again")                           \
-	M(BINDING_ENDED, "reservations that ended")
+	M(BINDING_ENDED, "reservations that ended")                                         \
+	M(FEED_EVENT, "events in durable subscriptions")                                     \
+	M(FEED_OVER_RESTART, "events that a durable subscription kept over a restart")       \
+	M(FEED_LATER, "durable subscriptions made while events flowed")                      \
+	M(EVENT_BLOCK, "ephemeral subscriptions that add up: block")                         \
+	M(EVENT_DROP_OLDEST, "ephemeral subscriptions that add up: drop oldest")             \
+	M(EVENT_DROP_NEWEST, "ephemeral subscriptions that add up: drop newest")             \
+	M(EVENT_REJECT, "ephemeral subscriptions that add up: reject")                       \
+	M(EVENT_DROPPED, "subscriptions in which events were dropped")                       \
+	M(EVENT_AGAIN, "events published again after a cut")                                 \
+	M(RETAINED, "retained values")
 
 #define MARK_ENUM(name, text) MARK_##name,
 enum mark { MARKS(MARK_ENUM) MARK_COUNT };
@@ -87,4 +97,4 @@ struct workload {
 	bool (*idle)(void *state);  /* after healing: nothing waits for an answer */
 	const char *(*waits)(void *state); /* for what, in words */
 };
-extern const struct workload workload_life, workload_directory;
+extern const struct workload workload_life, workload_directory, workload_events;
