@@ -507,6 +507,14 @@ static enum err ask_checkpoint(struct ask *a)
 	return ERR_OK;
 }
 
+static enum err ask_node_reload(struct ask *a)
+{
+	const struct shard_config *k = &a->s->config;
+	enum err e = k->reload ? k->reload(k->ctx, a->text) : ERR_UNSUPPORTED;
+	admin_reply(a->c, a->correlation, e, a->text[0] ? a->text : err_text(e), 0);
+	return ERR_OK;
+}
+
 static enum err ask_type(struct ask *a)
 {
 	return admin_type(a->c, a->m, a->correlation);
@@ -613,6 +621,7 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_REDRIVE_START] = ask_redrive, [VERB_REDRIVE_LIST] = ask_redrive, [VERB_REDRIVE_STOP] = ask_redrive,
 	[VERB_GROUP_LIST] = ask_group_list, [VERB_GROUP_SHOW] = ask_group_show, [VERB_GROUP_MEMBERS] = ask_group_members,
 	[VERB_GROUP_CANCEL] = ask_group_cancel,
+	[VERB_NODE_RELOAD] = ask_node_reload,
 };
 
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation)

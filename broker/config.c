@@ -37,7 +37,7 @@ static const struct key keys[] = {
 	{ "data", CONFIG_STRING, AT(data), 0, 0, 0, "/var/lib/hillock",
 	  "Data directory. Made (mode 0700) where it does not exist; one process at a time may use it." },
 	{ "listen", CONFIG_LIST, AT(listen), 0, 0, 0, "tcp://127.0.0.1:4333",
-	  "Where clients dial: tcp://HOST:PORT, tcp://[V6]:PORT (port 0 = any) and unix://PATH.\n"
+	  "Where clients dial: tcp://HOST:PORT, tcp://[V6]:PORT (port 0 = any), the same with tls://, and unix://PATH.\n"
 	  "There is no authentication yet: listen only where every peer is trusted." },
 	{ "log_level", CONFIG_LEVEL, AT(log_level), 0, NOTE_LEVELS - 1, NOTE_INFO, NULL,
 	  "Lines above this level are not written to standard error." },
@@ -48,6 +48,23 @@ static const struct key keys[] = {
 	  "Give up, once ready, all of the file system but the data directory, and binding and dialling addresses (Landlock)." },
 	{ "core_dumps", CONFIG_BOOL, AT(core_dumps), 0, 1, 0, NULL,
 	  "Allow core files and debuggers. Tasks, tokens and keys are in this process's memory." },
+
+	{ "tls_cert", CONFIG_STRING, AT(tls_cert), 0, 0, 0, "",
+	  "For tls:// addresses: a PEM file with this node's certificate and behind it those that lead to its CA.\n"
+	  "This and the four files below are read again on SIGHUP and by 'hillock node reload'." },
+	{ "tls_key", CONFIG_STRING, AT(tls_key), 0, 0, 0, "",
+	  "The private key of tls_cert, PEM, without a passphrase." },
+	{ "tls_ca", CONFIG_STRING, AT(tls_ca), 0, 0, 0, "",
+	  "PEM file with the CAs whose certificates clients may show." },
+	{ "tls_crl", CONFIG_STRING, AT(tls_crl), 0, 0, 0, "",
+	  "PEM file with revocation lists: a list of every CA in the chain of a client, and the certificate of every CA\n"
+	  "that signed one in tls_ca. A list that has expired refuses everybody." },
+	{ "tls_ocsp", CONFIG_STRING, AT(tls_ocsp), 0, 0, 0, "",
+	  "DER file with the answer of an OCSP responder about tls_cert; it is shown to clients that ask for it." },
+	{ "tls_verify", CONFIG_VERIFY, AT(tls_verify), 0, TLS_VERIFY_REQUIRED, TLS_VERIFY_NONE, NULL,
+	  "Certificates of clients: none asks for none, optional checks what is shown, required refuses who shows none." },
+	{ "tls_memory_max", CONFIG_SIZE, AT(tls_memory_max_bytes), 16 * MIB, 1024 * GIB, GIB, NULL,
+	  "Memory of all TLS sessions together; those in their handshake get seven eighths of it." },
 
 	{ "conns_max", CONFIG_INT, AT(conns_max), 1, 1000000, 16384, NULL,
 	  "Connections at a time; more are closed at once. The limit of open files is raised to fit." },
@@ -193,7 +210,8 @@ static bool listen_ok(const char *url)
 	if (strncmp(url, "unix://", 7) == 0)
 		return url[7] != '\0' && strlen(url + 7) <= UNIX_PATH_MAX_LEN;
 	const char *colon = strrchr(url, ':'); /* the port's: a V6 address is in brackets */
-	if (strncmp(url, "tcp://", 6) != 0 || !colon || colon < url + 6)
+	bool known = strncmp(url, "tcp://", 6) == 0 || strncmp(url, "tls://", 6) == 0;
+	if (!known || !colon || colon < url + 6)
 		return false;
 	size_t digits = strspn(colon + 1, "0123456789");
 	return digits >= 1 && digits <= 5 && colon[1 + digits] == '\0' && strtoul(colon + 1, NULL, 10) <= UINT16_MAX;
@@ -223,7 +241,7 @@ static enum err set_text(struct config *c, const struct key *k, const char *valu
 		return ERR_OK;
 	}
 	if (!listen_ok(value)) {
-		(void)snprintf(text, 256, "'%.100s' is not tcp://HOST:PORT or unix://PATH", value);
+		(void)snprintf(text, 256, "'%.100s' is not tcp://HOST:PORT, tls://HOST:PORT or unix://PATH", value);
 		return ERR_INVALID_INPUT;
 	}
 	if (c->listen_count == CONFIG_LISTEN_MAX) {
@@ -474,6 +492,13 @@ enum err config_check(const struct config *c, char text[CONFIG_TEXT])
 		return relation(c, "node", "at most 255 bytes", text);
 	if (!node_ok(c->node))
 		return relation(c, "node", "begins with a blank or has a control character in it", text);
+	if (!c->tls_cert[0] != !c->tls_key[0])
+		return relation(c, c->tls_cert[0] ? "tls_key" : "tls_cert", "a certificate and its key belong together", text);
+	if (c->tls_verify != TLS_VERIFY_NONE && !c->tls_ca[0])
+		return relation(c, "tls_verify", "needs tls_ca", text);
+	for (uint32_t i = 0; i < c->listen_count; i++)
+		if (strncmp(c->listen[i], "tls://", 6) == 0 && !c->tls_cert[0])
+			return relation(c, "listen", "a tls:// address needs tls_cert and tls_key", text);
 	if (c->segment_bytes % DISK_BLOCK != 0)
 		return relation(c, "segment_size", "must be a multiple of 4KiB", text);
 	if (c->segment_bytes < 2 * c->batch_bytes)

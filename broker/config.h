@@ -7,6 +7,7 @@
 #include "../wire/err.h"
 #include "../wire/limits.h"
 #include "../wire/span.h"
+#include "../wire/tls.h"
 
 enum { CONFIG_LISTEN_MAX = 16, CONFIG_KEYS_MAX = 128, CONFIG_TEXT = 512 };
 
@@ -17,6 +18,9 @@ struct config {
 	char *node, *data, *user; /* user: "" = stay who we are */
 	char *listen[CONFIG_LISTEN_MAX];
 	uint32_t listen_count;
+	char *tls_cert, *tls_key, *tls_ca, *tls_crl, *tls_ocsp; /* files; "" = none */
+	uint64_t tls_verify; /* enum tls_verify */
+	uint64_t tls_memory_max_bytes;
 	uint64_t log_level; /* enum note_level */
 	uint64_t sandbox, core_dumps; /* bool */
 

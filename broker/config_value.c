@@ -8,6 +8,8 @@
 
 #include "note.h"
 
+static const char *const verify_names[] = { "none", "optional", "required", NULL }; /* enum tls_verify */
+
 struct unit {
 	const char *name;
 	uint64_t factor;
@@ -28,6 +30,7 @@ static const struct unit *units_of(enum config_type type)
 	case CONFIG_BOOL:
 	case CONFIG_INT:
 	case CONFIG_LEVEL:
+	case CONFIG_VERIFY:
 	case CONFIG_STRING:
 	case CONFIG_LIST: break;
 	}
@@ -41,6 +44,7 @@ static const char *example_of(enum config_type type)
 	case CONFIG_MS: return "a duration such as 500ms, 30s, 5m, 24h or 7d";
 	case CONFIG_US: return "a duration such as 50us, 2ms or 1s";
 	case CONFIG_BOOL: return "true or false";
+	case CONFIG_VERIFY: return "none, optional or required";
 	case CONFIG_LEVEL: return "error, warn, info or debug";
 	case CONFIG_INT:
 	case CONFIG_STRING:
@@ -97,6 +101,8 @@ enum err config_value_parse(enum config_type type, const char *from, uint64_t *o
 		e = parse_word(from, truths, out);
 	else if (type == CONFIG_LEVEL)
 		e = parse_word(from, note_level_names, out);
+	else if (type == CONFIG_VERIFY)
+		e = parse_word(from, verify_names, out);
 	else
 		e = parse_number(units_of(type), from, out);
 	return e == ERR_OK ? ERR_OK : refuse(type, from, text);
@@ -111,6 +117,11 @@ void config_value_format(enum config_type type, uint64_t value, char out[32])
 	if (type == CONFIG_LEVEL) {
 		ENSURE(value < NOTE_LEVELS);
 		(void)snprintf(out, 32, "%s", note_level_names[value]);
+		return;
+	}
+	if (type == CONFIG_VERIFY) {
+		ENSURE(value < COUNT_OF(verify_names) - 1);
+		(void)snprintf(out, 32, "%s", verify_names[value]);
 		return;
 	}
 	const struct unit *unit = units_of(type);

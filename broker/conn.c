@@ -8,6 +8,7 @@
  * 3. At most one send is in flight, of `sending`; new frames go to `out`. What is queued above out_buffer_max ends it.
  * 4. Every wait has an end: the handshake, a partial frame, silence and a close each have a deadline. */
 #include "call.h"
+#include "conn_tls.h"
 #include "door.h"
 #include "event.h"
 #include "sysevent.h"
@@ -17,7 +18,7 @@ enum { CLOSE_MS = 3000, KEEP_BYTES = 1024 };
 static void account(struct conn *c)
 {
 	size_t now = c->in.cap + c->out.cap + c->sending.cap + c->confirms.cap + c->reported.cap + c->signals.cap +
-		     c->answers.cap + c->answer_bytes.cap + c->cancels.cap;
+		     c->answers.cap + c->answer_bytes.cap + c->cancels.cap + conn_tls_memory(c);
 	if (c->cache)
 		now += sizeof *c->cache + c->cache->bytes.cap;
 	c->s->buffer_bytes += now - c->accounted;
@@ -26,7 +27,7 @@ static void account(struct conn *c)
 
 size_t conn_queued(const struct conn *c)
 {
-	return c->out.len + c->sending.len;
+	return c->out.len + c->sending.len + conn_tls_queued(c);
 }
 
 void conn_touch(struct conn *c)
@@ -52,6 +53,7 @@ static void conn_free(struct conn *c)
 	buf_free(&c->answers);
 	buf_free(&c->answer_bytes);
 	buf_free(&c->cancels);
+	conn_tls_free(c);
 	account(c);
 	free(c);
 }
@@ -156,6 +158,7 @@ static void idle_shrink(struct conn *c)
 		buf_free(&c->out);
 	if (!c->send_busy)
 		buf_free(&c->sending);
+	conn_tls_shrink(c);
 	if (c->confirms.len == 0)
 		buf_free(&c->confirms);
 	if (c->reported.len == 0)
@@ -366,6 +369,15 @@ static void on_received(void *owner, void *ctx, struct span bytes)
 		return;
 	c->in_ms = s->now_ms;
 	s->counters.bytes_in_total += bytes.len;
+	if (c->tls)
+		conn_tls_received(c, bytes);
+	else
+		conn_plain(c, bytes);
+}
+
+void conn_plain(struct conn *c, struct span bytes)
+{
+	struct shard *s = c->s;
 	if (!c->session) {
 		if (bytes.len > LIMIT_HANDSHAKE_BYTES - c->handshake_bytes) {
 			s->counters.handshakes_failed_total++;
@@ -417,11 +429,17 @@ static void conn_flush(struct conn *c)
 	}
 	if (c->send_busy)
 		return;
-	if (c->out.len > 0) {
+	if (c->tls) {
+		conn_tls_fill(c);
+		if (c->close_started) /* it broke */
+			return;
+	} else {
 		struct buf spare = c->sending;
 		c->sending = c->out;
 		c->out = spare;
 		c->out.len = 0;
+	}
+	if (c->sending.len > 0) {
 		c->send_busy = true;
 		c->out_ms = s->now_ms;
 		s->counters.bytes_out_total += c->sending.len;
@@ -466,7 +484,7 @@ static void on_sent(void *owner, void *ctx, int res)
 			results_list(s, c->session);
 		if (c->session)
 			streams_list(s, c->session);
-		if (c->out.len > 0 || c->closing)
+		if (conn_queued(c) > 0 || c->closing)
 			conn_touch(c);
 	}
 	account(c);
@@ -487,11 +505,11 @@ void conn_shed(struct shard *s)
 
 /* ---- begins ---- */
 
-static void *on_accepted(void *owner, struct io_conn io, const char *peer, bool local)
+static void *on_accepted(void *owner, struct io_conn io, const char *peer, enum io_peer kind)
 {
 	struct shard *s = owner;
 	shard_time(s);
-	if (!door_knock(s, peer, local))
+	if (!door_knock(s, peer, kind == IO_PEER_LOCAL))
 		return NULL;
 	if (s->counters.conns >= s->config.conns_max || s->stop != STOP_NOT) {
 		s->counters.conns_refused_total++;
@@ -501,7 +519,9 @@ static void *on_accepted(void *owner, struct io_conn io, const char *peer, bool 
 	struct conn *c = zalloc(sizeof *c);
 	c->s = s;
 	c->io = io;
-	c->local = local;
+	c->local = kind == IO_PEER_LOCAL;
+	if (kind == IO_PEER_TLS)
+		conn_tls_begin(c);
 	c->in_ms = c->out_ms = s->now_ms;
 	c->deadline_ms = s->now_ms + s->config.handshake_ms;
 	c->timer.fire = conn_timer;
@@ -521,9 +541,10 @@ static void on_closed(void *owner, void *ctx, int res)
 {
 	struct shard *s = owner;
 	struct conn *c = ctx;
-	(void)res;
 	shard_time(s);
 	ENSURE(!c->gone);
+	if (c->tls)
+		conn_tls_closed(c, res);
 	door_left(c);
 	unpause(c);
 	session_detach(c);
@@ -553,12 +574,12 @@ void conn_init(struct shard *s)
 }
 
 /* After the end: connections that are still known to the io have no owner any more. */
-static void *dead_accepted(void *owner, struct io_conn io, const char *peer, bool local)
+static void *dead_accepted(void *owner, struct io_conn io, const char *peer, enum io_peer kind)
 {
 	(void)owner;
 	(void)io;
 	(void)peer;
-	(void)local;
+	(void)kind;
 	return NULL;
 }
 

@@ -7,6 +7,7 @@
  * Exit codes are an interface (docs/operations.md): see enum exit_code in args.h. After "ready:" the only ways out are a signal (0) and
  * storage that failed (3). */
 #include "args.h"
+#include "certs.h"
 #include "host.h"
 #include "note.h"
 #include "offline.h"
@@ -91,6 +92,8 @@ static int run_offline(const struct args *args)
 struct process {
 	struct note note;
 	int statm;        /* from host_open_statm */
+	const struct config *config;
+	struct shard *shard; /* NULL until it is open */
 };
 
 static void shard_note(void *ctx, enum shard_level level, const char *module, const char *event, const char *text)
@@ -105,6 +108,25 @@ __attribute__((noreturn)) static void shard_fatal(void *ctx, const char *what, i
 	     NOTE_STR("error", strerror(errno_value < 0 ? -errno_value : errno_value)));
 	/* No clean-up: whatever runs from here on could only make a lie of what is on disk. */
 	_exit(EXIT_STORAGE);
+}
+
+/* Certificates and whom to trust; every other setting is as of the start. What is no good changes nothing. */
+static enum err reload(void *ctx, char text[256])
+{
+	struct process *p = ctx;
+	struct tls_ctx *tls;
+	(void)snprintf(text, 256, "no certificate is configured: there is nothing to reload");
+	enum err e = certs_load(p->config, &tls, text);
+	if (tls) {
+		shard_set_tls(p->shard, tls);
+		(void)snprintf(text, 256, "certificates were read again; connections that are there keep theirs");
+		tls_ctx_unref(tls);
+	}
+	if (e == ERR_OK)
+		NOTE(&p->note, NOTE_INFO, "tls", "reloaded", NOTE_STR("text", text));
+	else
+		NOTE(&p->note, NOTE_ERROR, "tls", "kept", NOTE_STR("why", text), NOTE_STR("text", "the certificates of before stay in use"));
+	return e;
 }
 
 static void shard_cost(void *ctx, double *cpu_seconds, double *resident_bytes)
@@ -179,6 +201,7 @@ static struct shard_config shard_config_of(const struct args *args, struct io *i
 		.note = shard_note,
 		.fatal = shard_fatal,
 		.process_stats = shard_cost,
+		.reload = reload,
 	};
 }
 
@@ -197,8 +220,11 @@ static void say_ready(const struct config *c, const uint16_t *ports)
 	host_notify("READY=1");
 }
 
-static void run_turns(struct shard *shard, struct note *note)
+static void run_turns(struct process *p)
 {
+	struct shard *shard = p->shard;
+	struct note *note = &p->note;
+	char text[256];
 	bool stopping = false;
 	sig_atomic_t hangups = 0;
 	while (!shard_stopped(shard)) {
@@ -210,7 +236,7 @@ static void run_turns(struct shard *shard, struct note *note)
 		}
 		if (signals.hangups != hangups) {
 			hangups = signals.hangups;
-			NOTE(note, NOTE_INFO, "main", "hangup", NOTE_STR("text", "there is nothing to reload; restart to change settings"));
+			(void)reload(p, text); /* has been told */
 		}
 		shard_turn(shard);
 	}
@@ -239,10 +265,10 @@ static int prepare(const struct config *c, struct process *p)
 	return EXIT_GOOD;
 }
 
-/* The directory of a unix socket, from where it is removed at the stop. */
-static void socket_dir(const char *url, char out[LIMIT_TEXT_BYTES])
+/* Of a certificate, or of a unix socket, which is removed from there at the stop. */
+static void dir_of(const char *path, char out[LIMIT_TEXT_BYTES])
 {
-	const char *path = url + strlen("unix://"), *slash = strrchr(path, '/');
+	const char *slash = strrchr(path, '/');
 	size_t len = slash ? MAX_OF((size_t)(slash - path), (size_t)1) : 0;
 	(void)snprintf(out, LIMIT_TEXT_BYTES, "%.*s", slash ? (int)len : 1, slash ? path : ".");
 }
@@ -250,8 +276,9 @@ static void socket_dir(const char *url, char out[LIMIT_TEXT_BYTES])
 /* Gives up what is not needed once everything is open. False: that failed, and the line that says why was written. */
 static bool confine(const struct config *c, struct note *note)
 {
-	struct sandbox_path paths[3 + CONFIG_LISTEN_MAX] = { { c->data, SANDBOX_WRITE }, { "/dev/null", SANDBOX_READ } };
-	char dirs[CONFIG_LISTEN_MAX][LIMIT_TEXT_BYTES], text[256];
+	const char *const certs[] = { c->tls_cert, c->tls_key, c->tls_ca, c->tls_crl, c->tls_ocsp };
+	struct sandbox_path paths[4 + COUNT_OF(certs) + CONFIG_LISTEN_MAX] = { { c->data, SANDBOX_WRITE }, { "/dev/null", SANDBOX_READ } };
+	char dirs[COUNT_OF(certs) + CONFIG_LISTEN_MAX][LIMIT_TEXT_BYTES], text[256];
 	uint32_t count = 2;
 	if (!c->sandbox) {
 		NOTE(note, NOTE_WARN, "main", "no_sandbox", NOTE_STR("text", "switched off in the configuration"));
@@ -260,10 +287,20 @@ static bool confine(const struct config *c, struct note *note)
 #ifdef HILLOCK_SANITIZED /* the sanitizers look for leaks through it */
 	paths[count++] = (struct sandbox_path){ "/proc", SANDBOX_READ };
 #endif
+	/* Their directories: what a reload reads is another file of the same name. wolfSSL reads random bytes there. */
+	for (uint32_t i = 0; i < COUNT_OF(certs); i++) {
+		char *dir = dirs[CONFIG_LISTEN_MAX + i];
+		if (!certs[i][0])
+			continue;
+		dir_of(certs[i], dir);
+		paths[count++] = (struct sandbox_path){ dir, SANDBOX_READ };
+	}
+	if (c->tls_cert[0])
+		paths[count++] = (struct sandbox_path){ "/dev/urandom", SANDBOX_READ };
 	for (uint32_t i = 0; i < c->listen_count; i++) {
 		if (strncmp(c->listen[i], "unix://", 7) != 0)
 			continue;
-		socket_dir(c->listen[i], dirs[i]);
+		dir_of(c->listen[i] + strlen("unix://"), dirs[i]);
 		paths[count++] = (struct sandbox_path){ dirs[i], SANDBOX_SOCKETS };
 	}
 	enum err e = sandbox_files(paths, count, text);
@@ -277,7 +314,7 @@ static int run_broker(const struct args *args)
 {
 	const struct config *c = &args->config;
 	char text[256];
-	struct process process = { .statm = -1 };
+	struct process process = { .statm = -1, .config = c };
 	struct note *note = &process.note;
 	struct note_config note_config = { .level = (enum note_level)c->log_level, .wall_ms = note_now, .write = note_out };
 	note_init(note, &note_config);
@@ -296,10 +333,20 @@ static int run_broker(const struct args *args)
 	}
 	uint16_t ports[CONFIG_LISTEN_MAX] = { 0 };
 	struct shard_config config = shard_config_of(args, io, &process, ports);
+	tls_heap_limit(c->tls_memory_max_bytes);
+	if (certs_load(c, &config.tls, text) != ERR_OK) {
+		NOTE(note, NOTE_ERROR, "tls", "refused", NOTE_STR("text", text));
+		io->v->free(io);
+		return EXIT_USAGE;
+	}
+	if (config.tls)
+		NOTE(note, NOTE_INFO, "tls", "ready", NOTE_STR("engine", tls_engine()));
+	struct tls_ctx *tls = config.tls;
 	struct shard *shard;
 	/* Before recovery, so that a stop during a long one is not lost; it takes effect behind it. */
 	signals_install(io);
 	enum err e = shard_open(&config, &shard, text);
+	tls_ctx_unref(tls);
 	if (e != ERR_OK) {
 		NOTE(note, NOTE_ERROR, "main", "refused", NOTE_STR("code", err_name(e)), NOTE_STR("text", text));
 		io->v->free(io);
@@ -311,7 +358,8 @@ static int run_broker(const struct args *args)
 		code = EXIT_USAGE;
 		shard_stop(shard);
 	}
-	run_turns(shard, note);
+	process.shard = shard;
+	run_turns(&process);
 	shard_close(shard);
 	/* The handlers must not find a freed io. */
 	(void)signal(SIGTERM, SIG_IGN);

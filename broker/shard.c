@@ -279,16 +279,33 @@ static void shard_free(struct shard *s)
 		redrives_free(s->redrives);
 	if (s->blocks)
 		blocks_free(s->blocks);
+	tls_ctx_unref(s->tls);
+	free(s->tls_room);
 	free(s->pending);
 	free(s->watches);
 	door_free(s->door);
 	free(s);
 }
 
+void shard_set_tls(struct shard *s, struct tls_ctx *tls)
+{
+	tls_ctx_unref(s->tls);
+	s->tls = tls_ctx_ref(tls);
+	if (!s->tls_room)
+		s->tls_room = zalloc(TLS_RECORD_BYTES);
+}
+
 static enum err listen_all(struct shard *s, char text[256])
 {
+	if (s->config.tls)
+		shard_set_tls(s, s->config.tls);
+	s->config.tls = NULL;
 	for (uint32_t i = 0; i < s->config.listen_count; i++) {
 		uint16_t port = 0;
+		if (!s->tls && strncmp(s->config.listen[i], "tls://", 6) == 0) {
+			(void)snprintf(text, 256, "cannot listen on %.180s without a certificate", s->config.listen[i]);
+			return ERR_INVALID_INPUT;
+		}
 		int res = s->io->v->listen(s->io, s->config.listen[i], &port);
 		if (res != 0) {
 			(void)snprintf(text, 256, "cannot listen on %.180s: %s", s->config.listen[i], strerror(-res));

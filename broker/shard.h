@@ -10,6 +10,7 @@
  * One thread owns a shard. */
 #pragma once
 
+#include "../wire/tls.h"
 #include "tasks.h"
 
 struct shard;
@@ -24,6 +25,7 @@ struct shard_config {
 	const char *broker;           /* what WELCOME says we are ("hillockd VERSION") */
 	const char *const *listen;    /* urls, see io.h */
 	uint32_t listen_count;
+	struct tls_ctx *tls;          /* for tls:// urls; the shard takes a reference of its own; NULL = there are none */
 	uint16_t *ports_out;          /* NULL, or room for listen_count: the port each listener got (0 for unix) */
 
 	/* connections and sessions */
@@ -62,6 +64,8 @@ struct shard_config {
 	void (*note)(void *ctx, enum shard_level level, const char *module, const char *event, const char *text);
 	/* Storage is lost or lies. Must not return. */
 	void (*fatal)(void *ctx, const char *what, int errno_value);
+	/* Certificates are read again (shard_set_tls). ERR_OK or why not; text for the operator in both cases. May be NULL. */
+	enum err (*reload)(void *ctx, char text[256]);
 	/* What this process has cost so far, for process_cpu_seconds_total and process_resident_bytes of shard_stats. May be NULL:
 	 * then they are left out. */
 	void (*process_stats)(void *ctx, double *cpu_seconds, double *resident_bytes);
@@ -81,12 +85,16 @@ bool shard_stopped(const struct shard *s);
 /* Frees everything. Connections still open are forgotten: free the io next, before any reap. */
 void shard_close(struct shard *s);
 
+/* New certificates: connections that come from now on get them, all others stay as they are. Takes a reference of its own. */
+void shard_set_tls(struct shard *s, struct tls_ctx *tls);
+
 /* ---- looking ---- */
 
 struct shard_counters {
 	uint64_t door_crowded_total, door_hasty_total, door_evicted_total, logins_failed_total, logins_held_total;
 	uint64_t conns, conns_total, conns_refused_total, sessions, sessions_resumed_total, sessions_lost_total;
 	uint64_t frames_in_total, bytes_in_total, bytes_out_total, frames_refused_total, handshakes_failed_total;
+	uint64_t tls_handshakes_total, tls_failed_total, tls_truncated_total;
 	uint64_t conns_slow_total, conns_silent_total, conns_garbage_total;
 	uint64_t buffer_bytes;             /* in all connections now */
 	uint64_t submits_total, submits_refused_total, submits_paused_total;

@@ -79,6 +79,9 @@ struct conn {
 	bool at_door;
 	bool dirty, closing, close_started, gone, send_busy, paused, retry_wait, starved, local;
 	char peer[56];
+	struct conn_tls *tls;    /* conn_tls.h; NULL = the bytes are plain */
+	char *tls_principal;     /* whom the certificate of the client names; NULL = nobody */
+	uint8_t tls_principal_kind; /* enum tls_name_kind */
 };
 
 void conn_init(struct shard *s);
@@ -89,6 +92,8 @@ size_t conn_queued(const struct conn *c);
 /* Says ERROR; with fatal the connection is closed behind it. */
 void conn_refuse(struct conn *c, const struct msg_error *error, uint32_t correlation);
 void conn_error(struct conn *c, enum err code, const char *text, uint16_t kind, uint32_t correlation, bool fatal);
+/* Bytes of frames have come. */
+void conn_plain(struct conn *c, struct span bytes);
 /* Orderly: what is queued is still sent. */
 void conn_close(struct conn *c);
 /* At once; nothing more is sent. */
@@ -288,6 +293,8 @@ struct shard {
 	uint64_t stop_at_ms;
 
 	struct door *door;        /* door.h */
+	struct tls_ctx *tls;      /* what new TLS connections get; NULL = there is no such listener */
+	uint8_t *tls_room;        /* one record, unwrapped */
 	struct wheel wheel;
 	struct conn *conns, *dirty, *paused;
 	struct conn **paused_tail;

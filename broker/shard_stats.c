@@ -14,6 +14,15 @@ static void put(struct out *o, const char *name, double value)
 
 #define PUT(prefix, from, field) put(o, prefix #field, (double)(from).field)
 
+static void put_tls(struct out *o, const struct shard *s)
+{
+	struct tls_heap_stats heap = { .used = 0 };
+	if (s->tls) /* else TLS was not even started */
+		tls_heap_get(&heap);
+	put(o, "tls_memory_bytes", (double)heap.used);
+	put(o, "tls_memory_refused_total", (double)heap.refused_total);
+}
+
 static void put_shard(struct shard *s, struct out *o)
 {
 	struct shard_counters c;
@@ -34,6 +43,10 @@ static void put_shard(struct shard *s, struct out *o)
 	PUT("", c, bytes_out_total);
 	PUT("", c, frames_refused_total);
 	PUT("", c, handshakes_failed_total);
+	PUT("", c, tls_handshakes_total);
+	PUT("", c, tls_failed_total);
+	PUT("", c, tls_truncated_total);
+	put_tls(o, s);
 	PUT("", c, conns_slow_total);
 	PUT("", c, conns_silent_total);
 	PUT("", c, conns_garbage_total);

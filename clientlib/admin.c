@@ -460,6 +460,11 @@ int hlk_checkpoint(struct hlk *c)
 	return simple(c, VERB_CHECKPOINT, NULL, "checkpoint", NULL, NULL);
 }
 
+int hlk_node_reload(struct hlk *c)
+{
+	return simple(c, VERB_NODE_RELOAD, NULL, "node reload", NULL, NULL);
+}
+
 /* ---- topics ---- */
 
 struct topic_rows { hlk_topic_fn *each; void *ctx; uint64_t next; };

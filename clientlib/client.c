@@ -122,6 +122,9 @@ static int start(struct hlk *c, const struct hlk_options *o, struct hlk_error *e
 	c->name = name_or_process(o->name);
 	c->token = o->token ? strdup(o->token) : NULL;
 	c->vnet = o->vnet ? strdup(o->vnet) : NULL;
+	code = net_tls_options(c, o, error);
+	if (code != HLK_OK)
+		return code;
 	c->identity = o->identity ? strdup(o->identity) : NULL;
 	c->force = o->force;
 	if (!c->name || (o->token && !c->token) || (o->vnet && !c->vnet)) {

@@ -18,6 +18,7 @@
 #include "../wire/map64.h"
 #include "../wire/address.h"
 #include "../wire/msg.h"
+#include "../wire/tls.h"
 #include "hillock.h"
 #include "resolve.h"
 
@@ -63,19 +64,24 @@ static inline void *ids_take(struct map64 *m, uint64_t id)
 	return value;
 }
 
-enum node_kind { NODE_TCP, NODE_UNIX, NODE_MOCK };
+enum client_tls_file { CLIENT_TLS_CA, CLIENT_TLS_CERT, CLIENT_TLS_KEY, CLIENT_TLS_CRL, CLIENT_TLS_FILES };
+
+enum node_kind { NODE_TCP, NODE_TLS, NODE_UNIX, NODE_MOCK };
 struct node {
 	enum node_kind kind;
 	char *url, *host, *port;         /* unix: host is the path */
 	struct resolve_job *job;         /* the look-up of the host that is under way; one that hangs is not begun again */
 };
 
-enum link_state { LINK_WAITING, LINK_CONNECTING, LINK_HELLO, LINK_READY, LINK_CLOSED };
+enum link_state { LINK_WAITING, LINK_CONNECTING, LINK_TLS, LINK_HELLO, LINK_READY, LINK_CLOSED };
 
 struct link {
 	enum link_state state;
 	int fd;
 	bool want_write, failed;
+	struct tls *tls;                 /* net_tls.c; NULL: plain bytes */
+	size_t tls_sent;                 /* of its records; the rest waits */
+	uint8_t *tls_room;               /* what was received and is not unwrapped yet; READ_BYTES */
 	int fail_code;
 	char fail_text[MAP_ERROR_TEXT];
 	struct buf out;
@@ -324,6 +330,7 @@ struct hlk {
 	struct hlk_error error;
 	char *name, *token, *vnet, *identity;
 	bool force;
+	char *tls_files[CLIENT_TLS_FILES], *tls_server_name;
 	struct node *nodes;
 	uint32_t node_count, backoff_min_ms, backoff_max_ms;
 	void (*state)(struct hlk *c, bool connected, const char *detail, void *ctx);
@@ -376,6 +383,16 @@ void net_fail(struct hlk *c, int code, const char *format, ...) PRINTF_LIKE(3, 4
 void net_close(struct hlk *c);
 static inline bool net_ready(const struct hlk *c) { return c->link.state == LINK_READY && !c->link.failed; }
 void net_queue(struct hlk *c, struct span bytes); /* whole frames */
+
+/* ---- net_tls.c: between net.c and the socket, where the url says tls:// ---- */
+int net_tls_options(struct hlk *c, const struct hlk_options *o, struct hlk_error *error);
+void net_tls_free(struct hlk *c);
+void net_tls_begin(struct hlk *c);     /* the socket is connected */
+bool net_tls_handshake(struct hlk *c); /* true: it is done */
+ssize_t net_tls_send(struct hlk *c, struct span bytes);         /* like send */
+ssize_t net_tls_receive(struct hlk *c, void *room, size_t size); /* like recv; a failure of TLS has been marked */
+bool net_tls_unsent(const struct hlk *c);
+void net_tls_drop(struct hlk *c, bool tell); /* tell: close_notify is sent, if that can be done at once */
 
 /* ---- session.c ---- */
 void session_say_hello(struct hlk *c);

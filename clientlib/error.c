@@ -11,6 +11,7 @@ static enum hlk_error_kind kind_of(int code)
 	case HLK_OK: return HLK_KIND_NONE;
 	case HLK_TIMEOUT: return HLK_KIND_TIMEOUT;
 	case HLK_NETWORK: return HLK_KIND_NETWORK;
+	case HLK_SECURITY:
 	case HLK_PERMISSION: return HLK_KIND_AUTH;
 	case ERR_MALFORMED:
 	case ERR_UNKNOWN_KIND:

@@ -74,13 +74,19 @@ HLK_API const char *hlk_error_text(int code);   /* a sentence; static */
 /* ---------------------------------------------------------------- connecting */
 
 struct hlk_options {
-	const char *url;        /* tcp://HOST[:4333], tcp://[V6]:PORT, unix:///PATH, mock:// ; several, comma separated, are tried in turn */
+	/* tcp://HOST[:4333], tcp://[V6]:PORT, tls://HOST[:4334], unix:///PATH, mock:// ; several, comma separated, are tried in turn */
+	const char *url;
 	const char *name;       /* of this program, for people; default: the process name */
 	const char *token;
 	const char *vnet;       /* the named scope whose entries it joins and sees; default: "default" */
 	const uint8_t *session; /* 16 secret bytes to resume as; default: random */
 	uint32_t window;        /* unconfirmed submissions allowed; default 8192, at most 65536 */
 	uint32_t backoff_min_ms, backoff_max_ms; /* of reconnects, with full jitter; default 50 and 5000 */
+	/* For tls:// . Names of PEM files, read when the first of these connections is made and again at each reconnect. */
+	const char *tls_ca;     /* who may vouch for the broker; default: whom this system trusts */
+	const char *tls_cert, *tls_key; /* who we are, where the broker wants to know: a certificate (those above it behind it), its key */
+	const char *tls_crl;    /* revoked certificates: one list for each CA, whose certificate must be in tls_ca; NULL: none are */
+	const char *tls_server_name; /* what the broker's certificate must be for; default: the host of the url */
 	const char *identity;   /* what this worker is, where only one may live at a time; NULL: it does not matter */
 	bool force;             /* a live client of the same identity is displaced; else this one waits */
 	void (*state)(struct hlk *c, bool connected, const char *detail, void *ctx); /* told of every change; may be NULL */
@@ -665,6 +671,8 @@ struct hlk_block_row { const char *pattern, *reason; uint64_t since_ms, until_ms
 typedef void hlk_block_fn(const struct hlk_block_row *row, void *ctx);
 HLK_API int hlk_worker_blocked(struct hlk *c, hlk_block_fn *each, void *ctx);
 HLK_API int hlk_stats(struct hlk *c, hlk_stat_fn *each, void *ctx);
+/* Makes the broker read its certificates again. HLK_INVALID_INPUT: what is there now is no good, and those of before stay in use. */
+HLK_API int hlk_node_reload(struct hlk *c);
 HLK_API int hlk_checkpoint(struct hlk *c);
 
 /* ---------------------------------------------------------------- types (blocking, as administration) */

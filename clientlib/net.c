@@ -37,6 +37,7 @@ void net_fail(struct hlk *c, int code, const char *format, ...)
 static void drop_socket(struct hlk *c)
 {
 	struct link *l = &c->link;
+	net_tls_drop(c, false);
 	if (l->fd >= 0)
 		(void)close(l->fd);
 	l->fd = -1;
@@ -113,7 +114,7 @@ static int watch_socket(struct hlk *c, int op, uint32_t events)
 	return epoll_ctl(c->epoll_fd, op, c->link.fd, &event);
 }
 
-static void connected(struct hlk *c)
+static void secured(struct hlk *c)
 {
 	struct link *l = &c->link;
 	l->state = LINK_HELLO;
@@ -121,6 +122,17 @@ static void connected(struct hlk *c)
 	l->last_heard_ms = l->last_sent_ms = c->now_ms;
 	session_say_hello(c);
 	net_write(c);
+}
+
+static void connected(struct hlk *c)
+{
+	if (c->nodes[c->link.node].kind != NODE_TLS) {
+		secured(c);
+		return;
+	}
+	c->link.state = LINK_TLS;
+	c->link.due_ms = c->now_ms + LIMIT_HANDSHAKE_MS;
+	net_tls_begin(c);
 }
 
 static void dial(struct hlk *c, int family, const struct sockaddr *address, socklen_t size)
@@ -207,7 +219,7 @@ static void attempt(struct hlk *c)
 	struct node *node = &c->nodes[c->link.node];
 	if (node->kind == NODE_UNIX) {
 		dial_unix(c, node);
-	} else if (node->kind == NODE_TCP) {
+	} else if (node->kind == NODE_TCP || node->kind == NODE_TLS) {
 		dial_tcp(c, node);
 	} else {
 		mock_connect(c->mock);
@@ -240,6 +252,8 @@ static ssize_t send_some(struct hlk *c, struct span bytes)
 		c->due = c->due || mock_output(c->mock)->len > 0;
 		return (ssize_t)bytes.len;
 	}
+	if (c->link.tls)
+		return net_tls_send(c, bytes);
 	return send(c->link.fd, bytes.data, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
@@ -257,7 +271,7 @@ void net_write(struct hlk *c)
 	struct link *l = &c->link;
 	if (l->state < LINK_HELLO || l->failed)
 		return;
-	while (l->out_sent < l->out.len) {
+	while (l->out_sent < l->out.len || net_tls_unsent(c)) {
 		ssize_t sent = send_some(c, span_sub(buf_span(&l->out), l->out_sent, l->out.len - l->out_sent));
 		if (sent < 0 && errno == EINTR)
 			continue;
@@ -271,7 +285,7 @@ void net_write(struct hlk *c)
 		l->sent_total += (uint64_t)sent;
 		l->last_sent_ms = c->now_ms;
 	}
-	watch_writable(c, l->out_sent < l->out.len);
+	watch_writable(c, l->out_sent < l->out.len || net_tls_unsent(c));
 	if (l->out_sent == l->out.len) {
 		l->out.len = l->out_sent = 0;
 	} else if (l->out_sent >= 4 * READ_BYTES && l->out_sent >= l->out.len / 2) {
@@ -339,6 +353,8 @@ static void make_room(struct link *l, size_t need)
 static ssize_t receive_some(struct hlk *c)
 {
 	struct link *l = &c->link;
+	if (l->tls)
+		return net_tls_receive(c, l->in.data + l->in.len, READ_BYTES);
 	if (!c->mock)
 		return recv(l->fd, l->in.data + l->in.len, READ_BYTES, MSG_DONTWAIT);
 	struct buf *from = mock_output(c->mock);
@@ -383,6 +399,8 @@ void net_step(struct hlk *c)
 		check_resolved(c);
 	else if (l->state == LINK_CONNECTING && !l->failed)
 		check_connected(c);
+	if (l->state == LINK_TLS && !l->failed && net_tls_handshake(c))
+		secured(c);
 	if (l->state >= LINK_HELLO && l->state != LINK_CLOSED && !l->failed)
 		read_all(c);
 	if (l->failed)
@@ -397,6 +415,8 @@ void net_timers(struct hlk *c)
 	if (l->state == LINK_CONNECTING && c->now_ms >= l->due_ms)
 		net_fail(c, HLK_NETWORK, "%s in %d ms", l->fd < 0 ? "its name was not resolved" : "no answer",
 			 CONNECT_TIMEOUT_MS);
+	if (l->state == LINK_TLS && c->now_ms >= l->due_ms)
+		net_fail(c, HLK_NETWORK, "no TLS handshake in %d ms: perhaps nobody speaks TLS there", LIMIT_HANDSHAKE_MS);
 	if (l->state == LINK_HELLO && c->now_ms >= l->due_ms)
 		net_fail(c, HLK_NETWORK, "no WELCOME in %d ms", LIMIT_HANDSHAKE_MS);
 	if (l->failed)
@@ -416,6 +436,7 @@ int64_t net_next_due(struct hlk *c)
 
 void net_close(struct hlk *c)
 {
+	net_tls_drop(c, true);
 	drop_socket(c);
 	c->link.state = LINK_CLOSED;
 }
@@ -436,7 +457,7 @@ static bool parse_port(const char *text)
 }
 
 /* HOST, HOST:PORT, [V6], [V6]:PORT; a trailing slash is forgiven. Cuts `rest` into pieces. */
-static bool parse_tcp(struct node *node, char *rest)
+static bool parse_tcp(struct node *node, enum node_kind kind, char *rest)
 {
 	char *port = NULL, *host = rest;
 	size_t len = strlen(rest);
@@ -454,18 +475,19 @@ static bool parse_tcp(struct node *node, char *rest)
 	}
 	if (!*host || strchr(host, '/') || (port && !parse_port(port)))
 		return false;
-	node->kind = NODE_TCP;
+	node->kind = kind;
 	node->host = strdup(host);
-	node->port = strdup(port ? port : "4333");
+	node->port = strdup(port ? port : kind == NODE_TLS ? "4334" : "4333");
 	return node->host && node->port;
 }
 
 static bool parse_url(struct node *node, const char *url)
 {
-	static const char tcp[] = "tcp://", unix_[] = "unix://", mock[] = "mock://";
-	if (strncmp(url, tcp, sizeof tcp - 1) == 0) {
+	static const char tcp[] = "tcp://", tls[] = "tls://", unix_[] = "unix://", mock[] = "mock://";
+	bool secure = strncmp(url, tls, sizeof tls - 1) == 0;
+	if (secure || strncmp(url, tcp, sizeof tcp - 1) == 0) {
 		char *rest = strdup(url + sizeof tcp - 1);
-		bool good = rest && parse_tcp(node, rest);
+		bool good = rest && parse_tcp(node, secure ? NODE_TLS : NODE_TCP, rest);
 		free(rest);
 		return good;
 	}
@@ -481,7 +503,7 @@ static bool parse_url(struct node *node, const char *url)
 
 static int bad_url(struct hlk_error *error, const char *url)
 {
-	error_fill(error, HLK_INVALID_INPUT, "url \"%.200s\": want tcp://HOST[:PORT], unix:///PATH or mock://", url);
+	error_fill(error, HLK_INVALID_INPUT, "url \"%.200s\": want tcp://HOST[:PORT], tls://HOST[:PORT], unix:///PATH or mock://", url);
 	return HLK_INVALID_INPUT;
 }
 
@@ -511,6 +533,7 @@ void net_free(struct hlk *c)
 {
 	drop_socket(c);
 	forget_addresses(&c->link);
+	net_tls_free(c);
 	buf_free(&c->link.in);
 	buf_free(&c->link.out);
 	for (uint32_t i = 0; i < c->node_count; i++) {

@@ -43,11 +43,14 @@ struct io_conn {
 	uint32_t slot, generation;
 };
 
+/* What came in on which listener: its url's scheme. TLS is the owner's work: to the io it is TCP. */
+enum io_peer { IO_PEER_TCP, IO_PEER_LOCAL, IO_PEER_TLS };
+
 /* What the owner of the listeners is told. All spans are borrowed until the callback returns. */
 struct io_net_events {
-	/* A peer dialled in. `peer` is a printable address; `local` is true for unix sockets.
+	/* A peer dialled in. `peer` is a printable address; `kind` is that of the listener.
 	 * The answer is the owner's context for this connection, or NULL to have it closed at once. */
-	void *(*accepted)(void *owner, struct io_conn conn, const char *peer, bool local);
+	void *(*accepted)(void *owner, struct io_conn conn, const char *peer, enum io_peer kind);
 	/* Bytes arrived, in order. */
 	void (*received)(void *owner, void *conn_ctx, struct span bytes);
 	/* The send that io_send started is over: 0, or -errno and `closed` will follow. */
@@ -90,7 +93,7 @@ struct io_vtable {
 	int64_t (*free_bytes)(struct io *io);                            /* of the file system */
 	int (*lock)(struct io *io, const char *name);                    /* creates; -EWOULDBLOCK where held; until the io is freed */
 
-	/* Network. `url` is tcp://HOST:PORT, tcp://[V6]:PORT or unix://PATH; port 0 = any, and *port_out tells which. */
+	/* Network. `url` is tcp://HOST:PORT, tcp://[V6]:PORT, the same with tls://, or unix://PATH; port 0 = any, and *port_out tells which. */
 	int (*listen)(struct io *io, const char *url, uint16_t *port_out);  /* 0 or -errno; more than one allowed */
 	void (*stop_listening)(struct io *io);                              /* all listeners; accepted connections stay */
 	/* Sends all of `bytes` in order; one send in flight per connection; memory stays put until `sent`. */

@@ -109,7 +109,7 @@ void uring_files_free(struct uring *u);
 /* io_uring_net.c */
 int uring_net_init(struct uring *u, const struct io_uring_config *config); /* 0 or -errno */
 void uring_net_free(struct uring *u); /* drops what is still connected and waits until the kernel let go */
-void uring_conn_new(struct uring *u, int fd, bool local);
+void uring_conn_new(struct uring *u, int fd, enum io_peer kind);
 void uring_on_conn(struct uring *u, uint64_t data, int32_t res, uint32_t flags);
 void uring_on_linger(struct uring *u);
 void uring_send(struct io *io, struct io_conn conn, struct span bytes);

@@ -24,7 +24,7 @@ struct uring_listener {
 	struct uring_listener *next;
 	int fd;
 	bool accepting, resting, stopping;
-	bool local;
+	enum io_peer kind;
 	struct sockaddr_un path; /* local: to be removed at the stop */
 	dev_t device;
 	ino_t inode;
@@ -105,7 +105,7 @@ static int unix_listen(const char *path, struct uring_listener *l)
 	size_t len = strlen(path);
 	if (len == 0 || len >= sizeof l->path.sun_path)
 		return -EINVAL;
-	l->local = true;
+	l->kind = IO_PEER_LOCAL;
 	l->path.sun_family = AF_UNIX;
 	memcpy(l->path.sun_path, path, len + 1);
 	remove_stale(&l->path);
@@ -211,9 +211,9 @@ void uring_on_accept(struct uring *u, struct uring_listener *l, int32_t res, uin
 		(void)close(res);
 	} else if (res >= 0) {
 		int on = 1;
-		if (!l->local)
+		if (l->kind != IO_PEER_LOCAL)
 			(void)setsockopt(res, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-		uring_conn_new(u, res, l->local);
+		uring_conn_new(u, res, l->kind);
 	} else if (out_of_resources(res) && !l->stopping) {
 		turn_away(u, l);
 		if (!l->resting)
@@ -243,12 +243,16 @@ int uring_listen(struct io *io, const char *url, uint16_t *port_out)
 	int fd = -EINVAL;
 	if (strncmp(url, "tcp://", 6) == 0)
 		fd = tcp_listen(url + 6, port_out);
+	else if (strncmp(url, "tls://", 6) == 0)
+		fd = tcp_listen(url + 6, port_out);
 	else if (strncmp(url, "unix://", 7) == 0)
 		fd = unix_listen(url + 7, l);
 	if (fd < 0) {
 		free(l);
 		return fd;
 	}
+	if (url[1] == 'l')
+		l->kind = IO_PEER_TLS;
 	l->fd = fd;
 	l->next = u->listeners;
 	u->listeners = l;
@@ -265,7 +269,7 @@ void uring_stop_listening(struct io *io)
 		if (l->stopping)
 			continue;
 		l->stopping = true;
-		if (l->local)
+		if (l->kind == IO_PEER_LOCAL)
 			remove_own(l);
 		struct io_uring_sqe *sqe = uring_sqe(u);
 		if (l->accepting)

@@ -328,10 +328,10 @@ void uring_close_conn(struct io *io, struct io_conn id, bool abort)
 
 /* ---- the owner's calls ---- */
 
-void uring_conn_new(struct uring *u, int fd, bool local)
+void uring_conn_new(struct uring *u, int fd, enum io_peer kind)
 {
 	char name[96];
-	uring_peer_name(fd, local, name, sizeof name);
+	uring_peer_name(fd, kind == IO_PEER_LOCAL, name, sizeof name);
 	uint32_t slot = slot_take(u);
 	if (slot == URING_NONE) {
 		(void)close(fd);
@@ -342,7 +342,7 @@ void uring_conn_new(struct uring *u, int fd, bool local)
 	c->flags = CONN_OPEN;
 	struct io_conn id = { slot, c->generation };
 	u->callbacks++;
-	c->ctx = u->io.net->accepted(u->io.net_owner, id, name, local);
+	c->ctx = u->io.net->accepted(u->io.net_owner, id, name, kind);
 	if (!c->ctx) {
 		(void)close(fd);
 		slot_give(u, slot);

@@ -14,7 +14,8 @@
 enum { BENCH_HEADER = 24, BENCH_THREADS = 256 };
 
 struct bench_plan {
-	const char *url, *queue;
+	const char *queue;
+	struct hlk_options connect; /* url and what tls:// needs */
 	uint32_t producers, workers, threads; /* threads 0: one per actor */
 	bool shared;                          /* producer i and worker i use one client */
 	uint32_t size, window, prefetch;

@@ -64,7 +64,8 @@ static void *holder_main(void *arg)
 
 static int holder_open(struct run *run)
 {
-	const struct hlk_options open = { .url = run->cli->url, .name = "bench call holder" };
+	struct hlk_options open = run->cli->connect;
+	open.name = "bench call holder";
 	const struct hlk_serve_options serve = { .type = run->service, .capacity = run->window, .call = on_call };
 	struct hlk_error error = { 0 };
 	int code = hlk_open(&open, &run->holder, &error);

@@ -419,7 +419,9 @@ static int entries_make(struct actor *actor)
 static int actor_open(struct actor *actor, struct bench_result *result)
 {
 	const struct bench_plan *plan = actor->bench->plan;
-	struct hlk_options options = { .url = plan->url, .name = "hillock bench", .window = plan->window };
+	struct hlk_options options = plan->connect;
+	options.name = "hillock bench";
+	options.window = plan->window;
 	struct hlk_error error = { 0 };
 	int code = hlk_open(&options, &actor->client, &error);
 	if (code == HLK_OK && (code = hlk_ready_wait(actor->client, plan->timeout_ms)) != HLK_OK)

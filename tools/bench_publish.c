@@ -99,7 +99,8 @@ static void *crew_main(void *arg)
 
 static int listeners_open(struct run *run)
 {
-	const struct hlk_options open = { .url = run->cli->url, .name = "bench publish" };
+	struct hlk_options open = run->cli->connect;
+	open.name = "bench publish";
 	for (uint32_t i = 0; i < run->count; i++) {
 		struct listener *x = &run->listeners[i];
 		struct hlk_error error = { 0 };

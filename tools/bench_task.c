@@ -227,7 +227,7 @@ static struct bench_plan plan_common(struct cli *cli)
 {
 	const struct args *args = &cli->args;
 	return (struct bench_plan){
-		.url = cli->url,
+		.connect = cli->connect,
 		.timeout_ms = cli->timeout_ms,
 		.threads = (uint32_t)args_number(args, "threads"),
 		.stall_ms = (int)args_number(args, "stall"),

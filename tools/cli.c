@@ -99,7 +99,9 @@ void cli_params(const struct args *args, struct buf *out)
 int cli_connect_vnet(struct cli *cli, const char *name, const char *vnet)
 {
 	struct hlk_error error = { 0 };
-	const struct hlk_options options = { .url = cli->url, .name = name, .vnet = vnet };
+	struct hlk_options options = cli->connect;
+	options.name = name;
+	options.vnet = vnet;
 	int code = open_ready(cli, &options, &error);
 	if (code == HLK_OK) {
 		hlk_set_timeout(cli->client, cli->timeout_ms);
@@ -108,7 +110,7 @@ int cli_connect_vnet(struct cli *cli, const char *name, const char *vnet)
 	cli->client = NULL;
 	cli_say("no session with %s: %s (%s)", cli->url, error.text[0] ? error.text : hlk_error_text(code),
 		hlk_error_name(code));
-	if (error.kind == HLK_KIND_NETWORK)
+	if (error.kind == HLK_KIND_NETWORK && strncmp(cli->url, "tls://", 6) != 0)
 		cli_say("is hillockd running there? --server URL or HILLOCK_URL names another one");
 	error.code = code;
 	return exit_of_error(&error);

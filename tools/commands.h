@@ -17,7 +17,7 @@ extern const struct command dlq_ls_command, dlq_show_command;                   
 extern const struct command dlq_redrive_command, dlq_purge_command;
 extern const struct command dlq_jobs_command, dlq_stop_command; /* redrive.c */
 int redrive_in_broker(struct cli *cli, uint64_t dead); /* of dlq redrive with a rate; `dead`: letters in the queue */
-extern const struct command stats_command, checkpoint_command;                            /* stats.c */
+extern const struct command stats_command, checkpoint_command, node_reload_command;                     /* stats.c */
 extern const struct command bench_task_command, bench_submit_command, bench_drain_command; /* bench_task.c */
 extern const struct command bench_disk_command;                                          /* bench_disk.c */
 extern const struct command schedule_add_command, schedule_ls_command, schedule_show_command; /* schedule.c */

@@ -14,9 +14,16 @@
 
 const struct option cli_global_options[] = {
 	{ "server", OPTION_TEXT, 's', "URL", NULL, 0, 0,
-	  "the broker: tcp://HOST:PORT or unix:///PATH; default: HILLOCK_URL, else tcp://127.0.0.1:4333" },
+	  "the broker: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH; default: HILLOCK_URL, else tcp://127.0.0.1:4333" },
 	{ "output", OPTION_CHOICE, 'o', "table|json|jsonl", "table", 0, 0, "how to print the result" },
 	{ "timeout", OPTION_DURATION, 0, "D", "10s", 1, 86400000ull * 24, "how long to wait for the broker" },
+	{ "tls-ca", OPTION_TEXT, 0, "FILE", NULL, 0, 0,
+	  "tls://: PEM file with whom to trust; default: HILLOCK_TLS_CA, else whom this system trusts" },
+	{ "tls-cert", OPTION_TEXT, 0, "FILE", NULL, 0, 0, "tls://: PEM file with our certificate; default: HILLOCK_TLS_CERT" },
+	{ "tls-key", OPTION_TEXT, 0, "FILE", NULL, 0, 0, "tls://: PEM file with its key; default: HILLOCK_TLS_KEY" },
+	{ "tls-crl", OPTION_TEXT, 0, "FILE", NULL, 0, 0, "tls://: PEM file with revocation lists; default: HILLOCK_TLS_CRL" },
+	{ "tls-server-name", OPTION_TEXT, 0, "NAME", NULL, 0, 0,
+	  "tls://: what the broker's certificate must be for; default: HILLOCK_TLS_SERVER_NAME, else its host" },
 	{ "help", OPTION_FLAG, 'h', NULL, NULL, 0, 0, "explains the command, with examples" },
 	{ 0 },
 };
@@ -34,7 +41,7 @@ const struct command *const cli_commands[] = {
 	&directory_resolve_command, &directory_watch_command, &worker_ls_command, &worker_show_command,
 	&worker_drain_command, &worker_stop_command, &worker_kick_command, &worker_block_command,
 	&worker_unblock_command, &stats_command,
-	&checkpoint_command, &bench_task_command, &bench_submit_command, &bench_drain_command,
+	&checkpoint_command, &node_reload_command, &bench_task_command, &bench_submit_command, &bench_drain_command,
 	&bench_disk_command, &bench_publish_command, &bench_call_command, &bench_schema_command,
 	&fsck_command, &publish_command, &subscribe_command, &events_command,
 	&subscription_add_command, &subscription_ls_command, &subscription_rm_command,
@@ -99,6 +106,13 @@ static bool asks_help(int argc, char **argv)
 	return false;
 }
 
+/* An option, else a variable of the environment that is not empty, else NULL. */
+static const char *option_or(const struct args *args, const char *option, const char *variable)
+{
+	const char *given = args_text(args, option), *set = getenv(variable);
+	return given ? given : set && set[0] ? set : NULL;
+}
+
 static int run(struct cli *cli, int argc, char **argv)
 {
 	const struct command *command = cli->command;
@@ -112,13 +126,19 @@ static int run(struct cli *cli, int argc, char **argv)
 				 command->verb ? command->verb : "", command->arguments);
 	if (args->plain_count > command->plain_max)
 		return cli_usage(cli, "%.60s: one argument too many", args->plain[command->plain_max]);
-	const char *format = args_text(args, "output"), *url = getenv("HILLOCK_URL");
+	const char *format = args_text(args, "output"), *url = option_or(args, "server", "HILLOCK_URL");
 	output_init(&cli->out, strcmp(format, "json") == 0  ? OUTPUT_JSON :
 			       strcmp(format, "jsonl") == 0 ? OUTPUT_JSONL : OUTPUT_TABLE);
 	cli->timeout_ms = (int)args_number(args, "timeout");
-	cli->url = args_text(args, "server");
-	if (!cli->url)
-		cli->url = url && url[0] ? url : "tcp://127.0.0.1:4333";
+	cli->url = url ? url : "tcp://127.0.0.1:4333";
+	cli->connect = (struct hlk_options){
+		.url = cli->url,
+		.tls_ca = option_or(args, "tls-ca", "HILLOCK_TLS_CA"),
+		.tls_cert = option_or(args, "tls-cert", "HILLOCK_TLS_CERT"),
+		.tls_key = option_or(args, "tls-key", "HILLOCK_TLS_KEY"),
+		.tls_crl = option_or(args, "tls-crl", "HILLOCK_TLS_CRL"),
+		.tls_server_name = option_or(args, "tls-server-name", "HILLOCK_TLS_SERVER_NAME"),
+	};
 	int code = command->run(cli);
 	if (cli->client)
 		hlk_close(cli->client, cli->timeout_ms);

@@ -54,6 +54,21 @@ const struct command stats_command = {
 	"hillock stats -o json | jq .process_cpu_seconds_total\tone of them, for a script", NULL, stats_run,
 };
 
+static int node_reload(struct cli *cli)
+{
+	int code = cli_connect(cli);
+	if (code != CLI_OK)
+		return code;
+	code = hlk_node_reload(cli->client);
+	return code == HLK_OK ? CLI_OK : cli_failed(cli, code, "node reload");
+}
+
+const struct command node_reload_command = {
+	"node", "reload", "", 0, 0, "makes the broker read its certificates again",
+	"As SIGHUP does, with an answer. No connection is dropped: new ones get the new certificates. Where those are no good the\n"
+	"broker says why and keeps the ones it has.",
+	"hillock node reload\tbehind a renewal of the certificate", NULL, node_reload,
+};
 static int checkpoint_run(struct cli *cli)
 {
 	int code = cli_connect(cli);

@@ -235,9 +235,12 @@ static int work_open(struct work *work)
 {
 	struct cli *cli = work->cli;
 	const char *queue = args_text(&cli->args, "queue");
-	struct hlk_options options_of_client = { .url = cli->url, .name = args_text(&cli->args, "name"), .state = state_changed,
-						 .ctx = work, .identity = args_text(&cli->args, "identity"),
-						 .force = args_number(&cli->args, "force") };
+	struct hlk_options options_of_client = cli->connect;
+	options_of_client.name = args_text(&cli->args, "name");
+	options_of_client.state = state_changed;
+	options_of_client.ctx = work;
+	options_of_client.identity = args_text(&cli->args, "identity");
+	options_of_client.force = args_number(&cli->args, "force");
 	struct hlk_error error = { 0 };
 	int code = hlk_open(&options_of_client, &cli->client, &error);
 	if (code != HLK_OK) {

@@ -4,6 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef HILLOCK_WOLFSSL /* its headers name some of them in macros, so they are read first */
+#include <wolfssl/options.h>
+#include <wolfssl/ssl.h>
+#endif
 /* Some are macros of libc (alloca; with clang and _FORTIFY_SOURCE others too), and macros are not poisoned quietly. */
 #undef alloca
 #undef sprintf

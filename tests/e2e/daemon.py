@@ -81,7 +81,7 @@ def mistakes_on_the_command_line_exit_1(_):
         (["--nonsense"], "nonsense"),
         (["serve"], "unknown command 'serve'"),
         (["fsck"], "fsck takes one data directory"),
-        (["--listen", "http://x"], "listen: 'http://x' is not tcp://HOST:PORT or unix://PATH"),
+        (["--listen", "http://x"], "listen: 'http://x' is not tcp://HOST:PORT, tls://HOST:PORT or unix://PATH"),
         (["--config", "/nonexistent"], "/nonexistent: No such file"),
         (["--config", "/"], "/: not a regular file"),
         (["--log-level", "loud"], "log_level: 'loud'"),
@@ -147,7 +147,7 @@ def sighup_changes_nothing_and_is_noted(scratch):
     broker = Broker(scratch / "data")
     broker.port()
     broker.process.send_signal(signal.SIGHUP)
-    broker.wait_for(r"info main hangup")
+    broker.wait_for(r"info tls reloaded text="no certificate is configured")
     equal(broker.stop(), OK, "exit code")
 
 

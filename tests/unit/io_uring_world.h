@@ -60,11 +60,11 @@ static void flush(struct echo_conn *c)
 	c->server->io->v->send(c->server->io, c->id, buf_span(&c->flying));
 }
 
-static void *on_accepted(void *owner, struct io_conn id, const char *peer, bool local)
+static void *on_accepted(void *owner, struct io_conn id, const char *peer, enum io_peer kind)
 {
 	struct server *s = owner;
 	s->accepted++;
-	s->last_local = local;
+	s->last_local = kind == IO_PEER_LOCAL;
 	(void)snprintf(s->last_peer, sizeof s->last_peer, "%s", peer);
 	if (s->refuse)
 		return NULL;

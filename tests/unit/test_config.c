@@ -92,7 +92,7 @@ static void a_mistake_names_file_line_and_what_would_be_right(void **state)
 	assert_refused(f, "conns_max = 99999999999999999999999\n",
 		       ":1: conns_max: '99999999999999999999999' is not a whole number");
 	assert_refused(f, "listen = \"http://x\"\n",
-		       ":1: listen: 'http://x' is not tcp://HOST:PORT or unix://PATH");
+		       ":1: listen: 'http://x' is not tcp://HOST:PORT, tls://HOST:PORT or unix://PATH");
 	assert_refused(f, "listen = {}\n", ": listen: at least one value is needed");
 	assert_refused(f, "node = \"\"\n", ":1: node: must be 1 to 4096 bytes long");
 	assert_refused(f, "node = \"never closed\n", ":2: premature end of file");

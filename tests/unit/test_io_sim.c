@@ -351,10 +351,10 @@ struct world {
 	unsigned peer_connected;
 };
 
-static void *on_accepted(void *owner, struct io_conn conn, const char *peer, bool local)
+static void *on_accepted(void *owner, struct io_conn conn, const char *peer, enum io_peer kind)
 {
 	struct world *t = owner;
-	assert_false(local);
+	assert_int_equal(kind, IO_PEER_TCP);
 	assert_memory_equal(peer, "sim:", 4);
 	t->accepted++;
 	t->conn = conn;
