@@ -60,7 +60,8 @@ static const struct key keys[] = {
 	  "PEM file with revocation lists: a list of every CA in the chain of a client, and the certificate of every CA\n"
 	  "that signed one in tls_ca. A list that has expired refuses everybody." },
 	{ "tls_ocsp", CONFIG_STRING, AT(tls_ocsp), 0, 0, 0, "",
-	  "DER file with the answer of an OCSP responder about tls_cert; it is shown to clients that ask for it." },
+	  "DER file with the answer of an OCSP responder about tls_cert; it is shown to clients that ask for it. The CA that\n"
+	  "issued tls_cert must be in tls_ca." },
 	{ "tls_verify", CONFIG_VERIFY, AT(tls_verify), 0, TLS_VERIFY_REQUIRED, TLS_VERIFY_NONE, NULL,
 	  "Certificates of clients: none asks for none, optional checks what is shown, required refuses who shows none." },
 	{ "tls_memory_max", CONFIG_SIZE, AT(tls_memory_max_bytes), 16 * MIB, 1024 * GIB, GIB, NULL,

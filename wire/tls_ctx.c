@@ -154,13 +154,17 @@ static void ocsp_keep(void *arg, unsigned char *response)
 static enum err staple(struct tls_ctx *ctx, const struct tls_settings *k, char text[256])
 {
 	buf_append(&ctx->ocsp, k->ocsp.data, k->ocsp.len);
+	/* In this order: switching OCSP on puts wolfSSL's own fetching by HTTP in the callback's place. Off again: it would
+	 * also be asked about the certificates of clients. */
 	int got = wolfSSL_CTX_EnableOCSPStapling(ctx->wolf);
-	if (got == WOLFSSL_SUCCESS)
-		got = wolfSSL_CTX_SetOCSP_Cb(ctx->wolf, ocsp_answer, ocsp_keep, ctx);
-	if (got == WOLFSSL_SUCCESS) /* not consulted: wolfSSL only asks where it has a place to ask at */
+	if (got == WOLFSSL_SUCCESS) /* the address is not used, but without one wolfSSL does not ask */
 		got = wolfSSL_CTX_SetOCSP_OverrideURL(ctx->wolf, "http://stapled");
 	if (got == WOLFSSL_SUCCESS)
 		got = wolfSSL_CTX_EnableOCSP(ctx->wolf, WOLFSSL_OCSP_NO_NONCE | WOLFSSL_OCSP_URL_OVERRIDE);
+	if (got == WOLFSSL_SUCCESS)
+		got = wolfSSL_CTX_DisableOCSP(ctx->wolf);
+	if (got == WOLFSSL_SUCCESS)
+		got = wolfSSL_CTX_SetOCSP_Cb(ctx->wolf, ocsp_answer, ocsp_keep, ctx);
 	return got == WOLFSSL_SUCCESS ? ERR_OK : bad(text, "OCSP response", got);
 }
 

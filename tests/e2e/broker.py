@@ -20,6 +20,12 @@ HILLOCKD, HILLOCK, EXAMPLES = BUILD / "hillockd", BUILD / "hillock", BUILD
 # Everything that tests wait for is short; what must not happen by itself is long.
 FAST = {"heartbeat": "1s", "session_grace": "200ms", "cancel_grace": "300ms", "queue_backoff_min": "1ms",
         "queue_backoff_max": "2ms", "queue_retention": "1h", "stop_timeout": "1s"}
+# The directory of certificates where all of it is to go over TLS (HILLOCK_E2E_TLS=BUILD_DIR/tests/certs), else "".
+TLS = os.environ.get("HILLOCK_E2E_TLS", "")
+if TLS:
+    os.environ["HILLOCK_TLS_CA"] = f"{TLS}/ca.pem"
+    FAST |= {"tls_cert": f'"{TLS}/server.pem"', "tls_key": f'"{TLS}/server.key"'}
+SCHEME = "tls" if TLS else "tcp"
 started = []
 
 
@@ -102,9 +108,9 @@ class Broker(Process):
         self.data = pathlib.Path(data)
         config = self.data.parent / f"{self.data.name}.conf"
         config.write_text("".join(f"{key} = {value}\n" for key, value in {**FAST, **settings}.items()))
-        super().__init__([*before, HILLOCKD, "--data", data, "--config", config, "--listen", f"tcp://127.0.0.1:{port}"])
-        self.port = int(self.wait_for(r"ready: listening on tcp://127\.0\.0\.1:(\d+)\n").group(1))
-        self.url = f"tcp://127.0.0.1:{self.port}"
+        super().__init__([*before, HILLOCKD, "--data", data, "--config", config, "--listen", f"{SCHEME}://127.0.0.1:{port}"])
+        self.port = int(self.wait_for(SCHEME + r"://127\.0\.0\.1:(\d+)\n").group(1))
+        self.url = f"{SCHEME}://127.0.0.1:{self.port}"
 
     def run(self, *args, status=0):
         """A run of the hillock command against this broker; its standard output, parsed where it is JSON."""

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import socket
+import ssl
 import struct
 import time
 
@@ -243,6 +244,9 @@ class Connection:
 
     def __init__(self, port, session=None, resume=False, hello=True, client="e2e", **more):
         self.socket = socket.create_connection(("127.0.0.1", port), WAIT_S)
+        if os.environ.get("HILLOCK_E2E_TLS"): # see broker.py
+            trust = ssl.create_default_context(cafile=os.environ["HILLOCK_TLS_CA"])
+            self.socket = trust.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self.session = session or os.urandom(16)
         self.buffer, self.waiting, self.correlation = bytearray(), [], 0
         if hello:
@@ -280,7 +284,7 @@ class Connection:
                 more = self.socket.recv(65536)
             except socket.timeout:
                 return None
-            except ConnectionError as error:
+            except (ConnectionError, ssl.SSLError) as error:
                 raise Closed(str(error)) from error
             if not more:
                 raise Closed("end of stream")
