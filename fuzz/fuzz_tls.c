@@ -1,5 +1,5 @@
-/* fuzz/fuzz_tls.c: any bytes where TLS records belong. The first byte says where: 0 into a server, 1 into a client, 2 into a server behind a
- * good handshake, 3 as changes of a handshake on its way to the server, 4 of one on its way to the client, 5 of records behind it.
+/* fuzz/fuzz_tls.c: any bytes where TLS records belong. The first byte says where: 0 into a server, 1 into a client, 2 into a server
+ * behind a good handshake, 3 as changes of a handshake on its way to the server, 4 of one on its way to the client, 5 of records behind it.
  *
  * Properties: nothing crashes or is read outside of what was fed; a session that failed says why and stays failed; what a peer did
  * not write in this order never comes out behind a good handshake. */
