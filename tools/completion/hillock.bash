@@ -3,7 +3,7 @@ _hillock()
 {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
 	local noun='' verb='' word words globals i
-	globals="--server --output --timeout --help"
+	globals="--server --output --timeout --tls-ca --tls-cert --tls-key --tls-crl --tls-server-name --help"
 	case $previous in
 	-o|--output) mapfile -t COMPREPLY < <(compgen -W 'table json jsonl' -- "$current"); return ;;
 	--file|--dir|--disk) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
@@ -20,7 +20,7 @@ _hillock()
 	submit|work|call|serve|bind|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
 	esac
 	case "$noun $verb" in
-	' ') words="submit work task queue dlq call serve bind directory worker stats checkpoint bench fsck publish subscribe events subscription type schedule group $globals --version" ;;
+	' ') words="submit work task queue dlq call serve bind directory worker stats checkpoint node bench fsck publish subscribe events subscription type schedule group $globals --version" ;;
 	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --heartbeat --close --after --chain --group --after-group --group-size --callback --on-failure --dry-run" ;;
 	'work ') words="$globals --queue --exec --concurrency --prefetch --name --count --limit --param --cost --hot --identity --force --quiet" ;;
 	'task ') words="ls show wait cancel retry why watch interrupt pause resume step tree" ;;
@@ -72,6 +72,8 @@ _hillock()
 	'worker unblock') words="$globals" ;;
 	'stats ') words="$globals" ;;
 	'checkpoint ') words="$globals" ;;
+	'node ') words="reload" ;;
+	'node reload') words="$globals" ;;
 	'bench ') words="task submit drain disk publish call schema" ;;
 	'bench task') words="$globals --producers --workers --count --size --window --rate --confirm --prefetch --lanes --stretch --entries --alike --queue --shared --disk --threads --stall" ;;
 	'bench submit') words="$globals --producers --count --size --window --rate --confirm --lanes --stretch --first-lane --queue --threads --stall" ;;
