@@ -260,6 +260,9 @@ HLK_API int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, ui
 /* Waits until the broker has taken what was declared; else why it did not (a parameter it cannot read ...). */
 HLK_API int hlk_serve_wait(struct hlk *c, int timeout_ms);
 HLK_API int hlk_serve_credit(struct hlk *c, uint32_t entry, uint32_t credit); /* changes it; 0 drains */
+/* Says anew what the directory says of an entry: params, vnets, capacity, cost and hot of `options`; all else in it is not looked at. Its
+ * tasks and calls go on, its address stays, watches see a change. Of several changes at once the last one is told. */
+HLK_API int hlk_serve_describe(struct hlk *c, uint32_t entry, const struct hlk_serve_options *options);
 HLK_API int hlk_unserve(struct hlk *c, uint32_t entry);
 /* Takes back those entries of a service whose parameters fit `where` (NULL: all of them), and waits for the broker's word:
  * *count_out (may be NULL) is how many it has taken out. They do not come back with a reconnect. Only this client's own entries are

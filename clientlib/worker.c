@@ -201,18 +201,14 @@ void worker_flush(struct hlk *c)
 		send_credit(c);
 }
 
-static int serve_check(struct hlk *c, const struct hlk_serve_options *o)
+/* What the directory says of an entry: within the limits? `but`: this one's own names are about to go; NULL = it is a new one. */
+static int describe_check(struct hlk *c, const struct hlk_serve_options *o, const struct entry *but)
 {
-	bool type = o->type && *o->type, queue = o->queue && *o->queue;
-	uint32_t live = 0;
 	size_t texts = o->vnet_count + o->hot_count;
 	for (uint32_t i = 0; i < c->worker.entry_count; i++) {
 		const struct entry *e = c->worker.entries[i];
-		live += !e->gone;
-		texts += e->gone ? 0 : e->vnet_count + e->hot_count;
+		texts += e->gone || e == but ? 0 : e->vnet_count + e->hot_count;
 	}
-	if (type == queue || !(o->task || o->call))
-		return error_set(c, HLK_INVALID_INPUT, "serve: needs a type or a queue, one of the two, and a handler");
 	if (o->vnet_count > LIMIT_ENTRY_TEXTS || o->hot_count > LIMIT_ENTRY_TEXTS || texts > LIMIT_SERVE_TEXTS)
 		return error_set(c, HLK_TOO_BIG, "serve: over %d vnets or hot names of one entry, or %d of all", LIMIT_ENTRY_TEXTS,
 				 LIMIT_SERVE_TEXTS);
@@ -220,13 +216,24 @@ static int serve_check(struct hlk *c, const struct hlk_serve_options *o)
 		return error_set(c, HLK_TOO_BIG, "serve: the parameters are over %d bytes", LIMIT_PARAMS_BYTES);
 	if (o->capacity > LIMIT_ENTRY_CREDIT)
 		return error_set(c, HLK_TOO_BIG, "serve: capacity %u is over %d", o->capacity, LIMIT_ENTRY_CREDIT);
+	return HLK_OK;
+}
+
+static int serve_check(struct hlk *c, const struct hlk_serve_options *o)
+{
+	bool type = o->type && *o->type, queue = o->queue && *o->queue;
+	uint32_t live = 0;
+	for (uint32_t i = 0; i < c->worker.entry_count; i++)
+		live += !c->worker.entries[i]->gone;
+	if (type == queue || !(o->task || o->call))
+		return error_set(c, HLK_INVALID_INPUT, "serve: needs a type or a queue, one of the two, and a handler");
 	if (strlen(type ? o->type : o->queue) > LIMIT_NAME_BYTES)
 		return error_set(c, HLK_TOO_BIG, "serve: the name is over %d bytes", LIMIT_NAME_BYTES);
 	if (o->credit > LIMIT_ENTRY_CREDIT)
 		return error_set(c, HLK_TOO_BIG, "serve: credit %u is over %d", o->credit, LIMIT_ENTRY_CREDIT);
 	if (live >= LIMIT_SESSION_ENTRIES)
 		return error_set(c, HLK_TOO_BIG, "serve: over %d entries", LIMIT_SESSION_ENTRIES);
-	return HLK_OK;
+	return describe_check(c, o, NULL);
 }
 
 static char *copy_name(const char *name)
@@ -262,6 +269,17 @@ static void entry_free(struct entry *e)
 	free(e);
 }
 
+static void describe(struct entry *e, const struct hlk_serve_options *options)
+{
+	e->capacity = options->capacity;
+	e->cost = options->cost;
+	e->vnet_count = (uint32_t)options->vnet_count;
+	e->hot_count = (uint32_t)options->hot_count;
+	e->params = options->params ? copy_name(options->params) : NULL;
+	e->vnets = copy_names(options->vnets, options->vnet_count);
+	e->hot = copy_names(options->hot, options->hot_count);
+}
+
 int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, uint32_t *entry_out)
 {
 	struct worker *w = &c->worker;
@@ -279,12 +297,8 @@ int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, uint32_t *
 			     .credit = !options->task ? 0 : options->credit ? options->credit : 1, .max = UINT64_MAX,
 			     .manual_start = options->manual_start, .task = options->task,
 			     .signal = options->signal, .call = options->call, .call_cancelled = options->call_cancelled,
-			     .ctx = options->ctx, .capacity = options->capacity, .cost = options->cost,
-			     .vnet_count = (uint32_t)options->vnet_count, .hot_count = (uint32_t)options->hot_count,
-			     .call_type_count = (uint32_t)options->call_type_count };
-	e->params = options->params ? copy_name(options->params) : NULL;
-	e->vnets = copy_names(options->vnets, options->vnet_count);
-	e->hot = copy_names(options->hot, options->hot_count);
+			     .ctx = options->ctx, .call_type_count = (uint32_t)options->call_type_count };
+	describe(e, options);
 	e->call_types = copy_names(options->call_types, options->call_type_count);
 	w->serve_dirty = true;
 	w->serve_code = 0;
@@ -322,6 +336,24 @@ int hlk_serve_credit(struct hlk *c, uint32_t entry, uint32_t credit)
 	c->worker.credit_dirty = true;
 	c->worker.serve_dirty = c->worker.serve_dirty || credit < e->credit; /* only SERVE takes credit back */
 	e->credit = credit;
+	client_touch(c);
+	return HLK_OK;
+}
+
+int hlk_serve_describe(struct hlk *c, uint32_t entry, const struct hlk_serve_options *options)
+{
+	struct entry *e = entry_find(&c->worker, entry);
+	if (!e || e->gone)
+		return error_set(c, HLK_NOT_FOUND, "serve: no entry %u", entry);
+	int code = describe_check(c, options, e);
+	if (code != HLK_OK)
+		return code;
+	free_names(e->vnets, e->vnet_count);
+	free_names(e->hot, e->hot_count);
+	free(e->params);
+	describe(e, options);
+	c->worker.serve_dirty = true;
+	c->worker.serve_code = 0;
 	client_touch(c);
 	return HLK_OK;
 }
@@ -685,63 +717,4 @@ void worker_close(struct hlk *c)
 	free(w->entries);
 	free(w->slabs);
 	map64_free(&w->tasks, NULL);
-}
-
-/* ---- a whole worker ---- */
-
-void hlk_stop(struct hlk *c)
-{
-	atomic_store(&c->worker.stop, true);
-	hlk_wake(c);
-}
-
-bool hlk_stop_asked(const struct hlk *c)
-{
-	return c->worker.stop_asked;
-}
-
-static int final_error(struct hlk *c)
-{
-	if (c->session.refused_code)
-		return error_set(c, c->session.refused_code, "%s", c->session.last_text);
-	return c->worker.serve_code; /* its text is set */
-}
-
-/* No more tasks; what is in work is finished and acknowledged. A second hlk_stop does not wait. */
-static void drain(struct hlk *c, struct entry *e)
-{
-	int64_t deadline = INT64_MAX;
-	atomic_store(&c->worker.stop, false);
-	(void)hlk_serve_credit(c, e->id, 0);
-	while (!atomic_load(&c->worker.stop) && (e->held > 0 || c->worker.undone > 0 || c->worker.item_count > 0)) {
-		if (e->held == 0 && deadline == INT64_MAX)
-			deadline = client_deadline(c, c->timeout_ms);
-		if (client_wait(c, deadline) != HLK_OK)
-			break;
-	}
-	(void)hlk_unserve(c, e->id);
-	client_flush(c);
-	atomic_store(&c->worker.stop, false);
-}
-
-int hlk_worker_run(struct hlk *c, const struct hlk_serve_options *options, uint64_t count)
-{
-	uint32_t id;
-	int code = client_may_block(c);
-	if (code == HLK_OK)
-		code = hlk_serve(c, options, &id);
-	if (code != HLK_OK)
-		return code;
-	struct entry *e = entry_find(&c->worker, id);
-	e->max = count ? count : UINT64_MAX;
-	while (code == HLK_OK && !atomic_load(&c->worker.stop) && !c->worker.stop_asked && (e->taken < e->max || e->held > 0)) {
-		code = client_wait(c, INT64_MAX);
-		if (code == HLK_OK)
-			code = final_error(c);
-	}
-	struct hlk_error why = c->error;
-	drain(c, e);
-	if (code != HLK_OK)
-		c->error = why;
-	return code;
 }

@@ -480,6 +480,30 @@ static void test_a_bad_parameter_refuses_the_set_and_the_old_one_stays(void **st
 	hlk_close(c, 0);
 }
 
+static void test_an_entry_is_described_anew_and_keeps_its_calls(void **state)
+{
+	struct log log = { .text = "" }, seen = { .text = "" }, answers = { .text = "" };
+	struct hlk *c = connect_mock();
+	(void)state;
+	uint32_t entry = holder(c, "a.X", "model=small", 0, hold, &log);
+	const struct hlk_call_options ask = { .service = "a.X", .type = "a.AddOne" };
+	assert_int_equal(hlk_call(c, &ask, "1", 2, on_answer, &answers, NULL), HLK_OK);
+	settle_all(c);
+	const char *hot[] = { "large" };
+	const struct hlk_serve_options larger = { .params = "model=large", .hot = hot, .hot_count = 1, .cost = 5 };
+	assert_int_equal(hlk_serve_describe(c, entry, &larger), HLK_OK);
+	assert_int_equal(hlk_serve_describe(c, entry + 1, &larger), HLK_NOT_FOUND);
+	const struct hlk_serve_options huge = { .capacity = UINT32_MAX };
+	assert_int_equal(hlk_serve_describe(c, entry, &huge), HLK_TOO_BIG);
+	assert_int_equal(hlk_serve_wait(c, 5000), HLK_OK);
+	assert_int_equal(hlk_directory_list(c, "a.X", "model == large", on_entry, &seen), HLK_OK);
+	assert_string_equal(seen.text, "a.X(model=\"large\") ");
+	assert_int_equal(hlk_answer(log.call, "2", 1), HLK_OK);
+	settle_all(c);
+	assert_string_equal(answers.text, "OK:2 ");
+	hlk_close(c, 0);
+}
+
 static void test_entries_are_taken_back_by_service_and_stay_away_over_a_cut(void **state)
 {
 	struct log log = { .text = "" }, seen = { .text = "" };
@@ -520,6 +544,7 @@ int main(void)
 		cmocka_unit_test(test_a_reservation_heals_and_its_calls_wait_in_a_line_of_their_own),
 		cmocka_unit_test(test_events_reach_subscriptions_and_the_last_value_is_kept),
 		cmocka_unit_test(test_a_bad_parameter_refuses_the_set_and_the_old_one_stays),
+		cmocka_unit_test(test_an_entry_is_described_anew_and_keeps_its_calls),
 		cmocka_unit_test(test_entries_are_taken_back_by_service_and_stay_away_over_a_cut),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
