@@ -279,6 +279,7 @@ struct events {
 	struct subscription *subscriptions;
 	uint32_t next_subscription, depth; /* depth: of handlers that publish to each other */
 	bool subscribe_dirty, credit_dirty;
+	const struct hlk_event *relayed; /* whose id and origin the frame in the making has; NULL = our own */
 	struct buf object;
 	char text[MAP_ERROR_TEXT];
 };

@@ -378,6 +378,9 @@ struct hlk_event {
 	uint32_t subscription;
 };
 typedef void hlk_event_fn(struct hlk *c, const struct hlk_event *event, void *ctx); /* everything is borrowed until return */
+/* Publishes an event of another broker (or client) at this one, as a bridge does: id and origin stay, so that where it has been already
+ * it is a duplicate, and rings of bridges end. Copied; `fn` as for hlk_publish. Subscriptions of this client get it from the broker. */
+HLK_API int hlk_relay(struct hlk *c, const struct hlk_event *event, hlk_publish_fn *fn, void *ctx);
 
 /* What happens at the broker to events for a subscription whose queue is full. */
 enum hlk_overflow {

@@ -172,14 +172,15 @@ static void batch_encode(struct hlk *c)
 				     .confirm = e->confirm };
 	memcpy(f->slots, e->slots, e->count * sizeof *f->slots);
 	const struct msg_publish m = {
-		.number = f->number, .origin = c->producer.id, .id = { c->producer.id, e->next_id }, .retain = e->topic->retain,
-		.confirm = e->confirm, .elsewhere = true, .interest = !e->topic->always,
+		.number = f->number, .origin = e->relayed ? e->relayed->origin : c->producer.id,
+		.id = { e->relayed ? e->relayed->id_hi : c->producer.id, e->relayed ? e->relayed->id_lo : e->next_id },
+		.retain = e->topic->retain, .confirm = e->confirm, .elsewhere = !e->relayed, .interest = !e->topic->always,
 		.head = buf_span(&e->topic->bytes), .sizes = { e->sizes, e->count },
 	};
 	const struct span payload = buf_span(&e->payload);
 	msg_encode_publish(&f->bytes, &m, &payload, 1);
 	frame_set_correlation(&f->bytes, 0, f->correlation);
-	e->next_id += e->count;
+	e->next_id += e->relayed ? 0 : e->count;
 	e->unanswered += e->count;
 	e->unanswered_bytes += f->bytes.len;
 	*e->last = f;
@@ -385,6 +386,36 @@ int hlk_publish(struct hlk *c, struct hlk_topic *t, const void *payload, size_t 
 	event.payload = payload;
 	event.size = size;
 	return publish(c, t, event, held_back(t) ? NULL : &bytes, (struct published_slot){ fn, ctx, 0 });
+}
+
+/* A frame of its own: ids in one frame count on. What was published before it stays before it. */
+int hlk_relay(struct hlk *c, const struct hlk_event *event, hlk_publish_fn *fn, void *ctx)
+{
+	struct events *e = &c->events;
+	struct hlk_error error;
+	const struct hlk_topic_options options = {
+		.type = event->type, .key = event->key && *event->key ? event->key : NULL, .always = true,
+		.trace = event->trace && *event->trace ? event->trace : NULL,
+		.correlation = event->correlation && *event->correlation ? event->correlation : NULL, .headers = event->headers,
+		.header_count = event->header_count, .fingerprint = event->fingerprint };
+	const struct published_slot slot = { fn, ctx, 0 };
+	if (event->object)
+		return error_set(c, HLK_INVALID_INPUT, "relay: an object that was not encoded");
+	int code = room_check(c, event->size);
+	if (code != HLK_OK)
+		return code;
+	struct hlk_topic *t = hlk_topic_new(c, &options, &error);
+	if (!t)
+		return error_set(c, error.code, "relay: %s", error.text);
+	if (e->topic)
+		batch_encode(c);
+	e->relayed = event;
+	send_event(c, t, span_of(event->payload, event->size), &slot);
+	if (e->topic)
+		batch_encode(c);
+	e->relayed = NULL;
+	hlk_topic_free(t);
+	return HLK_OK;
 }
 
 static int object_encode(struct hlk *c, const void *object, hlk_encode_fn *encode)

@@ -4,7 +4,9 @@
  *   events_driver URL object          an object reaches a handler as itself, encoded only once somebody else subscribes
  *   events_driver URL react A B       publishes B for each A, until it is killed
  *   events_driver URL slow POLICY     a subscriber without credit, with a queue of ten, and a hundred events: do the counts add up?
- *   events_driver URL publish T TEXT  one event */
+ *   events_driver URL publish T TEXT  one event
+ *   events_driver URL bridge URL2 P   what matches P here is published there, until it is killed */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,6 +203,25 @@ static int publish(const char *url, const char *type, const char *text)
 	return 0;
 }
 
+static void pass_on(struct hlk *c, const struct hlk_event *e, void *ctx)
+{
+	(void)c;
+	CHECK(hlk_relay(ctx, e, NULL, NULL) == HLK_OK, ctx);
+}
+
+__attribute__((noreturn)) static void bridge(const char *url, const char *to, const char *pattern)
+{
+	struct hlk *c = dial(url), *target = dial(to);
+	subscribe(c, (struct hlk_subscribe_options){ .pattern = pattern, .event = pass_on, .ctx = target }, NULL);
+	(void)fprintf(stderr, "ready\n");
+	for (;;) {
+		struct pollfd fds[] = { { hlk_fd(c), POLLIN, 0 }, { hlk_fd(target), POLLIN, 0 } };
+		(void)poll(fds, 2, -1);
+		(void)hlk_process(c);
+		(void)hlk_process(target);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const char *url = argc > 1 ? argv[1] : "", *what = argc > 2 ? argv[2] : "";
@@ -214,6 +235,8 @@ int main(int argc, char **argv)
 		return slow(url, argv[3]);
 	if (argc == 5 && strcmp(what, "publish") == 0)
 		return publish(url, argv[3], argv[4]);
-	(void)fprintf(stderr, "usage: events_driver URL handlers N M | object | react A B | slow POLICY | publish TYPE TEXT\n");
+	if (argc == 5 && strcmp(what, "bridge") == 0)
+		bridge(url, argv[3], argv[4]);
+	(void)fprintf(stderr, "usage: events_driver URL handlers N M | object | react A B | slow POLICY | publish TYPE TEXT | bridge URL P\n");
 	return 2;
 }

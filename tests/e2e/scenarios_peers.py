@@ -7,8 +7,8 @@ import pathlib
 import signal
 import threading
 
-from broker import BUILD, Broker, equal, main, wait_until
-from wire import CODES, Closed, Connection, crc32c
+from broker import BUILD, Broker, Process, equal, main, wait_until
+from wire import CODES, Closed, Connection
 
 SCHEMAS = BUILD / "tests" / "schemas"
 
@@ -192,35 +192,16 @@ def plexo_p09_also_where_the_broker_is_killed_meanwhile(scratch):
     equal(sorted((row["name"], row["ready"]) for row in rows), sorted((name, 2) for name in names), "one queue each, two tasks in it")
 
 
-class Bridge(threading.Thread):
-    """Subscribes at one broker and publishes at the next, with the id and the origin that it got, until its connections end."""
-
-    def __init__(self, source, target):
-        super().__init__(daemon=True)
-        self.source, self.target = Connection(source.port, client="bridge"), Connection(target.port, client="bridge")
-        self.source.send("SUBSCRIBE", subscription=1, pattern="ring.*", unlimited=True)
-        self.source.expect("SUBSCRIBED")
-        self.start()
-
-    def run(self):
-        number = 0
-        try:
-            while True:
-                event = self.source.receive(("EVENTS",))
-                if event is None or not event["head"]:
-                    continue
-                number += 1
-                body = event.payload[:sum(event["sizes"])]
-                self.target.send("PUBLISH", body, number=number, id_hi=event["id_hi"], id_lo=event["id_lo"], origin=event["origin"],
-                                 head=bytes(event["head"]), sizes=event["sizes"], crc=crc32c(body))
-        except (Closed, OSError, ValueError):
-            pass
+def bridge(source, target):
+    """A client that subscribes at one broker and publishes at the next, with the id and the origin that it got."""
+    process = Process([BUILD / "tests" / "events_driver", source.url, "bridge", target.url, "ring.*"])
+    process.wait_for(r"ready\n")
 
 
 def plexo_p13_a_ring_of_three_brokers_delivers_each_event_once(scratch):
     brokers = [Broker(scratch / f"data{n}") for n in range(3)]
     for n, source in enumerate(brokers):
-        Bridge(source, brokers[(n + 1) % 3])
+        bridge(source, brokers[(n + 1) % 3])
     subscribers = [Connection(b.port, client="subscriber") for b in brokers]
     for s in subscribers:
         s.send("SUBSCRIBE", subscription=1, pattern="ring.v1.Event", unlimited=True)
