@@ -54,6 +54,11 @@ static enum err on_load_segment(void *ctx, uint32_t segment, struct span index, 
 	return tasks_load_segment(((struct shard *)ctx)->tasks, segment, index, text);
 }
 
+static enum err on_loaded(void *ctx, uint32_t segment, char text[256])
+{
+	return tasks_verify(((struct shard *)ctx)->tasks, segment, text);
+}
+
 static void on_reindex(void *ctx, uint32_t segment, const struct log_record *record, struct buf *out)
 {
 	tasks_reindex(((struct shard *)ctx)->tasks, segment, record, out);
@@ -226,6 +231,7 @@ static enum err open_log(struct shard *s, char text[256])
 		.ctx = s,
 		.restore = on_restore,
 		.load_segment = on_load_segment,
+		.loaded = on_loaded,
 		.reindex = on_reindex,
 		.apply = on_apply,
 		.seal = on_seal,

@@ -93,6 +93,9 @@ void tasks_checkpoint(struct tasks *t, struct buf *out);
 enum err tasks_restore(struct tasks *t, struct span checkpoint, char text[256]) MUST_CHECK;
 void tasks_seal(struct tasks *t, uint32_t segment, struct buf *out);
 enum err tasks_load_segment(struct tasks *t, uint32_t segment, struct span index, char text[256]) MUST_CHECK;
+/* When all indexes are loaded, before the rest of the log is applied: do the parts of the checkpoint fit each other? `segment` is where the
+ * log goes on. ERR_DAMAGED: what does not fit, and where. */
+enum err tasks_verify(struct tasks *t, uint32_t segment, char text[256]) MUST_CHECK;
 /* What tasks_seal gave, made again from the records of the segment; see log_config.reindex. */
 void tasks_reindex(struct tasks *t, uint32_t segment, const struct log_record *record, struct buf *out);
 bool tasks_segment_live(const struct tasks *t, uint32_t segment);

@@ -189,13 +189,16 @@ static bool get_queues(struct tasks *t, struct reader *r, uint32_t version, uint
 		char text[256];
 		get_queue(r, version, &c, &settings);
 		struct span name = span_of(c.name, c.name_size);
-		if (r->failed || (c.name_size > 0 && !queue_name_ok(name, text)))
+		if (r->failed || (c.name_size > 0 && (!queue_name_ok(name, text) || queue_lookup(t, name) != 0)))
+			return false;
+		settings = queue_settings_over(QUEUE_SETTINGS_BASE, settings);
+		if (c.name_size > 0 && !queue_settings_ok(&settings, text))
 			return false;
 		uint32_t id = queue_slot_new(t, i + 1, name);
 		ENSURE(id == i + 1);
 		struct queue *q = t->queues[i];
 		q->paused = c.paused;
-		q->settings = queue_settings_over(QUEUE_SETTINGS_BASE, settings);
+		q->settings = settings;
 		q->alive = c.totals[0];
 		q->submitted = c.totals[1];
 		q->done = c.totals[2];

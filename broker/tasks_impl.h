@@ -339,6 +339,7 @@ const struct segment_extra *segment_extra(struct segment *s, uint32_t index); /*
 struct segment *segment_of(struct tasks *t, uint64_t task, uint32_t *index); /* NULL = freed or never there */
 uint32_t segment_position(const struct tasks *t, uint64_t task); /* index in t->segments of the first that ends behind task */
 bool segment_is_live(const struct segment *s, uint32_t index);
+uint32_t segment_count_live(const struct segment *s, uint32_t first, uint32_t count);
 uint32_t segment_class(const struct segment *s, uint32_t index);
 void segment_set_special(struct tasks *t, uint64_t task);
 void task_drop_payload(struct tasks *t, uint64_t task); /* clears live and special bit; may free the segment */

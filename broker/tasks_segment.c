@@ -573,6 +573,11 @@ struct segment *segment_get(struct tasks *t, struct reader *r)
 	return s;
 }
 
+uint32_t segment_count_live(const struct segment *s, uint32_t first, uint32_t count)
+{
+	return bits_count(s->live, first, count);
+}
+
 static struct segment *segment_by_number(const struct tasks *t, uint32_t id)
 {
 	for (uint32_t i = t->segment_count; i-- > 0 && t->segments[i]->id >= id;)

@@ -1,4 +1,4 @@
-/* fuzz/fuzz_parts.c: the sections that types, schedules and redrives have in a checkpoint, and the specs of requests, with anything.
+/* fuzz/fuzz_parts.c: the sections that tasks, types, schedules, redrives have in a checkpoint, and the specs of requests, with anything.
  *
  * The first byte says which. Properties: no step outside; what is restored writes the same bytes again. */
 #include "../broker/redrive.h"
@@ -55,6 +55,27 @@ static void as_redrives(struct span section)
 	redrives_free(r);
 }
 
+/* The tasks: whatever passes must stand a start. */
+static void as_tasks(struct span section)
+{
+	const struct tasks_config config = { .queues_max = 16, .producers_max = 8, .keys_max = 64, .recent_max = 64,
+					     .defaults = QUEUE_SETTINGS_UNSET, .epoch = 7 };
+	struct tasks *t = tasks_new(&config);
+	char text[256] = "";
+	if (tasks_restore(t, section, text) == ERR_OK && tasks_verify(t, UINT32_MAX, text) == ERR_OK) {
+		struct ready_run run;
+		tasks_begin(t, 1u << 20);
+		struct holder *h = tasks_holder_new(t, NULL);
+		for (uint32_t queue = 1; queue <= tasks_queue_count(t); queue++)
+			for (uint32_t i = 0; i < 8 && tasks_peek(t, queue, NULL, 0, &run); i++)
+				tasks_lease(t, queue, run.count, h, 0, 1u << 20);
+		tasks_holder_lost(t, NULL, h, 1u << 20);
+	} else {
+		ENSURE(text[0] != '\0');
+	}
+	tasks_free(t);
+}
+
 static void as_specs(struct span bytes)
 {
 	static struct type_info type;
@@ -79,7 +100,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ENSURE(copy != NULL);
 	memcpy(copy, data + 8, size - 8);
 	struct span bytes = { copy, size - 8 };
-	if (data[0] == 255)
+	if (data[0] == 254)
+		as_tasks(bytes);
+	else if (data[0] == 255)
 		as_redrives(bytes);
 	else if (data[0] % 3 == 0)
 		as_types(bytes);

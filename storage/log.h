@@ -58,6 +58,8 @@ struct log_config {
 	void *ctx;                 /* of all callbacks below; none may call back into the log except where said */
 	enum err (*restore)(void *ctx, struct span checkpoint, char text[256]);
 	enum err (*load_segment)(void *ctx, uint32_t segment, struct span index, char text[256]);
+	/* All of them are loaded: do they fit the checkpoint? `segment` is where the log goes on. May be NULL. */
+	enum err (*loaded)(void *ctx, uint32_t segment, char text[256]);
 	/* The index of a sealed segment was lost: every record of it in order, then a last call with record NULL, which adds what
 	 * `seal` gave to *out. It is handed to load_segment next. The last call comes in any case; after damage *out is dropped. */
 	void (*reindex)(void *ctx, uint32_t segment, const struct log_record *record, struct buf *out);

@@ -308,6 +308,8 @@ static enum err restore(struct recovery *r, const struct checkpoint *c)
 	enum err e = log->config.restore(log->config.ctx, c->state, r->text);
 	for (uint32_t i = 0; i < c->segment_count && e == ERR_OK; i++)
 		e = load_index(r, &c->segments[i]);
+	if (e == ERR_OK && log->config.loaded)
+		e = log->config.loaded(log->config.ctx, c->next_segment, r->text);
 	return e;
 }
 

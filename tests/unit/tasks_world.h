@@ -251,6 +251,7 @@ static inline struct tasks *world_recover(struct world *w, uint32_t epoch)
 			assert_int_equal(tasks_load_segment(t, i, buf_span(lost ? &made : &w->indexes[i]), text), ERR_OK);
 		buf_free(&made);
 	}
+	assert_int_equal(tasks_verify(t, w->segment, text), ERR_OK);
 	for (uint32_t i = w->checkpoint_at; i < w->applied; i++)
 		world_apply_one(w, t, &w->records[i], false);
 	return t;
