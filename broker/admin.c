@@ -355,11 +355,9 @@ static enum err ask_queue_show(struct ask *a)
 	}
 PROPOSE(queue_create, tasks_propose_queue(a->s->tasks, a->s->log, a->m->name, &a->m->settings, true, &records, a->text))
 PROPOSE(queue_set, tasks_propose_queue(a->s->tasks, a->s->log, a->m->name, &a->m->settings, false, &records, a->text))
-PROPOSE(queue_purge, tasks_propose_purge(a->s->tasks, a->s->log, a->m->name, false, &records, a->text))
 PROPOSE(queue_pause, tasks_propose_pause(a->s->tasks, a->s->log, a->m->name, true, &records, a->text))
 PROPOSE(queue_resume, tasks_propose_pause(a->s->tasks, a->s->log, a->m->name, false, &records, a->text))
 PROPOSE(dlq_redrive_queue, tasks_propose_redrive(a->s->tasks, a->s->log, a->m->name, a->m->code, a->m->limit, &records, a->text))
-PROPOSE(dlq_purge, tasks_propose_purge(a->s->tasks, a->s->log, a->m->name, true, &records, a->text))
 PROPOSE(queue_remove_record, tasks_propose_remove(a->s->tasks, a->s->log, a->m->name, &records, a->text))
 
 static struct span vnet_of(struct ask *a)
@@ -530,6 +528,11 @@ static enum err ask_schedule(struct ask *a)
 	return admin_schedule(a->c, a->m, a->correlation);
 }
 
+static enum err ask_purge(struct ask *a)
+{
+	return admin_purge(a->c, a->m, a->correlation);
+}
+
 static enum err ask_redrive(struct ask *a)
 {
 	return admin_redrive(a->c, a->m, a->correlation);
@@ -600,10 +603,10 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_TASK_RETRY] = each_task, [VERB_TASK_PEEK] = ask_task_peek,
 	[VERB_QUEUE_LIST] = ask_queue_list, [VERB_QUEUE_SHOW] = ask_queue_show,
 	[VERB_QUEUE_CREATE] = ask_queue_create, [VERB_QUEUE_SET] = ask_queue_set,
-	[VERB_QUEUE_PURGE] = ask_queue_purge, [VERB_QUEUE_PAUSE] = ask_queue_pause,
+	[VERB_QUEUE_PURGE] = ask_purge, [VERB_QUEUE_PAUSE] = ask_queue_pause,
 	[VERB_QUEUE_RESUME] = ask_queue_resume, [VERB_QUEUE_PEEK] = ask_queue_peek,
 	[VERB_QUEUE_REMOVE] = ask_queue_remove,
-	[VERB_DLQ_LIST] = ask_dlq_list, [VERB_DLQ_REDRIVE] = ask_dlq_redrive, [VERB_DLQ_PURGE] = ask_dlq_purge,
+	[VERB_DLQ_LIST] = ask_dlq_list, [VERB_DLQ_REDRIVE] = ask_dlq_redrive, [VERB_DLQ_PURGE] = ask_purge,
 	[VERB_QUEUE_BIND] = ask_queue_bind, [VERB_QUEUE_UNBIND] = ask_queue_unbind, [VERB_TOPIC_LIST] = ask_topic_list,
 	[VERB_SUBSCRIPTION_ADD] = ask_subscription_add, [VERB_SUBSCRIPTION_REMOVE] = ask_subscription_remove,
 	[VERB_TASK_INTERRUPT] = each_task, [VERB_TASK_PAUSE] = each_task, [VERB_TASK_RESUME] = each_task,

@@ -206,6 +206,10 @@ void confirm_applied(struct shard *s, const struct log_record *record, const str
 			admin_reply(p->conn, p->correlation, (enum err)p->code,
 				    p->code ? err_text(p->code) : "", p->affected);
 		break;
+	case PENDING_PURGE:
+		ENSURE(applied->origin == APPLIED_ADMIN);
+		purge_applied(p->purging, applied);
+		break;
 	case PENDING_NOBODY:
 		break;
 	}

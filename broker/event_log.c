@@ -113,6 +113,10 @@ enum err event_log_refusal(struct shard *s, const struct event_peer *p, const st
 		*text = "EventHead: as the head of a task it is too large";
 		return ERR_TOO_BIG;
 	}
+	if ((uint64_t)p->feed_count * m->sizes.count > TOPIC_TASKS_MAX) {
+		*text = "more than 1048576 tasks at once in the queues that the events feed: publish fewer in one frame";
+		return ERR_TOO_BIG;
+	}
 	if (log_room(s->log) != LOG_ROOM_OK) {
 		*text = "the disk is filling up: only results are taken";
 		return ERR_DISK_FULL;

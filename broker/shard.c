@@ -261,6 +261,7 @@ static void open_tasks(struct shard *s)
 static void shard_free(struct shard *s)
 {
 	s->live = false;
+	purges_free(s);
 	conns_free(s);
 	sessions_free(s);
 	events_free(s);
@@ -516,6 +517,7 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	s->more = once_run(s) || s->more;
 	s->more = streams_run(s) || s->more;
 	s->more = results_run(s) || s->more;
+	s->more = purge_run(s) || s->more;
 	s->more = events_run(s) || s->more;
 	if (s->paused)
 		conn_retry_paused(s);

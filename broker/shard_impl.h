@@ -225,7 +225,7 @@ void results_ready(struct shard *s, struct session *session, uint64_t task);
 /* ERR_AGAIN: not now; keep the frame and try again. Else the frame is done with: ERR_OK, or a refusal (text). */
 enum err route_frame(struct conn *c, const struct frame *frame, char text[128]);
 
-enum pending_kind { PENDING_SUBMIT, PENDING_REPORT, PENDING_ADMIN, PENDING_PUBLISH, PENDING_NOBODY };
+enum pending_kind { PENDING_SUBMIT, PENDING_REPORT, PENDING_ADMIN, PENDING_PUBLISH, PENDING_NOBODY, PENDING_PURGE };
 struct pending {
 	uint8_t kind, confirm;
 	bool want_result, want_updates;
@@ -234,6 +234,7 @@ struct pending {
 	uint32_t correlation;
 	struct conn *conn;
 	struct event_peer *peer; /* PUBLISH */
+	struct purging *purging; /* PURGE */
 	struct session_ref session;
 	uint64_t producer;
 	uint64_t affected;
@@ -247,6 +248,11 @@ void confirm_encode(struct conn *c); /* answer queues -> frames */
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation);
 enum err admin_why(struct conn *c, const struct msg_request *m, uint32_t correlation);  /* VERB_TASK_WHY */
 enum err admin_schedule(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_SCHEDULE_... */
+struct purging; /* admin_purge.c */
+enum err admin_purge(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_QUEUE_PURGE, VERB_DLQ_PURGE */
+void purge_applied(struct purging *x, const struct applied *applied);
+bool purge_run(struct shard *s); /* true = there is more */
+void purges_free(struct shard *s);
 enum err admin_redrive(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_REDRIVE_... */
 uint64_t redrive_due_ms(const struct shard *s); /* monotonic */
 void redrive_run(struct shard *s);
@@ -285,6 +291,8 @@ struct shard {
 	bool blocks_changed;      /* sessions are looked at in this turn */
 	uint64_t schedules_retry_ms;
 	struct redrives *redrives;
+	struct purging *purges;   /* under way, oldest first */
+	uint32_t purge_count;
 	uint32_t epoch;
 	uint64_t now_ns, now_ms, wall_ms; /* monotonic and since 1970, as of this turn; none goes back */
 	bool time_stale, live;    /* live: recovery is over */

@@ -168,8 +168,13 @@ enum err tasks_propose_pause(struct tasks *t, struct log *log, struct span name,
 /* Only an empty queue can be removed. */
 enum err tasks_propose_remove(struct tasks *t, struct log *log, struct span name, uint32_t *records,
 			      char text[256]) MUST_CHECK;
-enum err tasks_propose_purge(struct tasks *t, struct log *log, struct span name, bool dead, uint32_t *records,
-			     char text[256]) MUST_CHECK;   /* dead: its dead letters, else what waits */
+/* A purge, of what waits or of the dead letters, goes piece by piece: begin, then propose until `over` and the last record is applied.
+ * One record is under way at a time. NOT_FOUND. */
+struct purge_work { uint64_t from, below, before_ms; uint32_t queue; bool dead, over; };
+enum err tasks_purge_begin(const struct tasks *t, struct span name, bool dead, struct purge_work *out, char text[256]) MUST_CHECK;
+/* *records 0 and not over: there was nothing in this stretch; go on. RESOURCE_EXHAUSTED: no room now. */
+enum err tasks_propose_purge(struct tasks *t, struct log *log, struct purge_work *work, uint32_t *records,
+			     char text[256]) MUST_CHECK;
 /* One task back to ready with no failures counted (`acquired` goes on: it is in the fencing token): a dead letter, a failed or
  * cancelled one that is still retained (at least 10 minutes), a delayed one now. */
 enum err tasks_propose_retry(struct tasks *t, struct log *log, uint64_t task, uint32_t *records, char text[256]) MUST_CHECK;

@@ -1,10 +1,8 @@
-/* broker/tasks_admin.c: what an operator changes: queues, purge, redrive, retry, cancel.
+/* broker/tasks_admin.c: what an operator changes: queues, redrive, retry, cancel.
  *
  *   admin verbs -> TASKS_ADMIN propose -> one record -> log ... commit -> apply -> answer
  *
- * Invariants
- *  1. A proposal appends one record or none; its apply works on durable state alone and says how many tasks it changed.
- *  2. A purge names the tasks that were leased when it was proposed: those stay. Leases are volatile, so apply cannot ask. */
+ * A proposal appends one record or none; its apply works on durable state alone and says how many tasks it changed. */
 #include "after.h"
 #include "life.h"
 
@@ -89,123 +87,6 @@ enum err tasks_propose_remove(struct tasks *t, struct log *log, struct span name
 		return ERR_WRONG_STATE;
 	}
 	return propose_op(t, log, name, QUEUE_OP_REMOVE, records, text);
-}
-
-/* ---- purge ---- */
-
-static bool is_busy(const struct hot *h)
-{
-	return h->final == TASK_UNKNOWN && (h->place == PLACE_HELD || h->place == PLACE_LIMBO ||
-					    h->place == PLACE_ORPHAN || h->settling);
-}
-
-enum err tasks_propose_purge(struct tasks *t, struct log *log, struct span name, bool dead, uint32_t *records,
-			     char text[256])
-{
-	uint32_t id = queue_lookup(t, name), count = 0, kept = 0;
-	*records = 0;
-	if (!queue_at(t, id))
-		return no_queue(name, text);
-	struct hot **busy = hots_sorted(t, is_busy, &count);
-	for (uint32_t i = 0; !dead && i < count; i++)
-		if (class_queue(busy[i]->class) == id)
-			busy[kept++] = busy[i];
-	struct rec_purge rec = { .version = REC_VERSION, .dead = dead, .queue = (uint16_t)id, .count = kept, .below = t->next_task };
-	uint64_t addr;
-	uint8_t *body = log_append(log, REC_PURGE, sizeof rec + kept * sizeof(uint64_t), &addr);
-	if (body) {
-		memcpy(body, &rec, sizeof rec);
-		for (uint32_t i = 0; i < kept; i++)
-			memcpy(body + sizeof rec + i * sizeof(uint64_t), &busy[i]->task, sizeof(uint64_t));
-		*records = 1;
-		t->purges_in_flight++;
-	}
-	free(busy);
-	return body ? ERR_OK : no_room(text);
-}
-
-struct purge {
-	struct rec_purge rec;
-	const uint64_t *except;
-	uint32_t next_except;
-	struct settlement settlement;
-	uint64_t affected;
-};
-
-static void purge_task(struct tasks *t, struct purge *p, uint64_t task, uint32_t class)
-{
-	while (p->next_except < p->rec.count && p->except[p->next_except] < task)
-		p->next_except++;
-	if (p->next_except < p->rec.count && p->except[p->next_except] == task)
-		return;
-	struct hot *h = hot_find(t, task);
-	if (h && h->final != TASK_UNKNOWN)
-		return;
-	if (h && t->begun)
-		task_signal(t, h, SIGNAL_LEASE_LOST, ERR_CANCELLED);
-	p->settlement.item = (struct rec_settle_item){ .task = task, .state = TASK_CANCELLED, .code = ERR_CANCELLED };
-	task_finish(t, task, h, class, &p->settlement);
-	p->affected++;
-}
-
-static void purge_segment(struct tasks *t, struct purge *p, struct segment *s)
-{
-	bool held = segment_hold(s);
-	for (uint32_t r = 0; r < s->run_count; r++) {
-		uint32_t end = r + 1 < s->run_count ? s->runs[r + 1].first : s->count;
-		if (class_queue(s->runs[r].class) != p->rec.queue)
-			continue;
-		for (uint32_t i = s->runs[r].first; i < end && s->base + i < p->rec.below; i++)
-			if (segment_is_live(s, i))
-				purge_task(t, p, s->base + i, s->runs[r].class);
-	}
-	segment_release(t, s, held);
-}
-
-static bool is_dead(const struct hot *h)
-{
-	return h->final == TASK_DEAD;
-}
-
-static uint64_t purge_dead(struct tasks *t, uint32_t queue)
-{
-	uint32_t count;
-	uint64_t affected = 0;
-	struct hot **dead = hots_sorted(t, is_dead, &count);
-	for (uint32_t i = 0; i < count; i++)
-		if (class_queue(dead[i]->class) == queue) {
-			task_forget(t, dead[i]);
-			affected++;
-		}
-	free(dead);
-	return affected;
-}
-
-void apply_purge(struct tasks *t, const struct log_entry *entry, const struct log_record *record, bool live,
-		 struct applied *out)
-{
-	struct reader r = { .rest = record->body };
-	struct purge p = { 0 };
-	read_into(&r, &p.rec, sizeof p.rec);
-	p.except = (const uint64_t *)(const void *)read_bytes(&r, p.rec.count * sizeof(uint64_t)).data;
-	ENSURE(!r.failed && p.rec.version == REC_VERSION);
-	p.settlement = (struct settlement){ .time_ms = entry->time_ms, .live = live, .origin = APPLIED_ADMIN };
-	out->origin = APPLIED_ADMIN;
-	if (live && t->purges_in_flight > 0)
-		t->purges_in_flight--;
-	if (!queue_at(t, p.rec.queue))
-		return;
-	if (p.rec.dead) {
-		out->affected = purge_dead(t, p.rec.queue);
-		return;
-	}
-	for (uint32_t i = 0; i < t->segment_count;) {
-		struct segment *s = t->segments[i];
-		purge_segment(t, &p, s);
-		if (i < t->segment_count && t->segments[i] == s)
-			i++;
-	}
-	out->affected = p.affected;
 }
 
 /* ---- redrive, retry, cancel ---- */

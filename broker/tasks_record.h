@@ -17,7 +17,8 @@
  *   REC_YIELD    rec_yield | rec_yield_item[count] | items, one after the other
  *   REC_REDRIVE  rec_redrive | u64 tasks[count]
  *   REC_GROUP    rec_group | name
- *   REC_PURGE    rec_purge | u64 except[count], ascending */
+ *   REC_PURGE    rec_purge | u64 except[count], ascending; in version 2: rec_purge | u64 first | u64 tasks[count], which are those
+ *                between first and below that stay, or the dead letters that go */
 #pragma once
 
 #include "tasks.h"

@@ -13,7 +13,7 @@ enum topic_kind {
 	TOPIC_TASKS = 1,  /* a queue is bound to types: tasks of them that name no queue go there */
 	TOPIC_EVENTS = 2, /* a durable subscription: the queue gets each event that matches */
 };
-enum { TOPICS_MAX = 65536, TOPIC_FEEDS_MAX = 1024, RETAINED_VALUES_MAX = 65536, RETAINED_BYTES_MAX = 64 << 20 };
+enum { TOPICS_MAX = 65536, TOPIC_FEEDS_MAX = 1024, TOPIC_TASKS_MAX = 1 << 20, RETAINED_VALUES_MAX = 65536, RETAINED_BYTES_MAX = 64 << 20 };
 
 struct topic {
 	struct match_item match;

@@ -379,6 +379,23 @@ static inline void world_tick(struct world *w, uint64_t to_ms)
 	}
 }
 
+/* All pieces of a purge; how many tasks went. */
+static inline uint64_t world_purge(struct world *w, const char *queue, bool dead)
+{
+	struct purge_work work;
+	char text[256];
+	uint32_t records;
+	uint64_t affected = 0;
+	if (tasks_purge_begin(w->t, span_str(queue), dead, &work, text) != ERR_OK)
+		return 0;
+	while (!work.over) {
+		assert_int_equal(tasks_propose_purge(w->t, LOG(w), &work, &records, text), ERR_OK);
+		world_flush(w);
+		affected += w->affected;
+	}
+	return affected;
+}
+
 static inline struct queue_info world_info(struct world *w, const char *queue)
 {
 	struct queue_info info;

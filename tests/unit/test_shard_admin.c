@@ -309,9 +309,33 @@ static void an_unknown_verb_is_refused_alone(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void a_large_purge_is_answered_when_the_last_piece_is_gone(void **state)
+{
+	enum { FRAME = 4096, FRAMES = 10 };
+	struct client c, other;
+	client_open(&c, *state, 1);
+	client_open(&other, *state, 2);
+	for (uint64_t i = 0; i < FRAMES; i++) {
+		client_submit(&c, (struct submit_args){ .type = "t", .producer = 9, .first_seq = 1 + i * FRAME, .count = FRAME });
+		assert_int_equal(client_expect(&c, FRAME_CONFIRMS)->confirms.runs[0].code, ERR_OK);
+	}
+	struct msg m = { .kind = FRAME_REQUEST };
+	m.request = (struct msg_request){ .verb = VERB_QUEUE_PURGE, .name = span_str("t"), .settings = QUEUE_SETTINGS_UNSET };
+	client_send(&other, &m, 5, span_of(NULL, 0));
+	assert_int_equal(client_expect(&other, FRAME_REPLY)->reply.count, FRAMES * FRAME);
+	assert_int_equal(other.frame.correlation, 5);
+	assert_int_equal(queue(&c, "t").ready, 0);
+	assert_int_equal(queue(&c, "t").cancelled_total, FRAMES * FRAME);
+	client_send(&other, &m, 6, span_of(NULL, 0)); /* of nothing */
+	assert_int_equal(client_expect(&other, FRAME_REPLY)->reply.count, 0);
+	client_free(&other);
+	client_free(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_large_purge_is_answered_when_the_last_piece_is_gone, setup, teardown),
 		TEST(a_queue_is_created_once_and_listed),
 		TEST(a_queue_that_does_not_exist_is_named_in_the_refusal),
 		TEST(a_task_is_shown_peeked_listed_and_cancelled),

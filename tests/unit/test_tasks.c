@@ -405,11 +405,7 @@ static void test_the_last_words_of_the_dead_are_kept_and_pin_their_segment(void 
 	world_restart(w);
 	assert_true(tasks_segment_live(w->t, 1));
 	assert_true(tasks_segment_live(w->t, 2));
-	char why[256];
-	uint32_t records;
-	assert_int_equal(tasks_propose_purge(w->t, LOG(w), span_str("q"), true, &records, why), ERR_OK);
-	world_flush(w);
-	assert_int_equal(w->affected, 1);
+	assert_int_equal(world_purge(w, "q", true), 1);
 	assert_false(tasks_segment_live(w->t, 1));
 	assert_false(tasks_segment_live(w->t, 2));
 	assert_int_equal(world_state(w, 1), TASK_DEAD); /* remembered, nothing more */

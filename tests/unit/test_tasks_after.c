@@ -220,9 +220,12 @@ static void test_a_submission_waits_while_one_it_comes_after_is_being_settled(vo
 	assert_true(tasks_submit_early(c.w->t, &m, &by_back));
 	world_flush(c.w);
 	assert_false(tasks_submit_early(c.w->t, &m, &by_id));
+	(void)submit(&c, (struct task_head){ .priority = 0 }, 1); /* for the purge to take */
 	uint32_t records;
 	char text[256];
-	assert_int_equal(tasks_propose_purge(c.w->t, LOG(c.w), span_str("q"), false, &records, text), ERR_OK);
+	struct purge_work work;
+	assert_int_equal(tasks_purge_begin(c.w->t, span_str("q"), false, &work, text), ERR_OK);
+	assert_int_equal(tasks_propose_purge(c.w->t, LOG(c.w), &work, &records, text), ERR_OK);
 	assert_true(tasks_submit_early(c.w->t, &m, &by_id));
 	world_flush(c.w);
 	assert_false(tasks_submit_early(c.w->t, &m, &by_id));

@@ -254,8 +254,7 @@ static void test_cancelled_expired_and_dead_ones_let_the_next_pass(void **state)
 	assert_int_equal(take(w, h, 0, 8), 3);
 	done(w, h, 3);
 	assert_int_equal(take(w, h, 0, 8), 5);
-	assert_int_equal(tasks_propose_purge(w->t, LOG(w), span_str("q"), false, &records, text), ERR_OK);
-	world_flush(w);
+	(void)world_purge(w, "q", false);
 	assert_int_equal(world_info(w, "q").ready, 0);
 	done(w, h, 5);
 	assert_int_equal(take(w, h, 0, 8), 0);

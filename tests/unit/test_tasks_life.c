@@ -260,11 +260,8 @@ static void test_a_purge_leaves_alone_what_waits_for_its_holder_after_a_restart(
 {
 	(void)state;
 	uint64_t task;
-	uint32_t records;
-	char text[256];
 	struct world *w = restarted_in_limbo(order_of("q"), &task);
-	assert_int_equal(tasks_propose_purge(w->t, LOG(w), span_str("q"), false, &records, text), ERR_OK);
-	world_flush(w);
+	assert_int_equal(world_purge(w, "q", false), 0);
 	assert_int_equal(world_state(w, task), TASK_STARTED);
 	world_free(w);
 }

@@ -59,17 +59,13 @@ static void test_purge_takes_what_waits_and_leaves_what_is_leased(void **state)
 {
 	(void)state;
 	struct world *w = world_new();
-	char text[256];
-	uint32_t records;
 	uint64_t got[2] = { 0 };
 	world_submit(w, &(struct order){ .queue = "q", .seq = 1, .count = 100 });
 	world_submit(w, &(struct order){ .queue = "other", .seq = 101, .count = 5 });
 	world_submit(w, &(struct order){ .queue = "q", .seq = 106, .count = 10, .head.delay_ms = 1000 });
 	struct holder *h = tasks_holder_new(w->t, w);
 	world_lease(w, "q", h, 2, got);
-	assert_int_equal(tasks_propose_purge(w->t, LOG(w), span_str("q"), false, &records, text), ERR_OK);
-	world_flush(w);
-	assert_int_equal(w->affected, 108);
+	assert_int_equal(world_purge(w, "q", false), 108);
 	assert_int_equal(world_info(w, "q").ready, 0);
 	assert_int_equal(world_info(w, "q").scheduled, 0);
 	assert_int_equal(world_info(w, "q").leased, 2);
@@ -262,9 +258,52 @@ static void test_restore_refuses_every_truncation_and_survives_every_flipped_byt
 	world_free(w);
 }
 
+static void test_a_purge_goes_in_pieces_and_other_work_between_them(void **state)
+{
+	enum { FRAME = 4096, FRAMES = 10 };
+	(void)state;
+	struct world *w = world_new();
+	struct holder *h = tasks_holder_new(w->t, w);
+	struct purge_work work;
+	uint64_t affected = 0, other[64];
+	uint32_t records, pieces = 0;
+	char text[256];
+	for (uint64_t i = 0; i < FRAMES; i++) {
+		(void)world_submit(w, &(struct order){ .queue = "q", .seq = 1 + i * (FRAME + 1), .count = FRAME,
+						  .resolved_below = 1 + i * (FRAME + 1) });
+		(void)world_submit(w, &(struct order){ .queue = "other", .seq = (i + 1) * (FRAME + 1), .count = 1,
+						  .resolved_below = (i + 1) * (FRAME + 1) });
+	}
+	assert_int_equal(tasks_purge_begin(w->t, span_str("q"), false, &work, text), ERR_OK);
+	uint64_t late = world_submit(w, &(struct order){ .queue = "q", .seq = 100000, .count = 1, .resolved_below = 100000 });
+	while (!work.over) {
+		assert_int_equal(tasks_propose_purge(w->t, LOG(w), &work, &records, text), ERR_OK);
+		world_flush(w);
+		assert_in_range(w->affected, 1, 16384);
+		affected += w->affected;
+		assert_int_equal(world_lease(w, "other", h, 1, other), 1);
+		pieces++;
+		if (pieces != 1)
+			continue;
+		tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+		world_flush(w);
+		world_checkpoint(w);
+		world_restart(w); /* what is left, stays; whoever asked has no answer, and asks again */
+		assert_int_equal(world_info(w, "q").ready + affected, FRAMES * FRAME + 1);
+		h = tasks_holder_new(w->t, w);
+	}
+	assert_in_range(pieces, 3, 10);
+	assert_int_equal(affected, FRAMES * FRAME);
+	assert_int_equal(world_state(w, late), TASK_READY); /* it came after the purge had begun */
+	assert_int_equal(world_info(w, "q").ready, 1);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_purge_goes_in_pieces_and_other_work_between_them),
 		cmocka_unit_test(test_results_are_kept_for_the_retention_and_pin_their_segment),
 		cmocka_unit_test(test_a_paused_queue_takes_tasks_and_hands_none_out_also_after_a_restart),
 		cmocka_unit_test(test_purge_takes_what_waits_and_leaves_what_is_leased),

@@ -46,7 +46,7 @@ static void publish(struct client *c, const char *type, const char *key, uint64_
 {
 	struct event_head head = { .type = span_str(type), .key = span_str(key) };
 	struct buf bytes = { NULL, 0, 0 }, all = { NULL, 0, 0 };
-	uint32_t sizes[64];
+	uint32_t sizes[2048];
 	assert_true(count <= COUNT_OF(sizes));
 	event_head_encode(&bytes, &head);
 	for (uint32_t i = 0; i < count; i++) {
@@ -404,6 +404,9 @@ static void the_queue_beyond_those_that_one_event_feeds_is_refused_where_it_is_b
 	assert_int_equal(ready(&c, "more"), 1);
 	assert_int_equal(ready(&c, "q0"), 1);
 	assert_int_equal(ready(&c, "q9"), 0);
+	publish(&c, "news.local.Rain", "", 2, 1025, "", false); /* a million tasks, and one event's more */
+	assert_int_equal(published(&c, 2).code, ERR_TOO_BIG);
+	assert_int_equal(ready(&c, "q0"), 1);
 	client_free(&c);
 }
 
