@@ -85,6 +85,7 @@ struct segment {
 	bool indexed;         /* an index file has offsets and runs */
 	bool inline_content;  /* restored from the checkpoint with offsets and runs: the index adds nothing */
 	bool closed;          /* a later segment exists: no more tasks come */
+	uint32_t dense_live;  /* (v) so many lived when it was last found not to be worth moving; 0 = not looked at */
 };
 
 /* ---- hot objects ---- */
@@ -270,6 +271,7 @@ struct tasks {
 	struct map64 orders;       /* (v) hash -> struct order */
 	struct map64 moved;        /* task -> address of its REC_MOVE record */
 	struct map64 pins;         /* segment + 1 -> results and moved payloads in it */
+	struct map64 moves_bytes, moves_count; /* (v) segment + 1 -> of the REC_MOVEs in it, as far as this process knows */
 	struct map64 indexed;      /* (v) segment + 1: has an index file, but its tasks are still to be replayed */
 	struct hots hots;
 	struct hot_slab *slabs;
@@ -353,6 +355,7 @@ bool task_locate(struct tasks *t, uint64_t task, uint64_t *addr, uint32_t *item)
 bool task_origin(struct tasks *t, uint64_t task, uint64_t *addr, uint32_t *item);
 void pin_add(struct tasks *t, uint64_t addr);
 void pin_drop(struct tasks *t, uint64_t addr);
+void moves_note(struct tasks *t, uint64_t addr, size_t bytes); /* a REC_MOVE of so many bytes is there */
 uint32_t options_intern(struct tasks *t, uint64_t retention_ms, uint32_t max_attempts);
 void task_segments_free(struct tasks *t);
 void segment_restore(struct tasks *t, struct segment *s); /* appends one that segment_get read */

@@ -99,6 +99,8 @@ void task_segments_free(struct tasks *t)
 	t->segment_count = t->segment_cap = 0;
 	map64_free(&t->moved, &t->memory);
 	map64_free(&t->pins, &t->memory);
+	map64_free(&t->moves_bytes, &t->memory);
+	map64_free(&t->moves_count, &t->memory);
 	map64_free(&t->indexed, &t->memory);
 	(void)mem_resize(t, t->options, OPTIONS_MAX * sizeof *t->options, 0);
 }
@@ -416,8 +418,26 @@ void pin_drop(struct tasks *t, uint64_t addr)
 {
 	struct map64_slot *slot = map64_find(&t->pins, (uint64_t)log_addr_segment(addr) + 1);
 	ENSURE(slot && slot->value > 0);
-	if (--slot->value == 0)
-		map64_remove(&t->pins, slot);
+	if (--slot->value > 0)
+		return;
+	struct map64_slot *bytes = map64_find(&t->moves_bytes, slot->key), *count = map64_find(&t->moves_count, slot->key);
+	if (bytes)
+		map64_remove(&t->moves_bytes, bytes);
+	if (count)
+		map64_remove(&t->moves_count, count);
+	map64_remove(&t->pins, slot);
+}
+
+void moves_note(struct tasks *t, uint64_t addr, size_t bytes)
+{
+	const struct { struct map64 *map; uint64_t more; } sums[] = { { &t->moves_bytes, bytes }, { &t->moves_count, 1 } };
+	for (size_t i = 0; i < COUNT_OF(sums); i++) {
+		struct map64_slot *slot = map64_find(sums[i].map, (uint64_t)log_addr_segment(addr) + 1);
+		if (slot)
+			slot->value += sums[i].more;
+		else
+			map64_add(sums[i].map, (uint64_t)log_addr_segment(addr) + 1, sums[i].more, &t->memory);
+	}
 }
 
 /* Never forgotten: there are few, and a class in a sealed segment names them by number. */

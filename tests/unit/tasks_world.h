@@ -103,6 +103,12 @@ enum err log_fetch(struct log *log, uint64_t addr, struct log_record *out)
 	return ERR_NOT_FOUND;
 }
 
+void log_get_stats(const struct log *log, struct log_stats *out)
+{
+	const struct world *w = (const struct world *)(const void *)log;
+	*out = (struct log_stats){ .segments = w->segment, .segment_bytes_on_disk = w->segment * w->segment_bytes };
+}
+
 static void world_ready(void *ctx, uint32_t queue, uint32_t slot)
 {
 	(void)queue;

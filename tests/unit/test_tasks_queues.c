@@ -1,6 +1,10 @@
 /* Queues, retention, purge and redrive, compaction, restore: what the task machine does beside the life of one task. */
 #include "tasks_world.h"
 
+#include <stdio.h>
+
+#include "../../broker/topics.h"
+
 static void test_results_are_kept_for_the_retention_and_pin_their_segment(void **state)
 {
 	(void)state;
@@ -225,6 +229,81 @@ static void test_sparse_segments_are_emptied_and_their_tasks_stay_in_order(void 
 	world_free(w);
 }
 
+static void compact_all(struct world *w)
+{
+	for (uint32_t i = 0; i < 200 && tasks_compact(w->t, LOG(w)); i++)
+		world_flush(w);
+}
+
+static void test_a_segment_that_is_full_of_moved_payloads_is_not_moved_again(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	struct holder *h = tasks_holder_new(w->t, w);
+	uint64_t got[400], last;
+	for (uint64_t i = 0; i < 4; i++)
+		(void)world_submit(w, &(struct order){ .queue = "q", .seq = 1 + i * 100, .count = 100 });
+	assert_int_equal(world_lease(w, "q", h, 400, got), 400);
+	for (uint64_t task = 1; task <= 400; task++)
+		if (task % 10 != 0)
+			world_report(w, h, task, REPORT_COMPLETE, 0);
+	world_seal(w);
+	(void)world_submit(w, &(struct order){ .queue = "other", .seq = 401, .count = 1 });
+	compact_all(w); /* behind the one of the other queue, which is done: only what was moved is needed there */
+	assert_false(tasks_segment_live(w->t, 1));
+	assert_int_equal(world_lease(w, "other", h, 1, &last), 1);
+	world_report(w, h, last, REPORT_COMPLETE, 0);
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_seal(w);
+	(void)world_submit(w, &(struct order){ .queue = "other", .seq = 402, .count = 1 });
+	uint32_t records = w->count;
+	compact_all(w);
+	assert_int_equal(w->count, records);
+	world_free(w);
+}
+
+static void test_an_event_that_one_of_many_queues_needs_is_not_moved(void **state)
+{
+	enum { QUEUES = 10, EVENTS = 50 };
+	(void)state;
+	struct world *w = world_new();
+	uint16_t queues[QUEUES];
+	uint32_t records, sizes[EVENTS];
+	uint64_t got[EVENTS];
+	uint8_t payload[EVENTS * 8] = { 0 };
+	char text[256], name[QUEUES][8];
+	for (uint32_t i = 0; i < EVENTS; i++)
+		sizes[i] = 8;
+	for (uint32_t i = 0; i < QUEUES; i++) {
+		const struct queue_settings unset = QUEUE_SETTINGS_UNSET;
+		(void)snprintf(name[i], sizeof name[i], "q%u", i);
+		assert_int_equal(tasks_propose_queue(w->t, LOG(w), span_str(name[i]), &unset, true, &records, text), ERR_OK);
+		world_flush(w);
+		queues[i] = (uint16_t)world_queue(w, name[i]);
+	}
+	const struct topics_publish events = { .queues = queues, .queue_count = QUEUES, .head = span_of(payload, 16), .sizes = sizes,
+					       .count = EVENTS, .payload = span_of(payload, sizeof payload) };
+	assert_true(topics_propose_events(w->t, LOG(w), &events, w->now_ms));
+	world_flush(w);
+	uint32_t segment = log_addr_segment(w->records[w->count - 1].addr);
+	for (uint32_t i = 0; i + 1 < QUEUES; i++)
+		assert_int_equal(world_purge(w, name[i], false), EVENTS);
+	world_seal(w);
+	(void)world_submit(w, &(struct order){ .queue = "other", .seq = 1, .count = 1 });
+	uint32_t count = w->count;
+	compact_all(w);
+	assert_int_equal(w->count, count);
+	assert_true(tasks_segment_live(w->t, segment));
+	struct holder *h = tasks_holder_new(w->t, w);
+	assert_int_equal(world_lease(w, name[QUEUES - 1], h, EVENTS - 2, got), EVENTS - 2);
+	for (uint32_t i = 0; i < EVENTS - 2; i++)
+		world_report(w, h, got[i], REPORT_COMPLETE, 0);
+	compact_all(w); /* now two of fifty payloads are needed */
+	assert_false(tasks_segment_live(w->t, segment));
+	tasks_holder_lost(w->t, LOG(w), h, w->now_ms);
+	world_free(w);
+}
+
 static void test_restore_refuses_every_truncation_and_survives_every_flipped_byte(void **state)
 {
 	(void)state;
@@ -303,6 +382,8 @@ static void test_a_purge_goes_in_pieces_and_other_work_between_them(void **state
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_segment_that_is_full_of_moved_payloads_is_not_moved_again),
+		cmocka_unit_test(test_an_event_that_one_of_many_queues_needs_is_not_moved),
 		cmocka_unit_test(test_a_purge_goes_in_pieces_and_other_work_between_them),
 		cmocka_unit_test(test_results_are_kept_for_the_retention_and_pin_their_segment),
 		cmocka_unit_test(test_a_paused_queue_takes_tasks_and_hands_none_out_also_after_a_restart),
