@@ -333,7 +333,7 @@ struct shard {
 	bool results_blocked, streams_blocked, fetched;
 	struct map64 streams;        /* task -> its first struct stream */
 	uint32_t stream_count;
-	uint64_t stream_memory;
+	uint64_t stream_memory, piece_bytes; /* piece_bytes: of updates that wait to be read */
 	struct session *streaming, **streaming_tail;
 	struct committed *committed; /* leases on their way to the log, in order: a ring */
 	uint32_t committed_head, committed_count, committed_ready, committed_cap;

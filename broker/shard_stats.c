@@ -60,6 +60,7 @@ static void put_shard(struct shard *s, struct out *o)
 	PUT("", c, reports_total);
 	PUT("", c, results_total);
 	PUT("", c, updates_total);
+	PUT("", c, updates_dropped_total);
 	PUT("", c, requests_total);
 	PUT("", c, watches);
 	PUT("", c, consumers);

@@ -8,7 +8,8 @@
  * 1. A stream pushes every yield once, in order, from the number it was opened with; for one that cannot be read it says so (code
  *    DAMAGED, no bytes) and goes on. Opening it again only moves that number.
  * 2. The result of the task is held back until the last yield has been pushed.
- * 3. The queue is bounded: the oldest piece goes, and progress that nobody has read yet is replaced by newer progress.
+ * 3. The queue is bounded: the oldest piece goes, and progress that nobody has read yet is replaced by newer progress. All queues together
+ *    take an eighth of memory_max; beyond, what comes is left out. What was left out is counted.
  * 4. A stream is in its session's list of due ones exactly when `due`; one frame per session and turn of the list. */
 #include "shard_impl.h"
 
@@ -74,6 +75,24 @@ static void take_due(struct session *session, struct stream *x)
 	x->due = false;
 }
 
+static void piece_free(struct shard *s, struct piece *p)
+{
+	s->piece_bytes -= p->item.size;
+	free(p->bytes);
+}
+
+/* The queue of a stream, where it is to have one. */
+static void pieces_resize(struct shard *s, struct stream *x, bool some)
+{
+	size_t bytes = PIECES_MAX * sizeof *x->pieces;
+	if (some == (x->pieces != NULL))
+		return;
+	s->piece_bytes += some ? bytes : 0;
+	s->piece_bytes -= some ? 0 : bytes;
+	free(x->pieces);
+	x->pieces = some ? zalloc(bytes) : NULL;
+}
+
 static void drop(struct shard *s, struct stream *x)
 {
 	struct map64_slot *slot = map64_find(&s->streams, x->task);
@@ -90,8 +109,8 @@ static void drop(struct shard *s, struct stream *x)
 	if (x->session_next)
 		x->session_next->session_at = x->session_at;
 	for (uint32_t i = 0; i < x->piece_count; i++)
-		free(x->pieces[i].bytes);
-	free(x->pieces);
+		piece_free(s, &x->pieces[i]);
+	pieces_resize(s, x, false);
 	free(x);
 	s->stream_count--;
 }
@@ -154,21 +173,27 @@ void streams_update(struct shard *s, const struct update_item *item, struct span
 {
 	const struct map64_slot *slot = map64_find(&s->streams, item->task);
 	for (struct stream *x = slot ? (struct stream *)(uintptr_t)slot->value : NULL; x; x = x->task_next) {
-		if (!x->pieces)
-			x->pieces = zalloc(PIECES_MAX * sizeof *x->pieces);
+		if (s->piece_bytes + data.len + (x->pieces ? 0 : PIECES_MAX * sizeof *x->pieces) > s->config.memory_max / 8) {
+			s->counters.updates_dropped_total++;
+			continue;
+		}
+		pieces_resize(s, x, true);
 		struct piece *last = x->piece_count ? &x->pieces[x->piece_count - 1] : NULL;
 		bool newer = last && last->item.kind == UPDATE_PROGRESS && item->kind == UPDATE_PROGRESS;
 		if (newer) {
-			free(last->bytes);
+			piece_free(s, last);
 			x->piece_count--;
 		} else if (x->piece_count == PIECES_MAX) {
-			free(x->pieces[0].bytes);
+			s->counters.updates_dropped_total++;
+			piece_free(s, &x->pieces[0]);
 			memmove(x->pieces, x->pieces + 1, --x->piece_count * sizeof *x->pieces);
 		}
 		uint8_t *bytes = data.len ? zalloc(data.len) : NULL;
 		if (bytes)
 			memcpy(bytes, data.data, data.len);
-		x->pieces[x->piece_count++] = (struct piece){ *item, after, bytes };
+		x->pieces[x->piece_count] = (struct piece){ *item, after, bytes };
+		x->pieces[x->piece_count++].item.size = (uint32_t)data.len;
+		s->piece_bytes += data.len;
 		make_due(s, x);
 	}
 }
@@ -269,13 +294,15 @@ static bool push_stream(struct shard *s, struct stream *x, struct push *p)
 	}
 }
 
-static void pieces_done(struct stream *x, uint32_t count)
+static void pieces_done(struct shard *s, struct stream *x, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
-		free(x->pieces[i].bytes);
+		piece_free(s, &x->pieces[i]);
 	if (count > 0)
 		memmove(x->pieces, x->pieces + count, (x->piece_count - count) * sizeof *x->pieces);
 	x->piece_count -= count;
+	if (x->piece_count == 0)
+		pieces_resize(s, x, false);
 }
 
 static void encode(struct shard *s, struct conn *c, struct push *p)
@@ -307,7 +334,7 @@ static bool push_session(struct shard *s, struct session *session)
 		bool done = push_stream(s, x, p);
 		uint32_t taken = p->taken;
 		encode(s, c, p);
-		pieces_done(x, taken);
+		pieces_done(s, x, taken);
 		if (!done)
 			continue;
 		take_due(session, x);

@@ -9,6 +9,7 @@ static int setup(void **state)
 	assert_non_null(w);
 	world_init(w);
 	w->config.watches_max = 2;
+	w->config.memory_max = 1 << 20;
 	w->config.cache_bytes = 64 << 10;
 	w->config.batch_bytes = 512 << 10;
 	world_open(w);
@@ -96,11 +97,49 @@ static void a_yield_that_cannot_be_read_is_told_and_the_result_still_comes(void 
 	client_free(&worker);
 }
 
+static void updates_that_nobody_reads_take_a_bounded_part_of_the_memory(void **state)
+{
+	enum { LINES = 60, LINE_BYTES = 4000 };
+	struct world *w = *state;
+	struct client c, away, worker;
+	struct shard_counters counters;
+	static char line[LINE_BYTES + 1];
+	memset(line, 'x', LINE_BYTES);
+	client_open(&c, w, 1);
+	client_open(&away, w, 3);
+	client_open(&worker, w, 2);
+	uint64_t task = submit(&c, "t", 1, 1, 8);
+	await_updates(&away, &task, 1, 5);
+	world_run(w, 1 * SIM_S);
+	client_free(&away); /* its session waits for it to come back */
+	client_serve(&worker, "t", 1);
+	(void)client_expect(&worker, FRAME_DELIVER);
+	struct task_ref ref = { task, worker.msg.deliver.items[0].attempt, worker.msg.deliver.epoch };
+	client_report(&worker, ref, REPORT_START, "");
+	for (uint32_t i = 0; i < LINES; i++)
+		client_report(&worker, ref, REPORT_LOG, line);
+	say(&worker, ref, REPORT_COMPLETE, "the result");
+	shard_counters_get(w->shard, &counters);
+	assert_in_range(counters.updates_dropped_total, LINES / 2 - 8, LINES / 2 + 8); /* an eighth of 1 MiB is half of them */
+	client_open(&away, w, 3);
+	uint32_t lines = 0;
+	do {
+		client_next(&away);
+		for (uint32_t i = 0; away.msg.kind == FRAME_UPDATES && i < away.msg.updates.count; i++)
+			lines += away.msg.updates.items[i].kind == UPDATE_LOG;
+	} while (away.msg.kind != FRAME_RESULTS);
+	assert_int_equal(lines + counters.updates_dropped_total, LINES);
+	client_free(&away);
+	client_free(&c);
+	client_free(&worker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_refusal_to_watch_one_more_task_names_the_frame_that_asked, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_yield_that_cannot_be_read_is_told_and_the_result_still_comes, setup, teardown),
+		cmocka_unit_test_setup_teardown(updates_that_nobody_reads_take_a_bounded_part_of_the_memory, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
