@@ -79,6 +79,8 @@ static enum err verify_hot(struct verify *v, const struct hot *h)
 {
 	uint32_t index, queue = class_queue(h->class);
 	const struct segment *s = segment_of(v->t, h->task, &index);
+	if (h->blocked && !map64_find(&v->t->waits, h->task))
+		return damaged(v, "task %llu: it waits for others, and none are named", (unsigned long long)h->task);
 	if (!s || !segment_is_live(s, index))
 		return ERR_OK;
 	if (segment_class(s, index) != h->class)
