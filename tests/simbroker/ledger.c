@@ -12,6 +12,9 @@ struct seen {
 	uint16_t refused;
 	uint32_t order;
 	bool done, confirmed;
+	bool rejected;     /* of those, one that ends it badly */
+	bool run_anyway;
+	uint64_t after, group, callback_of;
 	bool ended;        /* a report was sent that ends it for good, if it arrived */
 	bool may_be_done;  /* a settling report was sent; its answer may have been lost */
 	enum task_state final;
@@ -88,7 +91,9 @@ uint64_t ledger_submit(struct ledger *l, const struct ledger_task *task, uint8_t
 	}
 	uint64_t serial = l->count++;
 	l->tasks[serial] = (struct seen){ .size = task->size, .key = task->key, .priority = task->priority,
-					  .delayed = task->delayed, .order = task->order, .lane = task->lane };
+					  .delayed = task->delayed, .order = task->order, .lane = task->lane,
+					  .after = task->after, .group = task->group, .callback_of = task->callback_of,
+					  .run_anyway = task->run_anyway };
 	payload_fill(l, serial, task->size, payload_out);
 	l->counts.submitted++;
 	return serial;
@@ -159,7 +164,7 @@ static bool token_same(struct task_ref a, struct task_ref b)
 /* C5: a fresh task reaches a connection after all older fresh ones of its priority. */
 static void check_order(struct ledger *l, uint32_t worker, struct task_ref ref, const struct seen *s)
 {
-	if (ref.attempt != 1 || s->last.task != 0 || s->delayed || s->key || s->order)
+	if (ref.attempt != 1 || s->last.task != 0 || s->delayed || s->key || s->order || s->after || s->callback_of)
 		return;
 	struct order *o = NULL;
 	for (uint32_t i = l->order_count; i > 0 && !o; i--)
@@ -192,7 +197,7 @@ static void check_lane(struct ledger *l, uint32_t lanes, struct task_ref ref, co
 	for (uint64_t i = 1; i < l->count; i++) {
 		const struct seen *other = &l->tasks[i];
 		if (other->confirmed && !other->done && other->last.task == 0 && other->lane != LEDGER_LANE_CLOSED &&
-		    !other->order && !other->key && !other->delayed)
+		    !other->order && !other->key && !other->delayed && !other->after && !other->callback_of)
 			violate(l, "C11: task %llu of lane %u was left behind by tasks that nobody could do",
 				(unsigned long long)other->task, other->lane);
 	}
@@ -213,6 +218,49 @@ static void check_turn(struct ledger *l, uint64_t serial, struct task_ref ref, c
 			(unsigned long long)l->current[s->order].highest);
 	l->current[s->order].serial = serial;
 	l->current[s->order].highest = MAX_OF(l->current[s->order].highest, ref.task);
+}
+
+/* Can it have ended badly, as far as anybody outside knows? One that was never handed out: because of what it comes after. */
+static bool may_be_bad(const struct ledger *l, const struct seen *s)
+{
+	while (!s->rejected && s->last.attempt < LEDGER_ATTEMPTS_MAX) {
+		if (s->run_anyway || s->last.task != 0 || s->after == 0)
+			return false;
+		s = &l->tasks[s->after];
+	}
+	return true;
+}
+
+static bool may_have_ended(const struct ledger *l, const struct seen *s)
+{
+	return s->done || s->ended || may_be_bad(l, s);
+}
+
+/* C12. */
+static void check_after(struct ledger *l, struct task_ref ref, const struct seen *s)
+{
+	const struct seen *before = s->after ? &l->tasks[s->after] : NULL;
+	if (before && !may_have_ended(l, before))
+		violate(l, "C12: task %llu is handed out while serial %llu, which it comes after, has not ended",
+			(unsigned long long)ref.task, (unsigned long long)s->after);
+	for (uint64_t i = 1; s->callback_of && i < l->count; i++) {
+		const struct seen *member = &l->tasks[i];
+		bool there = member->confirmed || member->last.task != 0;
+		if (member->group == s->callback_of && there && !may_have_ended(l, member))
+			violate(l, "C12: task %llu, a callback, is handed out while member %llu has not ended",
+				(unsigned long long)ref.task, (unsigned long long)member->task);
+	}
+}
+
+/* May it have been cancelled without a word of ours? */
+static bool may_be_cancelled(const struct ledger *l, const struct seen *s)
+{
+	if (s->run_anyway || s->last.task != 0)
+		return false;
+	for (uint64_t i = 1; s->callback_of && i < l->count; i++)
+		if (l->tasks[i].group == s->callback_of && may_be_bad(l, &l->tasks[i]))
+			return true;
+	return s->after && may_be_bad(l, &l->tasks[s->after]);
 }
 
 uint64_t ledger_delivered(struct ledger *l, uint32_t worker, uint32_t lanes, struct task_ref ref, struct span payload)
@@ -254,6 +302,7 @@ uint64_t ledger_delivered(struct ledger *l, uint32_t worker, uint32_t lanes, str
 	check_order(l, worker, ref, s);
 	check_lane(l, lanes, ref, s);
 	check_turn(l, serial, ref, s);
+	check_after(l, ref, s);
 	s->last = ref;
 	l->counts.delivered++;
 	return serial;
@@ -267,6 +316,8 @@ void ledger_reported(struct ledger *l, struct task_ref ref, enum report_verb ver
 		l->tasks[serial].may_be_done = true;
 	if (verb == REPORT_COMPLETE || verb == REPORT_REJECT || verb == REPORT_CANCELLED)
 		l->tasks[serial].ended = true;
+	if (verb == REPORT_REJECT)
+		l->tasks[serial].rejected = true;
 }
 
 void ledger_answered(struct ledger *l, struct task_ref ref, enum report_verb verb, uint16_t code)
@@ -325,7 +376,8 @@ void ledger_state(struct ledger *l, uint64_t serial, enum task_state state)
 	uint64_t task = l->tasks[serial].task;
 	uint64_t owner = task < l->by_id_cap && l->by_id[task] ? l->by_id[task] : serial; /* of one key, one stands for all */
 	bool lost_answer = l->tasks[owner].may_be_done && (state == TASK_DONE || state == TASK_UNKNOWN);
-	if (state != TASK_DEAD && state != TASK_FAILED && !lost_answer)
+	bool cancelled = state == TASK_CANCELLED && may_be_cancelled(l, &l->tasks[serial]);
+	if (state != TASK_DEAD && state != TASK_FAILED && !lost_answer && !cancelled)
 		violate(l, "C6: task %llu (serial %llu) was confirmed, never settled, and is now %s",
 			(unsigned long long)l->tasks[serial].task, (unsigned long long)serial, task_state_name(state));
 }

@@ -17,6 +17,9 @@ struct producer {
 	struct link link;
 	uint64_t id, next_seq;
 	uint32_t unresolved;
+	uint64_t last_serial;     /* of the task before */
+	uint64_t group, groups;   /* that members join now; 0 = none yet. Names are of this producer */
+	uint32_t members;
 	struct sent *first, **last;
 	char name[32];
 };
@@ -25,10 +28,36 @@ static void transmit(struct producer *p, const struct sent *s)
 {
 	struct msg m = { .kind = FRAME_SUBMIT };
 	m.submit = (struct msg_submit){ .producer = p->id, .first_seq = s->first_seq,
-		.resolved_below = p->first ? p->first->first_seq : s->first_seq,
+		.resolved_below = MAX_OF((p->first ? p->first->first_seq : s->first_seq) - 1, 1u), /* a link names the one before */
 		.head = buf_span(&s->head), .sizes = { s->sizes, s->count } };
 	struct span payload = buf_span(&s->payload);
 	link_send(&p->link, &m, &payload, 1);
+}
+
+/* What a frame's tasks come after, or belong to: a chain, a member, a callback, and mostly nothing. */
+struct tie { bool chain, run_anyway; uint64_t group, callback_of; };
+
+static struct tie tie_of(struct producer *p)
+{
+	struct sim *world = p->link.scene->world;
+	struct tie tie = { .run_anyway = sim_rand_below(world, 2) == 0 };
+	switch (sim_rand_below(world, 12)) {
+	case 0: tie.chain = p->last_serial != 0; return tie;
+	case 1:
+	case 2:
+		if (p->group == 0)
+			p->group = ++p->groups;
+		p->members++;
+		tie.group = p->group;
+		return tie;
+	case 3:
+		if (p->members < 3)
+			return tie;
+		tie.callback_of = p->group;
+		p->group = p->members = 0;
+		return tie;
+	default: return tie;
+	}
 }
 
 static void submit_some(struct producer *p)
@@ -36,8 +65,13 @@ static void submit_some(struct producer *p)
 	struct scene *sc = p->link.scene;
 	struct sent *s = calloc(1, sizeof *s);
 	ENSURE(s);
-	uint64_t key = sim_rand_below(sc->world, 1000) < sc->mood.key ? 1 + sim_rand_below(sc->world, 40) : 0;
-	uint32_t order = !key && sim_rand_below(sc->world, 6) == 0 ? 1 + (uint32_t)sim_rand_below(sc->world, LEDGER_ORDERS) : 0;
+	struct tie tie = tie_of(p);
+	bool tied = tie.chain || tie.group || tie.callback_of;
+	static const uint32_t back = 1;
+	char group_text[40];
+	(void)snprintf(group_text, sizeof group_text, "%s-%llu", p->name, (unsigned long long)(tie.group + tie.callback_of));
+	uint64_t key = !tied && sim_rand_below(sc->world, 1000) < sc->mood.key ? 1 + sim_rand_below(sc->world, 40) : 0;
+	uint32_t order = !key && !tie.callback_of && sim_rand_below(sc->world, 6) == 0 ? 1 + (uint32_t)sim_rand_below(sc->world, LEDGER_ORDERS) : 0;
 	uint8_t lane = !key && !order && sim_rand_below(sc->world, 4) == 0 ? (uint8_t)(1 + sim_rand_below(sc->world, LEDGER_LANES)) : 0;
 	char key_text[32], order_text[24], lane_text[40];
 	(void)snprintf(order_text, sizeof order_text, "order-%u", order);
@@ -48,14 +82,20 @@ static void submit_some(struct producer *p)
 		.key = key ? span_str(key_text) : (struct span){ NULL, 0 },
 		.order_key = order ? span_str(order_text) : (struct span){ NULL, 0 },
 		.requirements = lane ? span_str(lane_text) : (struct span){ NULL, 0 },
+		.after_back = tie.chain ? span_of(&back, sizeof back) : (struct span){ NULL, 0 },
+		.group = tie.group ? span_str(group_text) : (struct span){ NULL, 0 },
+		.after_group = tie.callback_of ? span_str(group_text) : (struct span){ NULL, 0 },
+		.on_failure = tie.run_anyway ? ON_FAILURE_RUN : ON_FAILURE_CANCEL,
 		.delay_ms = sim_rand_below(sc->world, 20) == 0 ? 1 + sim_rand_below(sc->world, 300) : 0 };
 	task_head_encode(&s->head, &head);
 	s->first_seq = p->next_seq;
-	s->count = key ? 1 : 1 + (uint32_t)sim_rand_below(sc->world, MIN_OF(sc->mood.batch_max, FRAME_TASKS_MAX));
+	s->count = key || tie.callback_of ? 1 : 1 + (uint32_t)sim_rand_below(sc->world, MIN_OF(sc->mood.batch_max, FRAME_TASKS_MAX));
 	for (uint32_t i = 0; i < s->count; i++) {
 		s->sizes[i] = LEDGER_PAYLOAD_MIN + (uint32_t)sim_rand_below(sc->world, sc->mood.payload_max);
-		struct ledger_task task = { s->sizes[i], head.priority, head.delay_ms != 0, key, order, lane };
-		s->serials[i] = ledger_submit(sc->ledger, &task, buf_extend(&s->payload, s->sizes[i]));
+		struct ledger_task task = { s->sizes[i], head.priority, head.delay_ms != 0, key, order, lane,
+					    tie.chain ? p->last_serial : 0, tie.group ? p->id + tie.group : 0,
+					    tie.callback_of ? p->id + tie.callback_of : 0, tie.run_anyway || !(tie.chain || tie.callback_of) };
+		s->serials[i] = p->last_serial = ledger_submit(sc->ledger, &task, buf_extend(&s->payload, s->sizes[i]));
 	}
 	p->next_seq += s->count;
 	p->unresolved += s->count;
