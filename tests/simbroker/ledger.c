@@ -12,7 +12,7 @@ struct seen {
 	uint16_t refused;
 	uint32_t order;
 	bool done, confirmed;
-	bool rejected;     /* of those, one that ends it badly */
+	bool rejected, bad; /* of those, one that ends it badly; it was accepted */
 	bool run_anyway;
 	uint64_t after, group, callback_of;
 	bool ended;        /* a report was sent that ends it for good, if it arrived */
@@ -220,19 +220,51 @@ static void check_turn(struct ledger *l, uint64_t serial, struct task_ref ref, c
 	l->current[s->order].highest = MAX_OF(l->current[s->order].highest, ref.task);
 }
 
+/* Of one key, one stands for all. */
+static const struct seen *owner_of(const struct ledger *l, const struct seen *s)
+{
+	uint64_t task = s->task ? s->task : s->last.task; /* its confirm may have been lost */
+	uint64_t owner = task < l->by_id_cap ? l->by_id[task] : 0;
+	return owner ? &l->tasks[owner] : s;
+}
+
+static bool bad_itself(const struct seen *s)
+{
+	return s->rejected || s->last.attempt >= LEDGER_ATTEMPTS_MAX;
+}
+
+/* Members come after nothing. */
+static bool may_have_bad_members(const struct ledger *l, uint64_t group)
+{
+	for (uint64_t i = 1; i < l->count; i++)
+		if (l->tasks[i].group == group && bad_itself(&l->tasks[i]))
+			return true;
+	return false;
+}
+
 /* Can it have ended badly, as far as anybody outside knows? One that was never handed out: because of what it comes after. */
 static bool may_be_bad(const struct ledger *l, const struct seen *s)
 {
-	while (!s->rejected && s->last.attempt < LEDGER_ATTEMPTS_MAX) {
-		if (s->run_anyway || s->last.task != 0 || s->after == 0)
+	for (s = owner_of(l, s); !bad_itself(s); s = owner_of(l, &l->tasks[s->after])) {
+		if (s->run_anyway || s->last.task != 0)
 			return false;
-		s = &l->tasks[s->after];
+		if (s->callback_of)
+			return may_have_bad_members(l, s->callback_of);
+		if (s->after == 0)
+			return false;
 	}
 	return true;
 }
 
+/* It has, for sure: the broker has said so. */
+static bool is_bad(const struct seen *s)
+{
+	return s->rejected && s->done && s->bad;
+}
+
 static bool may_have_ended(const struct ledger *l, const struct seen *s)
 {
+	s = owner_of(l, s);
 	return s->done || s->ended || may_be_bad(l, s);
 }
 
@@ -243,11 +275,17 @@ static void check_after(struct ledger *l, struct task_ref ref, const struct seen
 	if (before && !may_have_ended(l, before))
 		violate(l, "C12: task %llu is handed out while serial %llu, which it comes after, has not ended",
 			(unsigned long long)ref.task, (unsigned long long)s->after);
+	if (before && !s->run_anyway && is_bad(owner_of(l, before)))
+		violate(l, "C12: task %llu is handed out although task %llu, which it comes after, was rejected",
+			(unsigned long long)ref.task, (unsigned long long)before->task);
 	for (uint64_t i = 1; s->callback_of && i < l->count; i++) {
 		const struct seen *member = &l->tasks[i];
 		bool there = member->confirmed || member->last.task != 0;
 		if (member->group == s->callback_of && there && !may_have_ended(l, member))
 			violate(l, "C12: task %llu, a callback, is handed out while member %llu has not ended",
+				(unsigned long long)ref.task, (unsigned long long)member->task);
+		if (member->group == s->callback_of && !s->run_anyway && is_bad(member))
+			violate(l, "C12: task %llu, a callback, is handed out although member %llu was rejected",
 				(unsigned long long)ref.task, (unsigned long long)member->task);
 	}
 }
@@ -255,12 +293,8 @@ static void check_after(struct ledger *l, struct task_ref ref, const struct seen
 /* May it have been cancelled without a word of ours? */
 static bool may_be_cancelled(const struct ledger *l, const struct seen *s)
 {
-	if (s->run_anyway || s->last.task != 0)
-		return false;
-	for (uint64_t i = 1; s->callback_of && i < l->count; i++)
-		if (l->tasks[i].group == s->callback_of && may_be_bad(l, &l->tasks[i]))
-			return true;
-	return s->after && may_be_bad(l, &l->tasks[s->after]);
+	s = owner_of(l, s);
+	return !bad_itself(s) && may_be_bad(l, s);
 }
 
 uint64_t ledger_delivered(struct ledger *l, uint32_t worker, uint32_t lanes, struct task_ref ref, struct span payload)
@@ -343,6 +377,7 @@ void ledger_answered(struct ledger *l, struct task_ref ref, enum report_verb ver
 			ref.epoch, ref.attempt, s->last.epoch, s->last.attempt);
 	if (!s->done)
 		l->counts.settled++;
+	s->bad = s->bad || verb == REPORT_REJECT;
 	s->done = true;
 	s->settled = ref;
 }
