@@ -110,11 +110,13 @@ static bool head_ok(struct span bytes)
 	return task_head_decode(bytes, &head, why) == ERR_OK && head.key.len == 0;
 }
 
-static bool has_parent(struct span bytes)
+/* Tied to other tasks: by then those are others, or gone. */
+static bool is_tied(struct span bytes)
 {
 	struct task_head head;
 	char why[128];
-	return task_head_decode(bytes, &head, why) == ERR_OK && head.parent != 0;
+	return task_head_decode(bytes, &head, why) == ERR_OK &&
+	       (head.parent != 0 || head.after.len + head.after_back.len + head.group.len + head.after_group.len > 0);
 }
 
 /* Fills *out where the spec makes a schedule; it is the caller's. */
@@ -180,10 +182,10 @@ enum err schedules_propose_add(struct schedules *s, struct log *log, struct span
 	enum err e = schedule_judge(s, name, spec, now_ms, &x, text);
 	if (e != ERR_OK)
 		return e;
-	bool family = has_parent(x->info.head);
+	bool tied = is_tied(x->info.head);
 	schedule_free(x);
-	if (family)
-		return schedule_refuse(text, ERR_INVALID_INPUT, "ScheduleInfo.head: its tasks have no parent: nobody holds one when they are made");
+	if (tied)
+		return schedule_refuse(text, ERR_INVALID_INPUT, "ScheduleInfo.head: its tasks have no parent, no group, and come after no other");
 	if (!schedule_append(log, (struct rec_schedule){ .op = SCHEDULE_ADD, .at_ms = now_ms }, name, spec))
 		return no_room(text);
 	*records = 1;

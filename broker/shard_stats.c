@@ -99,6 +99,8 @@ static void put_tasks(struct shard *s, struct out *o)
 	PUT("tasks_", t, waiting);
 	PUT("tasks_", t, leased);
 	PUT("tasks_", t, scheduled);
+	PUT("tasks_", t, blocked);
+	PUT("tasks_", t, groups);
 	PUT("tasks_", t, dead);
 	PUT("tasks_", t, retained);
 	PUT("tasks_", t, producers);

@@ -411,6 +411,13 @@ static void its_tasks_have_no_parent(void **state)
 	assert_int_equal(add_head(&c, "s", (struct schedule_info){ .every_ms = 10000 },
 				  (struct task_head){ .type = span_str("t"), .parent = 1 }),
 			 ERR_INVALID_INPUT);
+	const uint64_t one = 1;
+	assert_int_equal(add_head(&c, "s", (struct schedule_info){ .every_ms = 10000 },
+				  (struct task_head){ .type = span_str("t"), .after = span_of(&one, sizeof one) }),
+			 ERR_INVALID_INPUT);
+	assert_int_equal(add_head(&c, "s", (struct schedule_info){ .every_ms = 10000 },
+				  (struct task_head){ .type = span_str("t"), .group = span_str("g") }),
+			 ERR_INVALID_INPUT);
 	client_free(&c);
 }
 
