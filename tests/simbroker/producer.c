@@ -94,7 +94,8 @@ static void submit_some(struct producer *p)
 		s->sizes[i] = LEDGER_PAYLOAD_MIN + (uint32_t)sim_rand_below(sc->world, sc->mood.payload_max);
 		struct ledger_task task = { s->sizes[i], head.priority, head.delay_ms != 0, key, order, lane,
 					    tie.chain ? p->last_serial : 0, tie.group ? p->id + tie.group : 0,
-					    tie.callback_of ? p->id + tie.callback_of : 0, tie.run_anyway || !(tie.chain || tie.callback_of) };
+					    tie.callback_of ? p->id + tie.callback_of : 0,
+					    tie.run_anyway || !(tie.chain || tie.callback_of) };
 		s->serials[i] = p->last_serial = ledger_submit(sc->ledger, &task, buf_extend(&s->payload, s->sizes[i]));
 	}
 	p->next_seq += s->count;
