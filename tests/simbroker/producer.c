@@ -71,7 +71,8 @@ static void submit_some(struct producer *p)
 	char group_text[40];
 	(void)snprintf(group_text, sizeof group_text, "%s-%llu", p->name, (unsigned long long)(tie.group + tie.callback_of));
 	uint64_t key = !tied && sim_rand_below(sc->world, 1000) < sc->mood.key ? 1 + sim_rand_below(sc->world, 40) : 0;
-	uint32_t order = !key && !tie.callback_of && sim_rand_below(sc->world, 6) == 0 ? 1 + (uint32_t)sim_rand_below(sc->world, LEDGER_ORDERS) : 0;
+	bool ordered = !key && !tie.callback_of && sim_rand_below(sc->world, 6) == 0;
+	uint32_t order = ordered ? 1 + (uint32_t)sim_rand_below(sc->world, LEDGER_ORDERS) : 0;
 	uint8_t lane = !key && !order && sim_rand_below(sc->world, 4) == 0 ? (uint8_t)(1 + sim_rand_below(sc->world, LEDGER_LANES)) : 0;
 	char key_text[32], order_text[24], lane_text[40];
 	(void)snprintf(order_text, sizeof order_text, "order-%u", order);
