@@ -147,7 +147,7 @@ def sighup_changes_nothing_and_is_noted(scratch):
     broker = Broker(scratch / "data")
     broker.port()
     broker.process.send_signal(signal.SIGHUP)
-    broker.wait_for(r"info tls reloaded text="no certificate is configured")
+    broker.wait_for(r'info tls reloaded text="no certificate is configured')
     equal(broker.stop(), OK, "exit code")
 
 
