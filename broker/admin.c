@@ -5,10 +5,12 @@
  * 1. A REPLY stays under LIMIT_META_BYTES: lists are cut and say where to go on (next), payloads are cut at PEEK_BYTES.
  * 2. A payload that has to be read from disk makes the request wait as a whole (ERR_AGAIN), a bounded number of times. */
 #include "admin_block.h"
+#include "permit.h"
 #include "call.h"
 #include "event.h"
 #include "event_route.h"
 #include "topics.h"
+#include "admin_permit.h"
 
 enum { PEEK_BYTES = 64 << 10, REPLY_BYTES = 768 << 10, LIST_MAX = 1000, READ_RETRIES = 64 };
 
@@ -116,13 +118,13 @@ static enum err fill_task(struct ask *a, uint64_t task, bool bodies, struct task
 {
 	struct task_view v;
 	*out = (struct task_info){ .task = task };
-	if (task == 0 || !tasks_show(a->s->tasks, task, &v))
+	if (task == 0 || !tasks_show(a->s->tasks, task, &v) || !permit_queue(a->c->session, ACCESS_SEE, v.queue))
 		return ERR_NOT_FOUND;
 	struct queue_info queue;
 	tasks_queue_info(a->s->tasks, v.queue, &queue);
 	out->state = (uint8_t)v.state;
 	out->priority = v.priority;
-	out->queue = queue.name;
+	out->queue = vnet_short(queue.name);
 	out->submitted_ms = v.submitted_ms;
 	out->ready_ms = v.ready_ms;
 	out->expires_ms = v.expires_ms;
@@ -138,12 +140,12 @@ static enum err fill_task(struct ask *a, uint64_t task, bool bodies, struct task
 	out->yields = v.yields;
 	out->parent = v.parent;
 	out->root = v.root;
-	out->group = tasks_group_of(a->s->tasks, task);
+	out->group = vnet_short(tasks_group_of(a->s->tasks, task));
 	struct blocked_info blocked;
 	if (tasks_blocked(a->s->tasks, task, &blocked)) {
 		out->waits = blocked.open;
 		out->waits_for = blocked.first;
-		out->after_group = blocked.group;
+		out->after_group = vnet_short(blocked.group);
 	}
 	if (a->m->tasks.count > 0 && a->m->tasks.count <= 64) /* a REPLY has a limited number of tables */
 		out->attempt_count = tasks_history(a->s->tasks, task, out->attempts);
@@ -228,7 +230,7 @@ static enum err list_state(struct ask *a, enum task_state state, bool bodies, bo
 		return ERR_OK;
 	uint32_t limit = MIN_OF(a->m->limit, (uint32_t)LIST_MAX);
 	uint32_t count = tasks_list(a->s->tasks, queue, state, a->m->cursor, limit, tasks, &next);
-	return reply_tasks(a, tasks, count, bodies, next);
+	return reply_known(a, tasks, count, true, bodies, next);
 }
 
 static enum err ask_task_list(struct ask *a)
@@ -251,6 +253,9 @@ static enum err task_verb(struct ask *a, uint64_t task, uint32_t *records)
 {
 	struct shard *s = a->s;
 	*records = 0;
+	enum err e = permit_task(a->c->session, ACCESS_CONTROL, task, a->text);
+	if (e != ERR_OK)
+		return e;
 	switch (a->m->verb) {
 	case VERB_TASK_RETRY:
 	case VERB_DLQ_REDRIVE: return tasks_propose_retry(s->tasks, s->log, task, records, a->text);
@@ -318,6 +323,12 @@ static enum err ask_task_tree(struct ask *a)
 
 /* ---- queues ---- */
 
+/* Lists have what is in the session's own vnet, as far as it may be seen. */
+static bool own_queue(struct ask *a, struct span full)
+{
+	return span_eq(vnet_of(full), span_str(a->c->session->vnet)) && permit_sees(a->c->session, vnet_short(full));
+}
+
 static enum err ask_queue_list(struct ask *a)
 {
 	uint32_t total = tasks_queue_count(a->s->tasks), count = 0, id = (uint32_t)MIN_OF(a->m->cursor, (uint64_t)total);
@@ -325,8 +336,9 @@ static enum err ask_queue_list(struct ask *a)
 	struct queue_info *infos = zalloc(sizeof *infos * limit);
 	while (id < total && count < limit) {
 		tasks_queue_info(a->s->tasks, ++id, &infos[count]);
-		if (infos[count].name.len == 0)
-			continue; /* removed */
+		if (infos[count].name.len == 0 || !own_queue(a, infos[count].name))
+			continue; /* removed, or another's */
+		infos[count].name = vnet_short(infos[count].name);
 		infos[count++].workers = deliver_workers(a->s, id);
 	}
 	reply(a, &(struct msg_reply){ .count = count, .next = id < total ? id : 0, .queues = infos, .queue_count = count });
@@ -341,6 +353,7 @@ static enum err ask_queue_show(struct ask *a)
 	if (queue == 0)
 		return ERR_OK;
 	tasks_queue_info(a->s->tasks, queue, &info);
+	info.name = vnet_short(info.name);
 	info.workers = deliver_workers(a->s, queue);
 	reply(a, &(struct msg_reply){ .count = 1, .queues = &info, .queue_count = 1 });
 	return ERR_OK;
@@ -360,18 +373,24 @@ PROPOSE(queue_resume, tasks_propose_pause(a->s->tasks, a->s->log, a->m->name, fa
 PROPOSE(dlq_redrive_queue, tasks_propose_redrive(a->s->tasks, a->s->log, a->m->name, a->m->code, a->m->limit, &records, a->text))
 PROPOSE(queue_remove_record, tasks_propose_remove(a->s->tasks, a->s->log, a->m->name, &records, a->text))
 
-static struct span vnet_of(struct ask *a)
+static struct span events_in(struct ask *a)
 {
 	return session_events_vnet(a->c->session, a->m->text);
 }
+/* Of bindings of types: empty = default. */
+static struct span binds_in(struct ask *a)
+{
+	struct span vnet = span_str(a->c->session->vnet);
+	return span_eq(vnet, span_str("default")) ? span_of(NULL, 0) : vnet;
+}
 /* The pattern is in REQUEST.text. */
-PROPOSE(queue_bind, topics_propose_bind(a->s->tasks, a->s->log, TOPIC_TASKS, a->m->name, span_of(NULL, 0), a->m->text, false,
+PROPOSE(queue_bind, topics_propose_bind(a->s->tasks, a->s->log, TOPIC_TASKS, a->m->name, binds_in(a), a->m->text, false,
 					&records, a->text))
-PROPOSE(queue_unbind, topics_propose_unbind(a->s->tasks, a->s->log, TOPIC_TASKS, a->m->name, span_of(NULL, 0), a->m->text,
+PROPOSE(queue_unbind, topics_propose_unbind(a->s->tasks, a->s->log, TOPIC_TASKS, a->m->name, binds_in(a), a->m->text,
 					    &records, a->text))
-PROPOSE(subscription_add_record, topics_propose_bind(a->s->tasks, a->s->log, TOPIC_EVENTS, a->m->name, vnet_of(a), a->m->text, true,
+PROPOSE(subscription_add_record, topics_propose_bind(a->s->tasks, a->s->log, TOPIC_EVENTS, a->m->name, events_in(a), a->m->text, true,
 					      &records, a->text))
-PROPOSE(subscription_remove, topics_propose_unbind(a->s->tasks, a->s->log, TOPIC_EVENTS, a->m->name, vnet_of(a), a->m->text,
+PROPOSE(subscription_remove, topics_propose_unbind(a->s->tasks, a->s->log, TOPIC_EVENTS, a->m->name, events_in(a), a->m->text,
 						   &records, a->text))
 
 /* Publishers that hold back what it wants hear of it first: what is published after the answer is in the queue. */
@@ -389,13 +408,13 @@ static enum err ask_topic_list(struct ask *a)
 	for (const struct topic *x = topics_first(tasks_topics(a->s->tasks)); x; x = x->next) {
 		struct queue_info queue;
 		tasks_queue_info(a->s->tasks, x->queue, &queue);
-		if ((a->m->name.len > 0 && !span_eq(a->m->name, queue.name)) || at++ < a->m->cursor)
+		if ((a->m->name.len > 0 && !span_eq(a->m->name, queue.name)) || !own_queue(a, queue.name) || at++ < a->m->cursor)
 			continue;
 		if (count == limit) {
 			next = at - 1;
 			break;
 		}
-		infos[count++] = (struct topic_info){ x->kind, queue.name, span_of(x->text + x->vnet_size, x->pattern_size),
+		infos[count++] = (struct topic_info){ x->kind, vnet_short(queue.name), span_of(x->text + x->vnet_size, x->pattern_size),
 						      span_of(x->text, x->vnet_size) };
 	}
 	reply(a, &(struct msg_reply){ .count = count, .next = next, .topics = infos, .topic_count = count });
@@ -456,7 +475,7 @@ static enum err ask_worker_list(struct ask *a)
 	size_t bytes = 0;
 	for (; slot < s->slot_count && count < limit && bytes < REPLY_BYTES; slot++) {
 		const struct session *session = s->slots[slot];
-		if (!session || !session->holder)
+		if (!session || !session->holder || strcmp(session->vnet, a->c->session->vnet) != 0)
 			continue;
 		fill_worker(session, &infos[count]);
 		bytes += 256 + infos[count].name.len + infos[count].vnet.len;
@@ -520,6 +539,8 @@ static enum err ask_type(struct ask *a)
 
 static enum err ask_task_why(struct ask *a)
 {
+	if (a->m->tasks.count == 1 && permit_task(a->c->session, ACCESS_SEE, a->m->tasks.at[0], a->text) != ERR_OK)
+		return fail(a, ERR_NOT_FOUND, "REQUEST.tasks: no such task");
 	return admin_why(a->c, a->m, a->correlation);
 }
 
@@ -561,7 +582,14 @@ static enum err ask_group_list(struct ask *a)
 	uint32_t limit = a->m->limit ? MIN_OF(a->m->limit, (uint32_t)LIST_MAX) : LIST_MAX;
 	struct group_info *infos = zalloc(sizeof *infos * limit);
 	uint64_t next;
-	uint32_t count = tasks_groups(a->s->tasks, a->m->cursor, limit, infos, &next);
+	uint32_t all = tasks_groups(a->s->tasks, a->m->cursor, limit, infos, &next), count = 0;
+	for (uint32_t i = 0; i < all; i++) {
+		if (!own_queue(a, infos[i].name))
+			continue;
+		infos[count] = infos[i];
+		infos[count].name = vnet_short(infos[i].name);
+		count++;
+	}
 	reply_groups(a, infos, count, next);
 	free(infos);
 	return ERR_OK;
@@ -579,8 +607,10 @@ static bool group_named(struct ask *a, struct group_info *info)
 static enum err ask_group_show(struct ask *a)
 {
 	struct group_info info;
-	if (group_named(a, &info))
+	if (group_named(a, &info)) {
+		info.name = vnet_short(info.name);
 		reply_groups(a, &info, 1, 0);
+	}
 	return ERR_OK;
 }
 
@@ -597,6 +627,11 @@ static enum err ask_group_members(struct ask *a)
 }
 
 PROPOSE(group_cancel, tasks_propose_group_cancel(a->s->tasks, a->s->log, a->m->name, &records, a->text))
+
+static enum err ask_access(struct ask *a)
+{
+	return admin_access(a->c, a->m, a->correlation);
+}
 
 static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_TASK_SHOW] = ask_task_show, [VERB_TASK_LIST] = ask_task_list, [VERB_TASK_CANCEL] = each_task,
@@ -625,6 +660,11 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_GROUP_LIST] = ask_group_list, [VERB_GROUP_SHOW] = ask_group_show, [VERB_GROUP_MEMBERS] = ask_group_members,
 	[VERB_GROUP_CANCEL] = ask_group_cancel,
 	[VERB_NODE_RELOAD] = ask_node_reload,
+	[VERB_PRINCIPAL_ADD] = ask_access, [VERB_PRINCIPAL_SET] = ask_access, [VERB_PRINCIPAL_REMOVE] = ask_access,
+	[VERB_PRINCIPAL_LIST] = ask_access, [VERB_TOKEN_ADD] = ask_access, [VERB_TOKEN_ROTATE] = ask_access,
+	[VERB_TOKEN_REMOVE] = ask_access, [VERB_TOKEN_LIST] = ask_access, [VERB_RULE_ADD] = ask_access,
+	[VERB_RULE_REMOVE] = ask_access, [VERB_RULE_LIST] = ask_access, [VERB_ACCESS_TEST] = ask_access,
+	[VERB_ACCESS_TOKEN] = ask_access,
 };
 
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation)
@@ -634,5 +674,7 @@ enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t cor
 	struct ask a = { .c = c, .s = c->s, .m = &request, .correlation = correlation };
 	if (m->verb >= COUNT_OF(verbs) || !verbs[m->verb])
 		return fail(&a, ERR_UNSUPPORTED, "REQUEST.verb: not known here");
-	return verbs[m->verb](&a);
+	struct vnet_name room;
+	enum err e = admin_permit(c->session, &request, &room, a.text);
+	return e == ERR_OK ? verbs[m->verb](&a) : fail(&a, e, a.text);
 }

@@ -3,6 +3,7 @@
  *
  * 1. A question is answered at once; a change when its record was applied.
  * 2. What could not be fired for want of room in the log is tried again after RETRY_MS: the turn does not spin on it. */
+#include "permit.h"
 #include "shard_impl.h"
 
 enum { SCHEDULES_PER_REPLY = 128, FIRES_PER_TURN = 64, RETRY_MS = 100 };
@@ -38,6 +39,9 @@ static enum err list(struct ask_schedule *a)
 	uint32_t total = schedules_count(a->s->schedules), at = (uint32_t)MIN_OF(a->m->cursor, (uint64_t)total), count = 0;
 	for (; at < total && count < SCHEDULES_PER_REPLY && bytes.len < (512 << 10); at++) {
 		schedules_info(a->s->schedules, at, &info);
+		if (!span_eq(vnet_of(info.name), span_str(a->c->session->vnet)) || !permit_sees(a->c->session, vnet_short(info.name)))
+			continue;
+		info.name = vnet_short(info.name);
 		schedule_info_encode(&bytes, &info);
 		ends[++count] = bytes.len;
 	}
@@ -56,6 +60,7 @@ static enum err show(struct ask_schedule *a)
 		(void)snprintf(a->text, sizeof a->text, "REQUEST.name: no such schedule");
 		return answer(a, ERR_NOT_FOUND);
 	}
+	info.name = vnet_short(info.name);
 	schedule_info_encode(&bytes, &info);
 	struct span spec = buf_span(&bytes);
 	reply(a, &spec, 1, 0);
@@ -72,6 +77,9 @@ static enum err fits_type(struct ask_schedule *a)
 	if (schedule_info_decode(a->m->spec, &info, why) != ERR_OK || info.head.len == 0 ||
 	    task_head_decode(info.head, &head, why) != ERR_OK)
 		return ERR_OK; /* the proposal says what is wrong */
+	struct span queue = head.queue.len ? head.queue : head.type;
+	if (!permit(a->c->session, ACCESS_SUBMIT, head.type, a->text) || !permit(a->c->session, ACCESS_SUBMIT, queue, a->text))
+		return ERR_PERMISSION;
 	return types_check(a->s->types, head.type, head.fingerprint, info.payload, a->text);
 }
 

@@ -1,6 +1,7 @@
 /* broker/admin_type.c: the verbs of the registry of types. In the flow: frame -> ROUTE -> admin -> (propose ->) REPLY.
  *
  * 1. A question is answered at once; a change when its record was applied. */
+#include "permit.h"
 #include "shard_impl.h"
 
 enum { TYPES_PER_REPLY = 256, DIFF_TEXT_MAX = LIMIT_TEXT_BYTES };
@@ -47,6 +48,8 @@ static enum err list(struct ask_type *a)
 	uint32_t limit = a->m->limit ? MIN_OF(a->m->limit, (uint32_t)TYPES_PER_REPLY) : TYPES_PER_REPLY;
 	for (; at < total && count < limit; at++) {
 		types_info(a->s->types, at, &info);
+		if (!permit_sees(a->c->session, info.name))
+			continue;
 		type_info_encode(&bytes, &info);
 		ends[count++] = bytes.len;
 	}

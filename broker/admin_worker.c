@@ -6,13 +6,17 @@
 #include "admin_block.h"
 #include "binding.h"
 #include "call.h"
+#include "permit.h"
 
 #include "../wire/params.h"
 
 enum { LEASES_SHOWN = 256, ENTRIES_BYTES = 512 << 10 };
 
-static bool is_meant(const struct session *session, struct span name)
+/* Of the asking session's own vnet. */
+static bool is_meant(const struct conn *c, const struct session *session, struct span name)
 {
+	if (strcmp(session->vnet, c->session->vnet) != 0)
+		return false;
 	char number[24];
 	(void)snprintf(number, sizeof number, "%llx", (unsigned long long)session->number);
 	return span_eq(name, span_str(session->client)) || span_eq(name, span_str(number));
@@ -71,7 +75,7 @@ static uint32_t fill_leases(struct shard *s, const struct session *session, stru
 		ENSURE(known);
 		tasks_queue_info(s->tasks, v.queue, &queue);
 		x->queues[i] = v.queue;
-		x->leases[i] = (struct worker_lease_info){ x->tasks[i], v.acquired, queue.name, v.state == TASK_STARTED };
+		x->leases[i] = (struct worker_lease_info){ x->tasks[i], v.acquired, vnet_short(queue.name), v.state == TASK_STARTED };
 	}
 	return count;
 }
@@ -129,7 +133,7 @@ static enum err show(struct conn *c, const struct msg_request *m, uint32_t corre
 	struct shard *s = c->s;
 	struct buf bytes = { NULL, 0, 0 };
 	uint32_t slot = (uint32_t)MIN_OF(m->cursor, (uint64_t)s->slot_count), next;
-	while (slot < s->slot_count && (!s->slots[slot] || !is_meant(s->slots[slot], m->name)))
+	while (slot < s->slot_count && (!s->slots[slot] || !is_meant(c, s->slots[slot], m->name)))
 		slot++;
 	if (slot == s->slot_count) {
 		bool first = m->cursor == 0;
@@ -137,7 +141,7 @@ static enum err show(struct conn *c, const struct msg_request *m, uint32_t corre
 		return ERR_OK;
 	}
 	put_worker(s, s->slots[slot], &bytes);
-	for (next = slot + 1; next < s->slot_count && (!s->slots[next] || !is_meant(s->slots[next], m->name)); next++)
+	for (next = slot + 1; next < s->slot_count && (!s->slots[next] || !is_meant(c, s->slots[next], m->name)); next++)
 		;
 	const struct span spec = buf_span(&bytes);
 	s->msg.kind = FRAME_REPLY;
@@ -160,7 +164,7 @@ enum err admin_worker(struct conn *c, const struct msg_request *m, uint32_t corr
 		return show(c, m, correlation);
 	for (uint32_t i = 0; i < s->slot_count; i++) {
 		struct session *session = s->slots[i];
-		if (!session || session == c->session || !is_meant(session, m->name))
+		if (!session || session == c->session || !is_meant(c, session, m->name))
 			continue;
 		count++;
 		if (m->verb == VERB_WORKER_DRAIN)

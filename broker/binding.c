@@ -1,4 +1,5 @@
 /* broker/binding.c: reservations: the contract and the invariants stand in binding.h. */
+#include "permit.h"
 #include "binding.h"
 
 #include "call.h"
@@ -156,4 +157,16 @@ void bindings_end(struct session *session)
 {
 	while (session->bindings)
 		end(session->shard, session->bindings);
+}
+
+void bindings_end_refused(struct session *session)
+{
+	char text[256];
+	for (struct binding *b = session->bindings, *next; b; b = next) {
+		next = b->session_next;
+		if (permit(session, ACCESS_CALL, b->service->name, text))
+			continue;
+		tell(session->shard, b, BINDING_ENDED, ERR_PERMISSION, text);
+		end(session->shard, b);
+	}
 }

@@ -26,6 +26,7 @@ struct binding {
 enum err binding_bind(struct conn *c, const struct msg_bind *m, char text[128]) MUST_CHECK;
 void binding_unbind(struct session *session, uint32_t id);
 void bindings_end(struct session *session);
+void bindings_end_refused(struct session *session); /* the rules have changed: those that they no longer allow */
 struct binding *binding_find(struct session *session, uint32_t id);
 /* Holders of some service came, went or changed: at the end of the turn legs are looked at. */
 void bindings_run(struct shard *s);

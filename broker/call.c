@@ -1,6 +1,7 @@
 /* broker/call.c: calls come in, are answered and end: the contract and the invariants stand in call.h.
  *
  * Their objects are in call_pool.c, whom they go to in call_choose.c, those that wait in call_line.c, answers in call_answer.c. */
+#include "permit.h"
 #include "call.h"
 
 #include "call_answer.h"
@@ -162,6 +163,20 @@ static void ask_all(struct asking *a, uint64_t number, struct span payload)
 static void judge_head(struct asking *a)
 {
 	struct event_head head;
+	struct span service = a->m->service;
+	if (a->m->session) { /* an address: one that may not be called is nobody's */
+		struct session *holder = directory_session(a->s, a->m->session);
+		struct dir_entry *e = holder ? directory_entry(holder, a->m->entry) : NULL;
+		if (e && directory_fits(e->line, a->vnet, span_of(NULL, 0)) && !permit(a->c->session, ACCESS_CALL, e->line->service, a->text)) {
+			a->admits = ERR_NOT_DELIVERED;
+			(void)snprintf(a->text, sizeof a->text, "nobody is at this address");
+			return;
+		}
+	}
+	if (service.len > 0 && !permit(a->c->session, ACCESS_CALL, service, a->text)) {
+		a->admits = ERR_PERMISSION;
+		return;
+	}
 	if (types_generation(a->s->types) == 0)
 		return; /* no type was ever registered */
 	a->admits = event_head_decode(a->m->head, &head, a->text);

@@ -38,7 +38,7 @@ static const struct key keys[] = {
 	  "Data directory. Made (mode 0700) where it does not exist; one process at a time may use it." },
 	{ "listen", CONFIG_LIST, AT(listen), 0, 0, 0, "tcp://127.0.0.1:4333",
 	  "Where clients dial: tcp://HOST:PORT, tcp://[V6]:PORT (port 0 = any), the same with tls://, and unix://PATH.\n"
-	  "There is no authentication yet: listen only where every peer is trusted." },
+	  "While there is no principal everybody who gets here may do everything: then only loopback and unix sockets are taken." },
 	{ "log_level", CONFIG_LEVEL, AT(log_level), 0, NOTE_LEVELS - 1, NOTE_INFO, NULL,
 	  "Lines above this level are not written to standard error." },
 
@@ -66,6 +66,12 @@ static const struct key keys[] = {
 	  "Certificates of clients: none asks for none, optional checks what is shown, required refuses who shows none." },
 	{ "tls_memory_max", CONFIG_SIZE, AT(tls_memory_max_bytes), 16 * MIB, 1024 * GIB, GIB, NULL,
 	  "Memory of all TLS sessions together; those in their handshake get seven eighths of it." },
+	{ "open", CONFIG_BOOL, AT(open), 0, 1, 0, NULL,
+	  "Listen on any address though there is no principal yet. Whoever reaches it may do everything." },
+	{ "local_admin", CONFIG_BOOL, AT(local_admin), 0, 1, 1, NULL,
+	  "root and the broker's own user, over a unix socket, administer the broker without further credentials." },
+	{ "access_token", CONFIG_MS, AT(access_token_ms), 10 * SECOND, 30 * DAY, HOUR, NULL,
+	  "How long an access token is good, at most. Clients renew theirs before that." },
 
 	{ "conns_max", CONFIG_INT, AT(conns_max), 1, 1000000, 16384, NULL,
 	  "Connections at a time; more are closed at once. The limit of open files is raised to fit." },

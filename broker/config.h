@@ -23,6 +23,8 @@ struct config {
 	uint64_t tls_memory_max_bytes;
 	uint64_t log_level; /* enum note_level */
 	uint64_t sandbox, core_dumps; /* bool */
+	uint64_t open, local_admin; /* bool */
+	uint64_t access_token_ms;
 
 	/* sessions */
 	uint64_t handshakes_max, address_conns_max, address_rate, address_burst, login_failures_max, login_penalty_max_ms;

@@ -30,6 +30,32 @@ void confirm_push(struct shard *s, const struct pending *p)
 	s->pending[(s->pending_head + s->pending_count++) & (s->pending_cap - 1)] = *p;
 }
 
+static void pending_wipe(struct pending *p)
+{
+	if (p->spec.cap > 0)
+		explicit_bzero(p->spec.data, p->spec.len);
+	buf_free(&p->spec);
+}
+
+void confirms_free(struct shard *s)
+{
+	for (uint32_t i = 0; i < s->pending_count; i++)
+		pending_wipe(&s->pending[(s->pending_head + i) & (s->pending_cap - 1)]);
+	free(s->pending);
+}
+
+static void reply_spec(const struct pending *p)
+{
+	struct conn *c = p->conn;
+	struct span spec = buf_span(&p->spec);
+	if (c->gone || c->closing)
+		return;
+	c->s->msg.kind = FRAME_REPLY;
+	c->s->msg.reply = (struct msg_reply){ .count = p->affected, .specs = &spec, .spec_count = 1 };
+	msg_encode(&c->out, &c->s->msg, p->correlation, NULL, 0);
+	conn_touch(c);
+}
+
 /* ---- collecting ---- */
 
 static void encode_confirms(struct conn *c, const char *text)
@@ -202,7 +228,9 @@ void confirm_applied(struct shard *s, const struct log_record *record, const str
 		ENSURE(applied->origin == APPLIED_ADMIN);
 		p->affected += applied->affected;
 		p->code = p->code ? p->code : applied->code;
-		if (p->records == 1)
+		if (p->records == 1 && p->code == ERR_OK && p->spec.len > 0)
+			reply_spec(p);
+		else if (p->records == 1)
 			admin_reply(p->conn, p->correlation, (enum err)p->code,
 				    p->code ? err_text(p->code) : "", p->affected);
 		break;
@@ -216,6 +244,7 @@ void confirm_applied(struct shard *s, const struct log_record *record, const str
 	if (--p->records > 0)
 		return;
 	struct conn *c = p->conn;
+	pending_wipe(p);
 	s->pending_head = (s->pending_head + 1) & (s->pending_cap - 1);
 	s->pending_count--;
 	if (c)

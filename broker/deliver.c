@@ -8,6 +8,7 @@
  * 2. A queue is on the runnable list, or parked until a record is read, or has no tasks or no entry that could take one.
  * 3. A task is leased in the same step in which its DELIVER is put into the buffer of a live connection.
  * 4. The work of a turn is bounded; what is left goes on in the next. */
+#include "permit.h"
 #include "outlet.h"
 
 #include "../wire/params.h"
@@ -92,7 +93,8 @@ static void unbind_consumer(struct shard *s, struct consumer *x)
 /* Who serves an alias serves the queue of its type. 0 = there is none yet. */
 static uint32_t queue_of(struct shard *s, const struct consumer *x)
 {
-	return tasks_queue_find(s->tasks, types_resolve(s->types, span_of(x->name, x->name_len)));
+	struct vnet_name room;
+	return tasks_queue_find(s->tasks, vnet_full(x->session, types_resolve(s->types, span_of(x->name, x->name_len)), &room));
 }
 
 /* An entry finds its queue, or waits with the others until it is created. */
@@ -431,7 +433,7 @@ static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 	const struct msg_deliver m = {
 		.crc = whole ? log_tail_crc(&record, (uint32_t)bytes) : 0, .crc_known = whole,
 		.entry = x->entry, .epoch = s->epoch, .lease_ms = lease_of(s, o), .head = r.head,
-		.queue = span_of(o->name, o->name_len), .items = s->items, .count = count,
+		.queue = vnet_short(span_of(o->name, o->name_len)), .items = s->items, .count = count,
 		.yields = s->yields, .yield_count = yields_of(s, &run, count),
 	};
 	if (o->never && !tasks_commit_room(s->log, count)) {

@@ -97,7 +97,7 @@ void directory_unwatch(struct session *session, uint32_t watch);
 void directory_unwatch_all(struct session *session);
 void directory_tell(struct shard *s); /* what changed in this turn goes to the watches */
 
-static inline struct span session_principal(const struct session *session) /* until clients authenticate: their name */
+static inline struct span session_principal(const struct session *session) /* where nobody authenticates: the name of the client */
 {
-	return span_str(session->client);
+	return span_str(session->who.kind == WHO_OPEN ? session->client : session->who.name);
 }

@@ -4,6 +4,7 @@
  *    has gone over what it has not seen.
  * 2. A connection that does not read is not told more; it catches up, or gets a snapshot, when it does.
  * 3. Watches end with the connection: the client asks again after it has come back, and begins with a snapshot. */
+#include "permit.h"
 #include "directory.h"
 
 enum { WATCHES_MAX = 4096, SESSION_WATCHES = 64 };
@@ -103,7 +104,8 @@ static void frame_add(struct telling *t, uint8_t kind, const struct dir_line *li
 static bool watched(const struct dir_watch *w, const struct dir_line *line)
 {
 	return line && (w->service.len == 0 || span_eq(buf_span(&w->service), line->service)) &&
-	       directory_fits(line, span_str(w->session->vnet), buf_span(&w->where));
+	       directory_fits(line, span_str(w->session->vnet), buf_span(&w->where)) &&
+	       permit_sees(w->session, line->service);
 }
 
 static void tell_service(struct telling *t, const struct dir_service *service, uint64_t revision)

@@ -117,6 +117,7 @@ struct route {
 };
 
 struct events {
+	char why[256];             /* of the last refusal */
 	struct shard *shard;
 	struct match match;
 	struct seen *seen;
@@ -146,6 +147,7 @@ void events_free(struct shard *s);
 
 /* Handlers of frames. ERR_OK, a refusal with text, or ERR_AGAIN (route.c). */
 enum err event_subscribe(struct conn *c, const struct msg_subscribe *m, uint32_t correlation, char text[128]) MUST_CHECK;
+void event_end_refused(struct session *session); /* the rules have changed */
 void event_unsubscribe(struct conn *c, uint32_t subscription, uint32_t correlation);
 void event_credit(struct conn *c, const struct msg_credit *m);
 /* A record of a publish was applied. */

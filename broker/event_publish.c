@@ -6,6 +6,7 @@
  * 2. A publish is handed to all subscriptions piece by piece, each piece to all of them: a full queue with Block holds the rest
  *    back for everybody, in order.
  * 3. An id is remembered when its event is taken, never when it is refused: a refused one may come again. */
+#include "permit.h"
 #include "event_publish.h"
 
 #include "event_log.h"
@@ -132,6 +133,10 @@ static enum err refusal(struct shard *s, const struct event_peer *p, const struc
 	}
 	if (head->type.len >= sizeof system - 1 && memcmp(head->type.data, system, sizeof system - 1) == 0) {
 		*text = "EventHead.type: names that begin with hillock. are the broker's own";
+		return ERR_PERMISSION;
+	}
+	if (!permit(p->session, ACCESS_PUBLISH, head->type, s->events->why)) {
+		*text = s->events->why;
 		return ERR_PERMISSION;
 	}
 	if (p->waiting >= EVENT_WAITING_MAX || p->waiting_bytes > EVENT_WAITING_BYTES_MAX) {

@@ -1,6 +1,7 @@
 /* broker/event_subscribe.c: subscriptions come and go, are resumed and get their credit.
  *
  * In the flow: SUBSCRIBE -> the table of patterns, retained values -> SUBSCRIBED, once no publisher holds back what it wants. */
+#include "permit.h"
 #include "event_subscribe.h"
 
 #include "event_queue.h"
@@ -27,6 +28,20 @@ void subscription_answer(struct subscription *x, bool resumed, bool ended)
 						 .matched = x->matched, .delivered = x->delivered, .dropped = x->dropped };
 	msg_encode(&c->out, m, x->correlation, NULL, 0);
 	x->told = x->dropped;
+	conn_touch(c);
+}
+
+static void subscription_refuse(struct subscription *x, const char *text)
+{
+	struct session *session = x->peer->session;
+	struct conn *c = session ? session->conn : NULL;
+	if (!c || c->closing || c->gone)
+		return;
+	struct msg *m = &x->peer->shard->events->part;
+	m->kind = FRAME_SUBSCRIBED;
+	m->subscribed = (struct msg_subscribed){ .subscription = x->id, .code = ERR_PERMISSION, .text = span_str(text), .ended = true,
+						 .matched = x->matched, .delivered = x->delivered, .dropped = x->dropped };
+	msg_encode(&c->out, m, 0, NULL, 0);
 	conn_touch(c);
 }
 
@@ -162,6 +177,24 @@ void event_unsubscribe(struct conn *c, uint32_t subscription, uint32_t correlati
 	(*at)->correlation = correlation;
 	subscription_answer(*at, false, true);
 	subscription_end(at);
+}
+
+/* The rules have changed: what they no longer allow ends. */
+void event_end_refused(struct session *session)
+{
+	char text[256];
+	struct subscription **at = session->events ? &session->events->subscriptions : NULL;
+	while (at && *at) {
+		struct span pattern = span_of((*at)->pattern, (*at)->pattern_size);
+		bool allowed = permit_pattern(session, ACCESS_SUBSCRIBE, pattern, (*at)->descendants, text) &&
+			       (!(*at)->system || permit(session, ACCESS_ADMIN, pattern, text));
+		if (allowed) {
+			at = &(*at)->next;
+			continue;
+		}
+		subscription_refuse(*at, text);
+		subscription_end(at);
+	}
 }
 
 void event_credit(struct conn *c, const struct msg_credit *m)

@@ -59,7 +59,7 @@ static void ring_grow(struct tasks *t)
 void key_add(struct tasks *t, struct span key, uint64_t task, uint64_t time_ms)
 {
 	struct keys *k = &t->keys;
-	ENSURE(key.len > 0 && key.len <= LIMIT_KEY_BYTES);
+	ENSURE(key.len > 0 && key.len <= LIMIT_STORED_KEY_BYTES);
 	if (k->end == 0)
 		k->first = k->end = 1;
 	if (k->end - k->first == k->cap)
@@ -126,7 +126,7 @@ bool keys_get(struct tasks *t, struct reader *r)
 	for (uint64_t i = 0; i < count && !r->failed; i++) {
 		uint64_t head[3];
 		read_into(r, head, sizeof head);
-		if (head[2] == 0 || head[2] > LIMIT_KEY_BYTES || head[1] < last_ms)
+		if (head[2] == 0 || head[2] > LIMIT_STORED_KEY_BYTES || head[1] < last_ms)
 			return false;
 		struct span key = read_bytes(r, align_up(head[2], 8));
 		if (r->failed)

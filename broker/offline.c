@@ -51,6 +51,7 @@ static const char *kind_name(uint16_t kind)
 	case REC_TOPIC: return "topic";
 	case REC_EVENT: return "event";
 	case REC_RETAIN: return "retain";
+	case REC_ACCESS: return "access";
 	case REC_LEASE: return "lease";
 	case REC_YIELD: return "yield";
 	case REC_SCHEDULE: return "schedule";

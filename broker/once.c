@@ -6,6 +6,7 @@
  *
  * 1. A task leaves only when its lease is applied and still held by the session that it was leased to.
  * 2. A task whose session ended before it left was never there: the task machine gives it back. */
+#include "permit.h"
 #include "shard_impl.h"
 
 struct committed { uint64_t task; uint32_t attempt, entry; struct session_ref session; };
@@ -59,7 +60,7 @@ static enum err leave(struct shard *s, const struct committed *x)
 	const struct span payload = span_sub(r.payload, submit_record_offset(&r, view.item), item.size);
 	uint32_t yields = tasks_yields_next(s->tasks, x->task);
 	const struct msg_deliver m = {
-		.entry = x->entry, .epoch = s->epoch, .lease_ms = s->config.lease_ms, .head = r.head, .queue = queue.name,
+		.entry = x->entry, .epoch = s->epoch, .lease_ms = s->config.lease_ms, .head = r.head, .queue = vnet_short(queue.name),
 		.items = &item, .count = 1, .yields = &yields, .yield_count = yields > 0,
 	};
 	msg_encode_deliver(&c->out, &m, &payload, 1);

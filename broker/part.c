@@ -7,6 +7,8 @@
 
 #include "admin_block.h"
 #include "blocks.h"
+#include "permit.h"
+
 #include "sysevent.h"
 
 #include "topics.h"
@@ -42,6 +44,9 @@ static enum err blocks_get(struct shard *s, struct span section, char text[256])
 static void topics_section(struct shard *s, struct buf *out) { topics_put(tasks_topics(s->tasks), out); }
 static enum err topics_read(struct shard *s, struct span section, char text[256]) { return topics_get(s->tasks, section, text); }
 
+static void access_put(struct shard *s, struct buf *out) { access_checkpoint(s->access, out); }
+static enum err access_get(struct shard *s, struct span section, char text[256]) { return access_restore(s->access, section, text); }
+
 /* Topics name queues: they come behind the tasks. */
 static const struct part parts[] = {
 	{ 1, "tasks", tasks_put, tasks_get },
@@ -50,10 +55,18 @@ static const struct part parts[] = {
 	{ 4, "schedules", schedules_put, schedules_get },
 	{ 8, "blocks", blocks_put, blocks_get },
 	{ 10, "redrives", redrives_put, redrives_get },
+	{ 9, "access", access_put, access_get },
 };
 
 void parts_apply(struct shard *s, const struct log_entry *entry, const struct log_record *record, bool live, struct applied *out)
 {
+	if (record->kind == REC_ACCESS) {
+		*out = (struct applied){ .origin = APPLIED_ADMIN };
+		access_apply(s->access, entry, record, out);
+		if (live && s->live && out->code == ERR_OK)
+			permit_changed(s, record);
+		return;
+	}
 	if (record->kind != REC_TYPE && record->kind != REC_SCHEDULE && record->kind != REC_REDRIVES && record->kind != REC_BLOCK) {
 		tasks_apply(s->tasks, entry, record, live, out);
 		return;

@@ -7,6 +7,7 @@
  *
  * 1. A watch of a session that has ended is found stale by its generation and dropped when it is met or when the table grows.
  * 2. A result is read from the log when it is pushed, not kept; while it is being read the session's ring waits. */
+#include "permit.h"
 #include "shard_impl.h"
 
 static uint64_t hash_of(const struct shard *s, uint64_t task)
@@ -177,7 +178,8 @@ enum err results_await(struct conn *c, const struct msg_tasks *m, uint32_t corre
 	for (uint32_t i = 0; i < m->tasks.count; i++) {
 		uint64_t task = m->tasks.at[i];
 		struct task_view view;
-		bool open = task != 0 && tasks_show(s->tasks, task, &view) && !is_final(view.state);
+		bool there = task != 0 && tasks_show(s->tasks, task, &view) && permit_queue(session, ACCESS_SEE, view.queue);
+		bool open = there && !is_final(view.state), updates = m->want_updates && (there || !tasks_show(s->tasks, task, &view));
 		bool room = open ? results_watch(s, task, 1, session->ref)
 				 : s->watch_count + s->results_waiting < s->config.watches_max;
 		if (!room) {
@@ -185,12 +187,12 @@ enum err results_await(struct conn *c, const struct msg_tasks *m, uint32_t corre
 				   false);
 			break;
 		}
-		if (m->want_updates && !streams_open(s, task, 1, session, i < m->from_yield.count ? m->from_yield.at[i] : 0)) {
+		if (updates && !streams_open(s, task, 1, session, i < m->from_yield.count ? m->from_yield.at[i] : 0)) {
 			conn_error(c, ERR_RESOURCE_EXHAUSTED, "AWAIT.tasks: watches_max is reached", FRAME_AWAIT, correlation,
 				   false);
 			break;
 		}
-		if (!open && !(m->want_updates && streams_final(s, task, session)))
+		if (!open && !(updates && streams_final(s, task, session)))
 			ring_push(s, session, task);
 	}
 	return ERR_OK;
@@ -199,13 +201,14 @@ enum err results_await(struct conn *c, const struct msg_tasks *m, uint32_t corre
 /* ---- pushing ---- */
 
 /* One item and the bytes that go with it. ERR_AGAIN: they are being read. ERR_WRONG_STATE: it is not final any more. */
-static enum err item_of(struct shard *s, uint64_t task, struct result_item *item, struct span *bytes)
+static enum err item_of(struct session *session, uint64_t task, struct result_item *item, struct span *bytes)
 {
+	struct shard *s = session->shard;
 	struct task_view view;
 	*item = (struct result_item){ .task = task, .code = ERR_NOT_FOUND };
 	*bytes = (struct span){ NULL, 0 };
-	if (task == 0 || !tasks_show(s->tasks, task, &view))
-		return ERR_OK;
+	if (task == 0 || !tasks_show(s->tasks, task, &view) || !permit_queue(session, ACCESS_SEE, view.queue))
+		return ERR_OK; /* those of other vnets are as those that never were */
 	if (!is_final(view.state))
 		return ERR_WRONG_STATE;
 	item->code = view.code;
@@ -240,7 +243,7 @@ static bool push_some(struct shard *s, struct session *session)
 	while (session->results_count > 0 && count < DELIVER_TASKS_MAX) {
 		uint64_t task = session->results[session->results_head];
 		struct span piece;
-		enum err e = item_of(s, task, &s->result_items[count], &piece);
+		enum err e = item_of(session, task, &s->result_items[count], &piece);
 		if (e == ERR_WRONG_STATE) { /* a dead letter that was put back: the wait goes on */
 			(void)results_watch(s, ring_pop(s, session), 1, session->ref);
 			continue;

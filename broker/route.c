@@ -9,7 +9,9 @@
 #include "binding.h"
 #include "call.h"
 #include "event.h"
+#include "event_route.h"
 #include "sysevent.h"
+#include "permit.h"
 
 struct call {
 	struct conn *c;
@@ -20,7 +22,7 @@ struct call {
 
 static enum err refuse(const struct call *call, enum err code, const char *text)
 {
-	(void)snprintf(call->text, 128, "%s", text);
+	(void)snprintf(call->text, 128, "%.127s", text);
 	return code;
 }
 
@@ -33,12 +35,12 @@ static bool log_has_room(struct shard *s, size_t need)
 
 static enum err on_hello(const struct call *call)
 {
-	enum err e = session_hello(call->c, &call->msg->hello, call->frame->correlation);
+	enum err e = session_hello(call->c, &call->msg->hello, call->frame->correlation, call->text);
 	if (e == ERR_VERSION)
 		return refuse(call, e, "HELLO.versions: this broker speaks version 1");
 	if (e == ERR_DUPLICATE_SESSION)
 		return refuse(call, e, "HELLO.session: another live connection holds this session");
-	return e == ERR_OK ? e : refuse(call, e, err_text(e));
+	return e == ERR_OK || e == ERR_PERMISSION ? e : refuse(call, e, err_text(e));
 }
 
 static enum err on_ping(const struct call *call)
@@ -93,6 +95,10 @@ static const struct task_head *head_of(struct conn *c, struct span bytes)
 	buf_append(&cache->bytes, bytes.data, bytes.len);
 	enum err e = task_head_decode(buf_span(&cache->bytes), &cache->head, text);
 	ENSURE(e == ERR_OK); /* msg_decode has verified these bytes */
+	if (c->session->scope != 0) {
+		cache->head.scope = c->session->scope;
+		cache->head.vnet = strcmp(c->session->vnet, "default") == 0 ? span_of(NULL, 0) : span_str(c->session->vnet);
+	}
 	see_type(c->s, cache);
 	return &cache->head;
 }
@@ -199,13 +205,51 @@ static const struct submit_check *check_payloads(struct shard *s, const struct h
 	return check->code == ERR_OK ? NULL : check;
 }
 
+/* The type it says, and the queue where it says that, too. */
+static bool may_submit(struct conn *c, char text[256])
+{
+	const struct task_head *head = &c->cache->head;
+	struct span queue = head->queue.len ? head->queue : head->type;
+	return permit(c->session, ACCESS_SUBMIT, head->type, text) &&
+	       (span_eq(queue, head->type) || permit(c->session, ACCESS_SUBMIT, queue, text));
+}
+
+/* Of another vnet are as those that are not known any more. */
+static bool may_come_after(struct conn *c, char text[256])
+{
+	struct span after = c->cache->head.after;
+	for (size_t at = 0; at + sizeof(uint64_t) <= after.len; at += sizeof(uint64_t)) {
+		struct task_view view;
+		uint64_t task;
+		memcpy(&task, after.data + at, sizeof task);
+		bool known = task != 0 && tasks_show(c->s->tasks, task, &view);
+		if (known ? permit_queue(c->session, ACCESS_SEE, view.queue) : c->session->scope == 0 || task > tasks_newest(c->s->tasks))
+			continue;
+		(void)snprintf(text, 256, "TaskHead.after: task %llu is final, and how it ended is not known any more", (unsigned long long)task);
+		return false;
+	}
+	return true;
+}
+
+/* Numbers of producers are a principal's own, within a vnet, like keys. */
+static uint64_t own_producer(const struct session *session, uint64_t producer)
+{
+	if (session->scope == 0 || producer == 0)
+		return producer;
+	uint64_t own = (producer ^ session->scope) * 0xff51afd7ed558ccdu;
+	own ^= own >> 33;
+	return own == 0 || own == SCHEDULE_PRODUCER ? own + 1 : own;
+}
+
 /* A parent is in the hands of the session when the task is made; one that was accepted before is answered all the same. */
 static const struct submit_check *check_submit(struct conn *c, const struct msg_submit *m, struct span payload,
 					       struct submit_check *check, char text[256])
 {
 	struct shard *s = c->s;
 	uint64_t parent = c->cache->head.parent, root = 0;
-	enum err e = parent ? tasks_parent(s->tasks, parent, c->session->holder, &root, text) : ERR_OK;
+	enum err e = !may_submit(c, text) ? ERR_PERMISSION : may_come_after(c, text) ? ERR_OK : ERR_NOT_FOUND;
+	if (e == ERR_OK && parent)
+		e = tasks_parent(s->tasks, parent, c->session->holder, &root, text);
 	tasks_set_root(s->tasks, root);
 	if (e == ERR_OK)
 		return check_payloads(s, c->cache, m, payload, check, text);
@@ -232,13 +276,18 @@ static enum err on_submit(const struct call *call)
 	if (!log_has_room(s, need))
 		return ERR_AGAIN;
 	const struct task_head *head = head_of(c, m->head);
-	if (tasks_submit_early(s->tasks, m, head))
+	struct msg_submit own; /* copied only where it differs */
+	if (c->session->scope != 0) {
+		own = *m;
+		own.producer = own_producer(c->session, m->producer);
+	}
+	if (tasks_submit_early(s->tasks, c->session->scope ? &own : m, head))
 		return ERR_AGAIN;
 	s->answer.run_count = s->answer.records = 0;
 	s->answer.text[0] = '\0';
 	char why[256];
 	struct submit_check check;
-	tasks_propose_checked(s->tasks, s->log, m, head, call->frame->payload, s->wall_ms,
+	tasks_propose_checked(s->tasks, s->log, c->session->scope ? &own : m, head, call->frame->payload, s->wall_ms,
 			      check_submit(c, m, call->frame->payload, &check, why), &s->answer);
 	s->counters.submits_total += m->sizes.count;
 	hold_submitted(s);
@@ -263,9 +312,25 @@ static enum err on_forget(const struct call *call)
 
 /* ---- workers ---- */
 
+static bool may_serve(const struct session *session, const struct msg_serve *m, char text[256])
+{
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct wire_entry *e = &m->entries[i];
+		if (e->vnet_count == 0 && !permit(session, ACCESS_SERVE, e->service, text))
+			return false;
+		for (uint32_t k = 0; k < e->vnet_count; k++)
+			if (!permit_entry(session, e->service, e->vnets[k], text))
+				return false;
+	}
+	return true;
+}
+
 static enum err on_serve(const struct call *call)
 {
 	const struct msg_serve *m = &call->msg->serve;
+	char why[256];
+	if (!may_serve(call->c->session, m, why))
+		return refuse(call, ERR_PERMISSION, why);
 	bool blocked = m->count > 0 && block_refuses(call->c->session, call->text);
 	enum err e = blocked ? ERR_OK : directory_serve(call->c->session, m, call->text);
 	if (e != ERR_OK)
@@ -323,6 +388,12 @@ static enum err on_request(const struct call *call)
 
 static enum err on_subscribe(const struct call *call)
 {
+	const struct msg_subscribe *m = &call->msg->subscribe;
+	char why[256];
+	if (event_is_system(m->pattern) && !permit(call->c->session, ACCESS_ADMIN, m->pattern, why))
+		return refuse(call, ERR_PERMISSION, why); /* they tell of every vnet */
+	if (!permit_pattern(call->c->session, ACCESS_SUBSCRIBE, m->pattern, m->descendants, why))
+		return refuse(call, ERR_PERMISSION, why);
 	return event_subscribe(call->c, &call->msg->subscribe, call->frame->correlation, call->text);
 }
 
@@ -345,6 +416,9 @@ static enum err on_event_credit(const struct call *call)
 
 static enum err on_interest(const struct call *call)
 {
+	char why[256];
+	if (!permit(call->c->session, ACCESS_PUBLISH, call->msg->interest.type, why))
+		return refuse(call, ERR_PERMISSION, why);
 	event_interest(call->c, &call->msg->interest, call->frame->correlation);
 	return ERR_OK;
 }
@@ -353,6 +427,10 @@ static enum err on_interest(const struct call *call)
 
 static enum err on_watch(const struct call *call)
 {
+	char why[256];
+	const struct msg_watch *m = &call->msg->watch;
+	if (m->service.len > 0 && !permit(call->c->session, ACCESS_SEE, m->service, why))
+		return refuse(call, ERR_PERMISSION, why);
 	return directory_watch(call->c, &call->msg->watch, call->text);
 }
 
@@ -364,6 +442,9 @@ static enum err on_unwatch(const struct call *call)
 
 static enum err on_bind(const struct call *call)
 {
+	char why[256];
+	if (!permit(call->c->session, ACCESS_CALL, call->msg->bind.service, why))
+		return refuse(call, ERR_PERMISSION, why);
 	return binding_bind(call->c, &call->msg->bind, call->text);
 }
 
@@ -404,6 +485,11 @@ static handler *const handlers[] = {
 	[FRAME_CALL] = on_call, [FRAME_ANSWER] = on_answer, [FRAME_CALL_CANCEL] = on_call_cancel,
 	[FRAME_BIND] = on_bind, [FRAME_UNBIND] = on_unbind,
 };
+
+bool route_knows(uint16_t kind)
+{
+	return kind < COUNT_OF(handlers) && handlers[kind] != NULL;
+}
 
 enum err route_frame(struct conn *c, const struct frame *frame, char text[128])
 {

@@ -113,6 +113,8 @@ static enum err fire_task(const struct schedule_info *i, const struct types *typ
 	enum err e = task_head_decode(i->head, &head, why);
 	ENSURE(e == ERR_OK); /* judged when it was added */
 	head.parent = 0;
+	const uint8_t *slash = memchr(i->name.data, '/', i->name.len); /* of a vnet other than default: permit.h */
+	head.vnet = span_sub(i->name, 0, slash ? (size_t)(slash - i->name.data) : 0);
 	const struct msg_submit m = { .producer = SCHEDULE_PRODUCER, .first_seq = sequence, .resolved_below = sequence,
 				      .head = i->head, .sizes = { &size, 1 } };
 	e = types_check(types, head.type, head.fingerprint, i->payload, text);

@@ -8,6 +8,7 @@
 #include "binding.h"
 #include "call.h"
 #include "event.h"
+#include "permit.h"
 
 static bool id_eq(const uint8_t a[16], const uint8_t b[16])
 {
@@ -195,12 +196,20 @@ static void welcome(struct conn *c, bool resumed, uint32_t correlation)
 	conn_touch(c);
 }
 
+static bool same_principal(const struct session *session, const struct who *who, struct span vnet, bool vnet_said)
+{
+	return session->who.kind == who->kind && strcmp(session->who.name, who->name) == 0 &&
+	       (!vnet_said || span_eq(span_str(session->vnet), vnet));
+}
+
 /* The other session that is what this one says it is. Few have an identity, so all are looked at. */
-static struct session *session_of_identity(struct shard *s, struct span identity, const struct session *self)
+static struct session *session_of_identity(struct shard *s, struct span identity, const struct session *self, const struct who *who,
+					   struct span vnet)
 {
 	for (uint32_t i = 0; identity.len > 0 && i < s->slot_count; i++) {
 		struct session *session = s->slots[i];
-		if (session && session != self && session->identity && span_eq(span_str(session->identity), identity))
+		if (session && session != self && session->identity && span_eq(span_str(session->identity), identity) &&
+		    same_principal(session, who, vnet, true))
 			return session;
 	}
 	return NULL;
@@ -232,7 +241,7 @@ static struct session *session_find(struct shard *s, const uint8_t id[16])
 	return found;
 }
 
-enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t correlation)
+enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t correlation, char text[128])
 {
 	struct shard *s = c->s;
 	bool speaks = false;
@@ -242,11 +251,20 @@ enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t corre
 		return ERR_VERSION;
 	if (s->stop != STOP_NOT)
 		return ERR_UNAVAILABLE;
+	struct who who;
+	struct span vnet;
+	enum err e = permit_login(c, m, &who, &vnet, text);
+	if (e != ERR_OK)
+		return e;
 	struct session *session = session_find(s, m->session);
+	if (session && !same_principal(session, &who, vnet, m->vnet.len > 0)) {
+		(void)snprintf(text, 128, "HELLO.session: these credentials are not accepted for it");
+		return ERR_PERMISSION;
+	}
 	bool resumed = session != NULL;
 	if (!session && s->counters.sessions >= s->config.sessions_max)
 		return ERR_RESOURCE_EXHAUSTED;
-	struct session *rival = session_of_identity(s, m->identity, session);
+	struct session *rival = session_of_identity(s, m->identity, session, &who, vnet);
 	bool rival_lives = rival && rival->conn && s->now_ms - rival->conn->in_ms <= s->config.heartbeat_ms;
 	if (rival_lives && !m->force)
 		return ERR_DUPLICATE_SESSION;
@@ -262,10 +280,12 @@ enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t corre
 	}
 	if (!session) {
 		session = session_new(s, m->session);
-		session->vnet = m->vnet.len ? strndup((const char *)m->vnet.data, m->vnet.len) : strdup("default");
+		session->vnet = strndup((const char *)vnet.data, vnet.len);
 		ENSURE(session->vnet != NULL);
 		directory_begin(s, session);
 	}
+	session->who = who;
+	permit_begin(session);
 	free(session->identity);
 	session->identity = m->identity.len ? strndup((const char *)m->identity.data, m->identity.len) : NULL;
 	free(session->release);

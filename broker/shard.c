@@ -14,6 +14,8 @@
 #include "event.h"
 #include "sysevent.h"
 #include "part.h"
+#include "permit.h"
+#include "audit.h"
 
 enum { COMPACT_MS = 1000 };
 
@@ -210,6 +212,7 @@ static void fill_defaults(struct shard_config *k)
 	DEFAULT(watches_max, 4000000);
 	DEFAULT(stop_retry_ms, 1000);
 	DEFAULT(stop_ms, 5000);
+	DEFAULT(access_token_ms, 3600 * 1000);
 	DEFAULT(segment_bytes, 64 << 20);
 	DEFAULT(batch_bytes, LIMIT_BATCH_BYTES);
 	DEFAULT(cache_bytes, 64 << 20);
@@ -256,6 +259,9 @@ static void open_tasks(struct shard *s)
 	s->schedules = schedules_new();
 	s->redrives = redrives_new();
 	s->blocks = blocks_new();
+	s->access = access_new();
+	s->audit = audit_new(s, s->io);
+	s->permits_at_ms = UINT64_MAX;
 }
 
 static void shard_free(struct shard *s)
@@ -264,6 +270,9 @@ static void shard_free(struct shard *s)
 	purges_free(s);
 	conns_free(s);
 	sessions_free(s);
+	if (s->audit)
+		audit_free(s->audit);
+	s->audit = NULL;
 	events_free(s);
 	if (s->calls) {
 		calls_changed(s);
@@ -288,7 +297,9 @@ static void shard_free(struct shard *s)
 		blocks_free(s->blocks);
 	tls_ctx_unref(s->tls);
 	free(s->tls_room);
-	free(s->pending);
+	if (s->access)
+		access_free(s->access);
+	confirms_free(s);
 	free(s->watches);
 	door_free(s->door);
 	free(s);
@@ -302,6 +313,16 @@ void shard_set_tls(struct shard *s, struct tls_ctx *tls)
 		s->tls_room = zalloc(TLS_RECORD_BYTES);
 }
 
+static bool url_is_local(const char *url)
+{
+	static const char *const good[] = { "unix://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:", "tls://127.", "tls://localhost:",
+					    "tls://[::1]:" };
+	for (size_t i = 0; i < COUNT_OF(good); i++)
+		if (strncmp(url, good[i], strlen(good[i])) == 0)
+			return true;
+	return false;
+}
+
 static enum err listen_all(struct shard *s, char text[256])
 {
 	if (s->config.tls)
@@ -313,6 +334,11 @@ static enum err listen_all(struct shard *s, char text[256])
 			(void)snprintf(text, 256, "cannot listen on %.180s without a certificate", s->config.listen[i]);
 			return ERR_INVALID_INPUT;
 		}
+		if (access_is_open(s->access) && !s->config.open && !url_is_local(s->config.listen[i])) {
+			(void)snprintf(text, 256, "%.100s is not this machine alone, and there is no principal yet: whoever gets there could do "
+				       "everything; add one first, or set open", s->config.listen[i]);
+			return ERR_INVALID_INPUT;
+		}
 		int res = s->io->v->listen(s->io, s->config.listen[i], &port);
 		if (res != 0) {
 			(void)snprintf(text, 256, "cannot listen on %.180s: %s", s->config.listen[i], strerror(-res));
@@ -322,6 +348,9 @@ static enum err listen_all(struct shard *s, char text[256])
 			s->config.ports_out[i] = port;
 	}
 	s->config.listen = NULL;
+	if (access_is_open(s->access))
+		shard_note(s, SHARD_WARN, "access", "open", "there is no principal: whoever reaches a listener may do everything; close it with "
+			   "'hillock principal add NAME --admin'");
 	return ERR_OK;
 }
 
@@ -470,7 +499,7 @@ static uint64_t wait_until_ns(struct shard *s, bool more, uint64_t until_ns)
 	ms = MIN_OF(ms, schedule_due_ms(s));
 	ms = MIN_OF(ms, redrive_due_ms(s));
 	ms = MIN_OF(ms, blocks_due_ms(s));
-	uint64_t due = tasks_next_ms(s->tasks); /* wall clock */
+	uint64_t due = MIN_OF(tasks_next_ms(s->tasks), s->permits_at_ms); /* wall clock */
 	if (due != UINT64_MAX)
 		ms = MIN_OF(ms, due <= s->wall_ms ? s->now_ms : s->now_ms + (due - s->wall_ms));
 	if (ms <= s->now_ms)
@@ -509,6 +538,8 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	hold_or_flush(s);               /* the next batch is on its way while we deliver */
 	if (s->blocks_changed)
 		blocks_enforce(s);
+	if (s->permits_due || s->wall_ms >= s->permits_at_ms)
+		permits_run(s);
 	if (s->queues_changed)
 		deliver_rebind(s);
 	answer_reads(s);
@@ -530,6 +561,7 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	directory_tell(s);
 	stop_step(s);
 	conn_flush_dirty(s);
+	audit_run(s);
 	if (s->buffer_bytes > s->config.memory_max + s->config.memory_max / 8)
 		conn_shed(s);
 	hold_or_flush(s);

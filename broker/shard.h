@@ -51,6 +51,10 @@ struct shard_config {
 	uint32_t stop_retry_ms;       /* retry_after in GOODBYE when we stop (1 s) */
 	uint32_t stop_ms;             /* how long a stop may take before connections are cut (5 s) */
 
+	int64_t admin_uid;            /* this user administers the broker over unix sockets, like root; -1: neither does */
+	bool open;                    /* listen everywhere though there is no principal: whoever gets there may do everything */
+	uint64_t access_token_ms;     /* how long an access token is good (1 h) */
+
 	/* log_config's values; io, node_name, ctx and callbacks are filled in by the shard */
 	uint64_t segment_bytes, cache_bytes;
 	uint32_t batch_bytes, reserve_segments;

@@ -17,6 +17,7 @@
 #include "redrive.h"
 #include "schedule.h"
 #include "types.h"
+#include "access.h"
 
 /* ---- coarse timers ---- */
 
@@ -156,10 +157,13 @@ struct session {
 	char *identity;      /* NULL: any number of its kind may live */
 	char *release;       /* of its library, as it says */
 	struct session_counts { uint64_t delivered, completed, failed, returned, calls; } counts;
+	struct who who;
+	uint32_t always;     /* bits of verbs that need no look at the rules: permit.h */
+	uint64_t scope;      /* of its producers and keys; 0: anybody's, in the vnet default */
 };
 
 struct session *session_get(struct shard *s, struct session_ref ref);
-enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t correlation);
+enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t correlation, char text[128]);
 /* The connection is gone; the session waits for its client. */
 void session_detach(struct conn *c);
 void session_end(struct shard *s, struct session *session);
@@ -223,6 +227,7 @@ void results_ready(struct shard *s, struct session *session, uint64_t task);
 /* ---- routing, answers, administration ---- */
 
 /* ERR_AGAIN: not now; keep the frame and try again. Else the frame is done with: ERR_OK, or a refusal (text). */
+bool route_knows(uint16_t kind); /* may a client send it? */
 enum err route_frame(struct conn *c, const struct frame *frame, char text[128]);
 
 enum pending_kind { PENDING_SUBMIT, PENDING_REPORT, PENDING_ADMIN, PENDING_PUBLISH, PENDING_NOBODY, PENDING_PURGE };
@@ -239,7 +244,9 @@ struct pending {
 	uint64_t producer;
 	uint64_t affected;
 	uint32_t sessionless;
+	struct buf spec;       /* ADMIN: answered when all is well; owned, wiped */
 };
+void confirms_free(struct shard *s);
 void confirm_push(struct shard *s, const struct pending *p);
 void confirm_runs(struct conn *c, uint64_t producer, const struct confirm_run *runs, uint32_t count, const char *text);
 void confirm_reported(struct conn *c, const struct reported_item *items, uint32_t count);
@@ -260,6 +267,7 @@ uint64_t schedule_due_ms(const struct shard *s); /* monotonic */
 void schedule_fire(struct shard *s);
 enum err admin_type(struct conn *c, const struct msg_request *m, uint32_t correlation); /* VERB_TYPE_... */
 enum err admin_worker(struct conn *c, const struct msg_request *m, uint32_t correlation); /* drain, stop, kick, show */
+enum err admin_access(struct conn *c, const struct msg_request *m, uint32_t correlation); /* principals, tokens, rules */
 void admin_reply(struct conn *c, uint32_t correlation, enum err code, const char *text, uint64_t count);
 
 /* ---- when to flush ---- */
@@ -289,6 +297,10 @@ struct shard {
 	struct schedules *schedules;
 	struct blocks *blocks;
 	bool blocks_changed;      /* sessions are looked at in this turn */
+	struct access *access;
+	struct audit *audit;
+	bool permits_due;         /* principals, tokens or rules have changed */
+	uint64_t permits_at_ms;   /* wall clock: the next access token or token that ends; UINT64_MAX = none */
 	uint64_t schedules_retry_ms;
 	struct redrives *redrives;
 	struct purging *purges;   /* under way, oldest first */

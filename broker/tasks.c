@@ -98,7 +98,8 @@ void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct lo
 	case REC_TYPE:
 	case REC_SCHEDULE:
 	case REC_BLOCK:
-	case REC_REDRIVES: break;
+	case REC_REDRIVES:
+	case REC_ACCESS: break;
 	}
 	ensure_failed("a record of tasks has a known kind", __FILE__, __LINE__);
 }

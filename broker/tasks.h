@@ -24,7 +24,7 @@ struct holder; /* who may hold leases: one per session */
 
 enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6, REC_TYPE = 7,
 		   REC_TOPIC = 8, REC_EVENT = 9, REC_LEASE = 10, REC_YIELD = 11, REC_SCHEDULE = 12, REC_RETAIN = 17,
-		   REC_GROUP = 20, REC_SECRET = 24, REC_REDRIVES = 30, REC_BLOCK = 40 };
+		   REC_GROUP = 20, REC_SECRET = 24, REC_ACCESS = 25, REC_REDRIVES = 30, REC_BLOCK = 40 };
 
 /* What the owner is told while state changes. Called from apply, tick and holder_lost; may not change tasks. */
 struct tasks_hooks {

@@ -22,7 +22,7 @@ enum err tasks_propose_queue(struct tasks *t, struct log *log, struct span name,
 			     bool create, uint32_t *records, char text[256])
 {
 	*records = 0;
-	if (!queue_name_ok(name, text))
+	if (!queue_full_name_ok(name, text))
 		return ERR_INVALID_INPUT;
 	uint32_t id = queue_lookup(t, name);
 	if (!id && !create)

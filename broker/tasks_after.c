@@ -80,17 +80,42 @@ static enum err prepare_task(struct tasks *t, uint64_t task, struct rec_after *a
 	return ERR_OK;
 }
 
+/* Groups are a vnet's own, and kept under a name that says so, like queues. */
+static bool own_group(struct span vnet, struct span name, char room[LIMIT_NAME_BYTES + 1], struct span *out, char text[256])
+{
+	*out = name;
+	if (name.len > 0 && memchr(name.data, '/', name.len)) {
+		(void)snprintf(text, 256, "TaskHead.group: the character '/' is not allowed in the name of a group");
+		return false;
+	}
+	if (name.len == 0 || vnet.len == 0)
+		return true;
+	if (vnet.len + 1 + name.len > LIMIT_NAME_BYTES) {
+		(void)snprintf(text, 256, "TaskHead.group: the name of a group with its vnet has at most %d bytes", LIMIT_NAME_BYTES);
+		return false;
+	}
+	memcpy(room, vnet.data, vnet.len);
+	room[vnet.len] = '/';
+	memcpy(room + vnet.len + 1, name.data, name.len);
+	*out = span_of(room, vnet.len + 1 + name.len);
+	return true;
+}
+
 enum err after_prepare(struct tasks *t, const struct task_head *head, struct submit_view *v, char text[256])
 {
 	if (head->after.len + head->after_back.len + head->group.len + head->after_group.len == 0)
 		return ERR_OK;
+	struct span group, after_group;
+	if (!own_group(head->vnet, head->group, t->group_room, &group, text) ||
+	    !own_group(head->vnet, head->after_group, t->after_group_room, &after_group, text))
+		return ERR_INVALID_INPUT;
 	v->fixed.flags |= SUBMIT_AFTER;
 	v->after = (struct rec_after){ .group_size = head->group_size, .policy = head->on_failure,
 				       .back_count = (uint32_t)(head->after_back.len / sizeof(uint32_t)),
-				       .group_len = (uint16_t)head->group.len, .after_group_len = (uint16_t)head->after_group.len };
+				       .group_len = (uint16_t)group.len, .after_group_len = (uint16_t)after_group.len };
 	v->backs = head->after_back;
-	v->group = head->group;
-	v->after_group = head->after_group;
+	v->group = group;
+	v->after_group = after_group;
 	t->found.len = 0;
 	for (uint32_t i = 0; i < head->after.len / sizeof(uint64_t); i++) {
 		uint64_t task = u64_at(head->after, i);

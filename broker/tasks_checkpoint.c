@@ -189,7 +189,7 @@ static bool get_queues(struct tasks *t, struct reader *r, uint32_t version, uint
 		char text[256];
 		get_queue(r, version, &c, &settings);
 		struct span name = span_of(c.name, c.name_size);
-		if (r->failed || (c.name_size > 0 && (!queue_name_ok(name, text) || queue_lookup(t, name) != 0)))
+		if (r->failed || (c.name_size > 0 && (!queue_full_name_ok(name, text) || queue_lookup(t, name) != 0)))
 			return false;
 		settings = queue_settings_over(QUEUE_SETTINGS_BASE, settings);
 		if (c.name_size > 0 && !queue_settings_ok(&settings, text))

@@ -307,6 +307,7 @@ struct tasks {
 	struct { uint32_t queue, count, slot, priority; bool returned; uint64_t first; } peeked;
 	struct reported_item *reported;
 	uint32_t reported_cap;
+	char group_room[LIMIT_NAME_BYTES + 1], after_group_room[LIMIT_NAME_BYTES + 1]; /* of one proposal */
 	struct buf scratch_items, scratch_sources, scratch_yields, scratch_texts; /* of one proposal */
 	uint32_t compact_cursor, moves_in_flight;
 	struct segment *reindexed; /* being made from its records */

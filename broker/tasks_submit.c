@@ -45,6 +45,8 @@ struct submission {
 	uint32_t queue;
 	uint64_t payload_offset;    /* of item `done` */
 	uint32_t done;              /* items answered or in records */
+	struct span key;            /* whose it is, and the key */
+	uint8_t key_bytes[LIMIT_STORED_KEY_BYTES];
 };
 
 static void answer(struct submit_answer *out, struct submission *s, uint32_t count, enum err code, uint64_t original)
@@ -81,13 +83,22 @@ static void refuse(struct submit_answer *out, struct submission *s, uint32_t cou
 static uint32_t submit_queue(struct tasks *t, struct log *log, const struct task_head *head, enum err *code, char text[256])
 {
 	struct span name = head->queue.len ? head->queue : head->type;
-	uint32_t id = head->queue.len ? 0 : topics_queue(t->topics, head->type); /* bound to its type */
-	if (!id)
-		id = queue_lookup(t, name);
+	char full[LIMIT_NAME_BYTES + 1];
+	uint32_t id = head->queue.len ? 0 : topics_queue(t->topics, head->vnet, head->type); /* bound to its type */
 	if (id)
 		return id;
 	*code = ERR_INVALID_INPUT;
-	if (!queue_name_ok(name, text))
+	if (head->vnet.len > 0 || memchr(name.data, '/', name.len)) { /* a name that reaches into another vnet is none */
+		if (!queue_name_ok(name, text))
+			return 0;
+		size_t len = (size_t)snprintf(full, sizeof full, "%.*s/%.*s", (int)head->vnet.len, (const char *)head->vnet.data,
+					      (int)name.len, (const char *)name.data);
+		name = span_of(full, len); /* one that was cut is too long, and refused as such */
+	}
+	id = queue_lookup(t, name);
+	if (id)
+		return id;
+	if (!queue_full_name_ok(name, text))
 		return 0;
 	if (!t->config.auto_create) {
 		*code = ERR_NOT_FOUND;
@@ -127,6 +138,8 @@ static bool submit_head_ok(const struct msg_submit *m, const struct task_head *h
 		(void)snprintf(text, 256, "an idempotency key is for one task, not %u", m->sizes.count);
 	else if (head->key.len > LIMIT_KEY_BYTES)
 		(void)snprintf(text, 256, "an idempotency key has at most %d bytes", LIMIT_KEY_BYTES);
+	else if (head->key.len > 0 && head->key.data[0] == 0)
+		(void)snprintf(text, 256, "an idempotency key does not begin with a zero byte");
 	else
 		return true;
 	return false;
@@ -149,10 +162,22 @@ static void record_lane(const struct tasks *t, struct submit_view *v, const stru
 	v->lane.order = head->order_key.len ? order_hash(t, v->fixed.queue, head->order_key) : 0;
 }
 
+/* A key is a principal's own, within a vnet: what is kept says whose, so that no two can be the same. */
+static void submission_key(struct submission *s, const struct task_head *head)
+{
+	s->key = head->key;
+	if (head->key.len == 0 || head->scope == 0)
+		return;
+	s->key_bytes[0] = 0;
+	memcpy(s->key_bytes + 1, &head->scope, sizeof head->scope);
+	memcpy(s->key_bytes + 9, head->key.data, head->key.len);
+	s->key = span_of(s->key_bytes, 9 + head->key.len);
+}
+
 static struct submit_view record_template(const struct tasks *t, const struct submission *s, const struct task_head *head)
 {
 	const struct queue *q = t->queues[s->queue - 1];
-	struct submit_view v = { .head = s->m->head, .key = head->key };
+	struct submit_view v = { .head = s->m->head, .key = s->key };
 	uint64_t expires = head->expires_ms ? head->expires_ms : (uint64_t)q->settings.expires_ms;
 	uint64_t retention = head->retention_ms ? head->retention_ms : (uint64_t)q->settings.retention_ms;
 	if (retention == 0 && (head->want_result || head->want_updates))
@@ -164,13 +189,13 @@ static struct submit_view record_template(const struct tasks *t, const struct su
 	v.options.expires_ms = expires ? ms_after(s->now_ms, expires) : 0;
 	v.options.retention_ms = retention;
 	v.options.max_attempts = head->max_attempts;
-	v.options.key_size = (uint16_t)head->key.len;
+	v.options.key_size = (uint16_t)s->key.len;
 	if (head->parent || head->close_ms) {
 		v.fixed.flags = SUBMIT_LIFE;
 		v.life = (struct rec_life){ head->parent, head->parent ? t->root : 0,
 					    head->close_ms ? ms_after(s->now_ms, head->close_ms) : 0 };
 	}
-	if (v.options.ready_ms || v.options.expires_ms || retention || head->max_attempts || head->key.len)
+	if (v.options.ready_ms || v.options.expires_ms || retention || head->max_attempts || s->key.len)
 		v.fixed.flags |= SUBMIT_OPTIONS;
 	record_lane(t, &v, head);
 	return v;
@@ -305,7 +330,8 @@ void tasks_propose_checked(struct tasks *t, struct log *log, const struct msg_su
 	}
 	const struct producer *p = producer_find(t, m->producer);
 	s.resolved_below = MAX_OF(MAX_OF(m->resolved_below, 1), p ? p->resolved_below : 1);
-	uint64_t original = head->key.len ? key_find(t, head->key, now_ms) : 0;
+	submission_key(&s, head);
+	uint64_t original = s.key.len ? key_find(t, s.key, now_ms) : 0;
 	if (original) {
 		answer(out, &s, count, ERR_OK, original);
 		return;

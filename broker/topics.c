@@ -108,11 +108,11 @@ static bool first_match(void *ctx, struct match_item *item)
 	return false;
 }
 
-uint32_t topics_queue(const struct topics *p, struct span type)
+uint32_t topics_queue(const struct topics *p, struct span vnet, struct span type)
 {
 	struct topic *found = NULL;
 	if (p->counts[TOPIC_TASKS] > 0)
-		match_each(&p->tasks, span_of(NULL, 0), type, first_match, &found);
+		match_each(&p->tasks, vnet, type, first_match, &found);
 	return found ? found->queue : 0;
 }
 

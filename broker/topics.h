@@ -67,7 +67,7 @@ size_t topics_publish_bytes(size_t head, uint32_t count, size_t payload);
 /* ---- looking ---- */
 
 /* The queue for tasks of a type that name none; 0 = none is bound: the queue of the type's name. */
-uint32_t topics_queue(const struct topics *p, struct span type);
+uint32_t topics_queue(const struct topics *p, struct span vnet, struct span type); /* vnet: empty = default */
 /* The queues that an event feeds, each once; at most `max`. */
 uint32_t topics_feeds(const struct topics *p, struct span vnet, struct span type, uint16_t *queues, uint32_t max);
 /* Grows with each change: what was looked up before may be different now. */

@@ -2,6 +2,7 @@
  * In the flow: frame -> ROUTE -> admin -> WHY -> REPLY. A question: it walks the entries of one queue and changes nothing.
  *
  * 1. A REPLY stays under its limits: beyond WHY_MAX reasons, or WHY_BYTES of them, the rest is only counted. */
+#include "permit.h"
 #include "outlet.h"
 
 #include "../wire/params.h"
@@ -94,7 +95,7 @@ static void say_blocked(struct why *w, const struct blocked_info *b)
 	(void)snprintf(text, sizeof text, "%llu of %llu are final", (unsigned long long)(b->members - b->members_open),
 		       (unsigned long long)b->size);
 	if (b->group.len)
-		say(w, &(struct why_reason){ .kind = WHY_GROUP, .text = b->group, .value = span_str(text) });
+		say(w, &(struct why_reason){ .kind = WHY_GROUP, .text = vnet_short(b->group), .value = span_str(text) });
 }
 
 static void say_state(struct why *w, uint64_t task, const struct task_view *v)

@@ -101,10 +101,9 @@ static void free_client(struct hlk *c)
 		if (fds[i] >= 0)
 			(void)close(fds[i]);
 	explicit_bzero(c->session.id, sizeof c->session.id);
-	if (c->token)
-		explicit_bzero(c->token, strlen(c->token));
 	free(c->name);
-	free(c->token);
+	token_set(c, NULL, 0);
+	free(c->token_file);
 	free(c->vnet);
 	free(c->session.node);
 	free(c->identity);
@@ -121,13 +120,14 @@ static int start(struct hlk *c, const struct hlk_options *o, struct hlk_error *e
 		return code;
 	c->name = name_or_process(o->name);
 	c->token = o->token ? strdup(o->token) : NULL;
+	c->token_file = o->token_file ? strdup(o->token_file) : NULL;
 	c->vnet = o->vnet ? strdup(o->vnet) : NULL;
 	code = net_tls_options(c, o, error);
 	if (code != HLK_OK)
 		return code;
 	c->identity = o->identity ? strdup(o->identity) : NULL;
 	c->force = o->force;
-	if (!c->name || (o->token && !c->token) || (o->vnet && !c->vnet)) {
+	if (!c->name || (o->token && !c->token) || (o->token_file && !c->token_file) || (o->vnet && !c->vnet)) {
 		error_fill(error, HLK_MEMORY, "out of memory");
 		return HLK_MEMORY;
 	}

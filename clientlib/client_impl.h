@@ -329,7 +329,8 @@ struct bindings { struct client_binding *first; uint32_t last; };
 struct mock;
 struct hlk {
 	struct hlk_error error;
-	char *name, *token, *vnet, *identity;
+	char *name, *token, *token_file, *vnet, *identity;
+	struct { int64_t due_ms; uint32_t correlation; } renew; /* of an access token; due 0: never */
 	bool force;
 	char *tls_files[CLIENT_TLS_FILES], *tls_server_name;
 	struct node *nodes;
@@ -505,6 +506,12 @@ void admin_down(struct hlk *c);
 /* One request and its answer, waited for; `fn` gets the reply where it says OK. A question may be asked again after a cut. */
 int admin_ask(struct hlk *c, const struct msg_request *request, bool question, const char *what, reply_fn *fn, void *arg);
 void admin_take_reply(struct hlk *c, uint32_t correlation, const struct msg_reply *m);
+/* ---- renew.c ---- */
+void token_set(struct hlk *c, const char *text, size_t len); /* NULL: none */
+void token_read(struct hlk *c); /* from token_file, where there is one */
+void renew_up(struct hlk *c);   /* WELCOME */
+bool renew_reply(struct hlk *c, uint32_t correlation, const struct msg_reply *m); /* true: it was ours */
+void renew_due(struct hlk *c);
 bool admin_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
 
 /* ---- mock.c: a broker in memory that speaks frames ---- */

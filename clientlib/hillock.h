@@ -77,7 +77,8 @@ struct hlk_options {
 	/* tcp://HOST[:4333], tcp://[V6]:PORT, tls://HOST[:4334], unix:///PATH, mock:// ; several, comma separated, are tried in turn */
 	const char *url;
 	const char *name;       /* of this program, for people; default: the process name */
-	const char *token;
+	const char *token;      /* shows who it is: a token or an access token; an access token is renewed before it ends */
+	const char *token_file; /* or a file with it, read at each connect, so that it can be replaced; never on a command line */
 	const char *vnet;       /* the named scope whose entries it joins and sees; default: "default" */
 	const uint8_t *session; /* 16 secret bytes to resume as; default: random */
 	uint32_t window;        /* unconfirmed submissions allowed; default 8192, at most 65536 */
@@ -778,4 +779,6 @@ HLK_API const char *hlk_version(void); /* "0.1.0" */
 #ifdef __cplusplus
 }
 #endif
+#include "hillock_access.h"
+
 #endif

@@ -17,6 +17,7 @@ void session_send(struct hlk *c, const struct msg *msg, uint32_t correlation)
 
 void session_say_hello(struct hlk *c)
 {
+	token_read(c);
 	struct msg msg = { .kind = FRAME_HELLO };
 	msg.hello.versions[0] = 1;
 	msg.hello.version_count = 1;
@@ -54,6 +55,7 @@ static void welcome(struct hlk *c, const struct msg_welcome *m)
 	results_up(c);
 	subscribe_up(c);
 	publish_up(c);
+	renew_up(c);
 	if (c->state)
 		c->state(c, true, resumed ? "resumed" : "new session", c->state_ctx);
 }
@@ -115,7 +117,10 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_CHANGES: directory_changes(c, &m->changes); return;
 	case FRAME_ANSWER: caller_answers(c, &m->answer, frame->payload); return;
 	case FRAME_CALL_CANCEL: holder_cancelled(c, &m->call_cancel); return;
-	case FRAME_REPLY: admin_take_reply(c, frame->correlation, &m->reply); return;
+	case FRAME_REPLY:
+		if (!renew_reply(c, frame->correlation, &m->reply))
+			admin_take_reply(c, frame->correlation, &m->reply);
+		return;
 	case FRAME_HELLO:
 	case FRAME_WELCOME:
 	case FRAME_ERROR:
@@ -192,6 +197,7 @@ void session_down(struct hlk *c)
 void session_heartbeat(struct hlk *c)
 {
 	int64_t beat = c->session.heartbeat_ms;
+	renew_due(c);
 	if (c->now_ms - c->link.last_heard_ms >= 3 * beat) {
 		net_fail(c, HLK_NETWORK, "nothing was heard for %lld ms", (long long)(3 * beat));
 		return;
@@ -208,5 +214,6 @@ int64_t session_next_due(const struct hlk *c)
 	int64_t dead = c->link.last_heard_ms + 3 * beat;
 	if (c->link.out.len > c->link.out_sent)
 		return dead; /* the socket takes nothing: no use in adding a PING */
-	return MIN_OF(c->link.last_sent_ms + beat, dead);
+	int64_t next = MIN_OF(c->link.last_sent_ms + beat, dead);
+	return c->renew.due_ms ? MIN_OF(next, c->renew.due_ms) : next;
 }

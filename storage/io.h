@@ -102,6 +102,8 @@ struct io_vtable {
 	void (*pause)(struct io *io, struct io_conn conn, bool paused);
 	/* Starts the close; `closed` follows. abort = drop unsent bytes and reset. */
 	void (*close_conn)(struct io *io, struct io_conn conn, bool abort);
+	/* The user on the other side of a unix socket, -1 where that is not known. */
+	int64_t (*peer_uid)(struct io *io, struct io_conn conn);
 	/* Callable from another thread or a signal handler: makes reap return. */
 	void (*wake)(struct io *io);
 	void (*free)(struct io *io);

@@ -237,7 +237,7 @@ static const struct io_vtable uring_vtable = {
 	.list = uring_list, .free_bytes = uring_free_bytes, .lock = uring_lock,
 	.listen = uring_listen, .stop_listening = uring_stop_listening,
 	.send = uring_send, .pause = uring_pause, .close_conn = uring_close_conn,
-	.wake = wake, .free = free_io,
+	.peer_uid = uring_peer_uid, .wake = wake, .free = free_io,
 };
 
 static int ring_open(struct uring *u, char text[256])

@@ -115,6 +115,7 @@ void uring_on_linger(struct uring *u);
 void uring_send(struct io *io, struct io_conn conn, struct span bytes);
 void uring_pause(struct io *io, struct io_conn conn, bool paused);
 void uring_close_conn(struct io *io, struct io_conn conn, bool abort);
+int64_t uring_peer_uid(struct io *io, struct io_conn id);
 
 /* io_uring_listen.c */
 int uring_listen(struct io *io, const char *url, uint16_t *port_out);

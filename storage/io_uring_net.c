@@ -326,6 +326,15 @@ void uring_close_conn(struct io *io, struct io_conn id, bool abort)
 	nudge(u, id.slot, c);
 }
 
+int64_t uring_peer_uid(struct io *io, struct io_conn id)
+{
+	struct uring_conn *c = conn_get(uring_of(io), id);
+	struct ucred peer = { .uid = 0 };
+	socklen_t len = sizeof peer;
+	bool known = c && getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && len == sizeof peer && peer.pid != 0;
+	return known ? (int64_t)peer.uid : -1;
+}
+
 /* ---- the owner's calls ---- */
 
 void uring_conn_new(struct uring *u, int fd, enum io_peer kind)

@@ -5,7 +5,6 @@ static const struct option options[] = {
 	{ "params", OPTION_TEXT, 'w', "PRED", NULL, 0, 0, "only holders whose parameters fit" },
 	{ "min", OPTION_COUNT, 0, "N", "1", 1, 64, "fewer holders: waiting" },
 	{ "desired", OPTION_COUNT, 0, "N", "1", 1, 64, "fewer holders: degraded" },
-	{ "vnet", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "the scope to look in" },
 	{ "count", OPTION_COUNT, 'n', "N", "0", 0, 0, "stop after this many changes; 0: never" },
 	{ 0 },
 };

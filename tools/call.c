@@ -9,7 +9,6 @@ static const struct option options[] = {
 	{ "type", OPTION_TEXT, 0, "TYPE", NULL, 0, 0, "what is asked; default: the service; hillock.Ping: are you there?" },
 	{ "deadline", OPTION_DURATION, 'd', "D", "10s", 1, 86400000, "how long to wait for the answer" },
 	{ "stream", OPTION_FLAG, 0, NULL, NULL, 0, 0, "print parts of the answer as they come" },
-	{ "vnet", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "the scope to look in" },
 	{ 0 },
 };
 

@@ -37,4 +37,8 @@ extern const struct command publish_command, subscribe_command, events_command; 
 extern const struct command queue_bind_command, queue_unbind_command;                     /* topic.c */
 extern const struct command subscription_add_command, subscription_ls_command, subscription_rm_command;
 extern const struct command group_ls_command, group_show_command, group_cancel_command;    /* group.c */
+extern const struct command principal_ls_command, principal_show_command, principal_add_command; /* access.c */
+extern const struct command principal_set_command, principal_rm_command, token_ls_command, token_add_command;
+extern const struct command token_rotate_command, token_rm_command, token_access_command;
+extern const struct command acl_ls_command, acl_add_command, acl_rm_command, acl_test_command; /* acl.c */
 extern const struct command bench_publish_command;                                       /* bench_publish.c */

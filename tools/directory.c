@@ -3,7 +3,6 @@
 
 static const struct option options[] = {
 	{ "params", OPTION_TEXT, 'w', "PRED", NULL, 0, 0, "only entries whose parameters fit: gpu == A100 && vram_gb >= 40" },
-	{ "vnet", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "the scope to look in" },
 	{ 0 },
 };
 
@@ -135,7 +134,6 @@ const struct command directory_resolve_command = {
 
 static const struct option watch_options[] = {
 	{ "params", OPTION_TEXT, 'w', "PRED", NULL, 0, 0, "only entries whose parameters fit" },
-	{ "vnet", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "the scope to look in" },
 	{ "count", OPTION_COUNT, 'n', "N", "0", 0, 0, "stop after this many lines; 0: never" },
 	{ 0 },
 };

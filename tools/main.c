@@ -24,6 +24,8 @@ const struct option cli_global_options[] = {
 	{ "tls-crl", OPTION_TEXT, 0, "FILE", NULL, 0, 0, "tls://: PEM file with revocation lists; default: HILLOCK_TLS_CRL" },
 	{ "tls-server-name", OPTION_TEXT, 0, "NAME", NULL, 0, 0,
 	  "tls://: what the broker's certificate must be for; default: HILLOCK_TLS_SERVER_NAME, else its host" },
+	{ "token-file", OPTION_TEXT, 0, "FILE", NULL, 0, 0, "a file with the token to show; default: HILLOCK_TOKEN_FILE, HILLOCK_TOKEN" },
+	{ "vnet", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "the scope to work in; default: HILLOCK_VNET, else the one of who you are" },
 	{ "help", OPTION_FLAG, 'h', NULL, NULL, 0, 0, "explains the command, with examples" },
 	{ 0 },
 };
@@ -48,7 +50,11 @@ const struct command *const cli_commands[] = {
 	&type_register_command, &type_ls_command, &type_show_command, &type_check_command,
 	&type_diff_command, &type_rm_command, &schedule_add_command, &schedule_ls_command,
 	&schedule_show_command, &schedule_rm_command, &schedule_pause_command,
-	&schedule_resume_command, &schedule_run_command, &group_ls_command, &group_show_command, &group_cancel_command, NULL,
+	&schedule_resume_command, &schedule_run_command, &group_ls_command, &group_show_command, &group_cancel_command,
+	&principal_ls_command, &principal_show_command, &principal_add_command,
+	&principal_set_command, &principal_rm_command, &token_ls_command, &token_add_command,
+	&token_rotate_command, &token_rm_command, &token_access_command, &acl_ls_command,
+	&acl_add_command, &acl_rm_command, &acl_test_command, NULL,
 };
 
 bool help_has_noun(const char *noun)

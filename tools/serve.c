@@ -22,7 +22,6 @@ static const struct option options[] = {
 	{ "count", OPTION_COUNT, 'n', "N", "0", 0, 0, "stop after this many calls; 0: never" },
 	{ "name", OPTION_TEXT, 0, "NAME", "hillock serve", 0, 0, "of this program, for people and for hillock worker" },
 	{ "type", OPTION_TEXT, 0, "TYPE", NULL, 0, 0, "the type of call it understands; default: all" },
-	{ "vnet", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "the scope the entry is seen in" },
 	{ "limit", OPTION_DURATION, 0, "D", "0", 0, 0, "stop a child after this long; 0: at the caller's deadline" },
 	{ "quiet", OPTION_FLAG, 0, NULL, NULL, 0, 0, "say nothing" },
 	{ 0 },

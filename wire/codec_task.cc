@@ -232,6 +232,8 @@ extern "C" enum err codec_head_read(struct span head, struct task_head *out, cha
 	out->group = text_of(m->group());
 	out->after_group = text_of(m->after_group());
 	out->group_size = m->group_size();
+	out->vnet = none();
+	out->scope = 0;
 	out->header_count = m->headers() ? m->headers()->size() : 0;
 	if (out->header_count > LIMIT_HEADERS)
 		return msg_refuse(text, ERR_TOO_BIG, "TaskHead.headers: %u are over the limit of %u",

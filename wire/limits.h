@@ -16,6 +16,7 @@ enum {
 
 	LIMIT_NAME_BYTES = 255,           /* type, queue, client name */
 	LIMIT_KEY_BYTES = 255,            /* idempotency key */
+	LIMIT_STORED_KEY_BYTES = LIMIT_KEY_BYTES + 9, /* with whose it is in front */
 	LIMIT_TEXT_BYTES = 4096,          /* error text, reason */
 	LIMIT_REASON_BYTES = 200,         /* of a block: it is told to whom it keeps out */
 	LIMIT_HEAD_BYTES = 16 << 10,      /* one task head, headers included */

@@ -15,6 +15,7 @@
 #include "frame.h"
 #include "msg_schedule.h"
 #include "msg_type.h"
+#include "msg_access.h"
 #include "queue_settings.h"
 
 enum task_state {
@@ -50,7 +51,9 @@ enum verb {
 	VERB_GROUP_LIST = 85, VERB_GROUP_SHOW, VERB_GROUP_MEMBERS, VERB_GROUP_CANCEL,
 	VERB_REDRIVE_START = 90, VERB_REDRIVE_LIST, VERB_REDRIVE_STOP,
 	VERB_NODE_RELOAD = 110,
-	VERB_LAST = VERB_NODE_RELOAD
+	VERB_PRINCIPAL_ADD = 130, VERB_PRINCIPAL_SET, VERB_PRINCIPAL_REMOVE, VERB_PRINCIPAL_LIST, VERB_TOKEN_ADD, VERB_TOKEN_ROTATE,
+	VERB_TOKEN_REMOVE, VERB_TOKEN_LIST, VERB_RULE_ADD, VERB_RULE_REMOVE, VERB_RULE_LIST, VERB_ACCESS_TEST, VERB_ACCESS_TOKEN,
+	VERB_LAST = VERB_ACCESS_TOKEN
 };
 
 struct u32s { const uint32_t *at; uint32_t count; };
@@ -95,6 +98,7 @@ struct task_head {
 	struct span requirements, order_key, hot, sticky;
 	/* What it comes after. The bytes of u64 and u32 values, little-endian, at any alignment. */
 	struct span after, after_back, group, after_group; uint64_t group_size; uint8_t on_failure;
+	struct span vnet; uint64_t scope; /* not sent: where the broker puts it, and whose keys they are; empty and 0: default, anybody's */
 };
 struct msg_submit {
 	uint64_t producer, first_seq, resolved_below; uint8_t confirm;

@@ -26,3 +26,14 @@ bool queue_name_ok(struct span name, char text[256])
 	}
 	return true;
 }
+
+bool queue_full_name_ok(struct span name, char text[256])
+{
+	const uint8_t *slash = name.len ? memchr(name.data, '/', name.len) : NULL;
+	size_t before = slash ? (size_t)(slash - name.data) + 1 : 0;
+	if (before == 1 || name.len > LIMIT_NAME_BYTES) {
+		(void)snprintf(text, 256, "a queue name with its vnet has at most %d bytes", LIMIT_NAME_BYTES);
+		return false;
+	}
+	return queue_name_ok(span_sub(name, before, name.len - before), text);
+}

@@ -18,7 +18,7 @@ struct link {
 	uint64_t frozen_ns;                                 /* a paused process: until then nothing moves */
 	uint32_t epoch, heartbeat_ms, generation;
 	uint64_t heard_ns;
-	const char *name;
+	const char *name, *vnet;    /* vnet NULL: the default one */
 };
 
 void link_open(struct link *l, struct scene *scene, const char *name, void *owner);

@@ -137,6 +137,7 @@ static bool judge(const struct options *o, const struct child *child, struct sim
 	total->stops += out.result.stops;
 	for (int i = 0; i < MARK_COUNT; i++)
 		total->marks[i] += out.result.marks[i];
+	total->seen += out.result.seen;
 	total->simulated_ms += out.result.simulated_ms;
 	return good;
 }
@@ -171,6 +172,10 @@ int main(int argc, char **argv)
 			continue;
 		}
 		(void)printf("never met: %s\n", mark_text((enum mark)i));
+		failed++;
+	}
+	if (seeds >= 10 && total.seen < 10 * seeds) {
+		(void)printf("the clients in vnets of their own saw %llu things: too few to prove anything\n", (unsigned long long)total.seen);
 		failed++;
 	}
 	(void)printf("%llu passed, %llu failed\n", seeds - MIN_OF(failed, seeds), failed);

@@ -9,6 +9,7 @@
 
 #include "../../broker/shard.h"
 #include "link.h"
+#include "tenant.h"
 
 enum { PRODUCERS_MAX = 3, WORKERS_MAX = 5 };
 
@@ -22,7 +23,7 @@ struct dice {                   /* what the seed meant */
 	bool has[COUNT_OF(workloads)];
 	uint64_t segment_bytes;
 	uint32_t batch_bytes;
-	bool kill_only, slow_disk, jumpy_clock, split;
+	bool kill_only, slow_disk, jumpy_clock, split, tenants;
 };
 
 struct run {
@@ -35,6 +36,7 @@ struct run {
 	struct worker *workers[WORKERS_MAX];
 	struct inspector *inspector;
 	void *states[COUNT_OF(workloads)];
+	struct tenant *tenants[2];
 	struct sim_result *result;
 	uint64_t pause_ns;      /* the broker's process does nothing for this long, from its next turn on */
 	bool healing, storage_failed;
@@ -115,6 +117,8 @@ static void node_run(struct run *r, uint64_t until_ns)
 				const char *bad = ledger_violation(r->scene.ledger);
 				if (!bad && r->scene.violation[0])
 					bad = r->scene.violation;
+				if (r->scene.crossed[0])
+					bad = r->scene.crossed;
 				if (bad)
 					violation(r, bad);
 				if (bad || (r->healing && inspector_done(r->inspector)))
@@ -269,6 +273,7 @@ static void roll(struct run *r)
 	d->slow_disk = chance(r, 20);
 	d->jumpy_clock = chance(r, 20);
 	d->split = chance(r, 40);
+	d->tenants = chance(r, 50);
 	d->batch_bytes = 64 << 10;
 	d->segment_bytes = (256u << 10) << sim_rand_below(r->world, 3);
 	struct mood *m = &r->scene.mood;
@@ -287,11 +292,11 @@ static void roll(struct run *r)
 		d->has[i] = chance(r, 50);
 	int len = snprintf(r->result->options, sizeof r->result->options,
 		       "producers %u workers %u credit %u crash %u%s cut %u stall %u pause %u freeze %u fail %u*%u "
-		       "short %u slow %d clock %d split %d "
+		       "short %u slow %d clock %d split %d tenants %d "
 		       "segment %lluk fail/release/reject %u/%u/%u vanish %u twice %u late %u stale %u key %u priorities %u",
 		       d->producers, d->workers, d->credit, d->crash_every_ms, d->kill_only ? "(kill)" : "", d->cut_every_ms,
 		       d->stall_every_ms, d->pause_every_ms, d->freeze_every_ms, d->fail_every_ms, d->faults, d->short_io,
-		       d->slow_disk, d->jumpy_clock, d->split,
+		       d->slow_disk, d->jumpy_clock, d->split, d->tenants,
 		       (unsigned long long)d->segment_bytes >> 10, m->fail, m->release, m->reject, m->vanish, m->answer_twice,
 		       m->answer_late, m->stale, m->key, r->scene.priorities);
 	for (uint32_t i = 0; i < COUNT_OF(workloads); i++)
@@ -316,6 +321,8 @@ static void begin(struct run *r)
 	for (uint32_t i = 0; i < COUNT_OF(workloads); i++)
 		if (d->has[i])
 			r->states[i] = workloads[i]->open(&r->scene);
+	for (uint32_t i = 0; d->tenants && i < 2; i++)
+		r->tenants[i] = tenant_new(&r->scene, i ? "blue" : "red");
 	if (d->crash_every_ms)
 		sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2 * d->crash_every_ms)), crash, r);
 	if (d->cut_every_ms)
@@ -423,6 +430,8 @@ void sim_run_seed(const struct sim_options *options, struct sim_result *result)
 	memcpy(result->marks, r->scene.marks, sizeof result->marks);
 	result->confirmed = counts.confirmed;
 	result->settled = counts.settled;
+	for (uint32_t i = 0; i < 2 && r->tenants[i]; i++)
+		result->seen += tenant_seen(r->tenants[i]);
 	result->trace_hash = sim_trace_hash(r->world);
 	result->simulated_ms = (sim_now_ns(r->world) - start_ns) / SIM_MS;
 	(void)fflush(stdout);

@@ -14,6 +14,7 @@ struct sim_options {
 
 struct sim_result {
 	uint64_t trace_hash, confirmed, settled, crashes, stops, cuts, simulated_ms;
+	uint64_t seen;        /* things that clients in vnets of their own got, each their own */
 	uint64_t marks[MARK_COUNT];
 	char options[640];    /* what the seed meant */
 	char violation[512];  /* "" = every promise held */

@@ -75,6 +75,8 @@ struct scene {
 	bool stop_submitting;
 	bool lanes_open;            /* workers serve every lane, also the closed one */
 	uint32_t priorities;        /* how many different ones are used */
+	uint8_t owners[65536];      /* of tasks with such numbers: the first letter of the colour of who got it confirmed */
+	char crossed[160];          /* what went from one vnet into another, the first time; "" = nothing */
 	bool checks_state;          /* the inspector is at work */
 	uint64_t healed_ns;         /* 0 = not yet */
 	uint64_t restarts;          /* of the broker so far */

@@ -3,7 +3,7 @@ _hillock()
 {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
 	local noun='' verb='' word words globals i
-	globals="--server --output --timeout --tls-ca --tls-cert --tls-key --tls-crl --tls-server-name --help"
+	globals="--server --output --timeout --tls-ca --tls-cert --tls-key --tls-crl --tls-server-name --token-file --vnet --help"
 	case $previous in
 	-o|--output) mapfile -t COMPREPLY < <(compgen -W 'table json jsonl' -- "$current"); return ;;
 	--file|--dir|--disk) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
@@ -20,7 +20,7 @@ _hillock()
 	submit|work|call|serve|bind|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
 	esac
 	case "$noun $verb" in
-	' ') words="submit work task queue dlq call serve bind directory worker stats checkpoint node bench fsck publish subscribe events subscription type schedule group $globals --version" ;;
+	' ') words="submit work task queue dlq call serve bind directory worker stats checkpoint node bench fsck publish subscribe events subscription type schedule group principal token acl $globals --version" ;;
 	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --heartbeat --close --after --chain --group --after-group --group-size --callback --on-failure --dry-run" ;;
 	'work ') words="$globals --queue --exec --concurrency --prefetch --name --count --limit --param --cost --hot --identity --force --quiet" ;;
 	'task ') words="ls show wait cancel retry why watch interrupt pause resume step tree" ;;
@@ -55,13 +55,13 @@ _hillock()
 	'dlq purge') words="$globals --yes --dry-run" ;;
 	'dlq jobs') words="$globals" ;;
 	'dlq stop') words="$globals" ;;
-	'call ') words="$globals --payload --params --all --address --type --deadline --stream --vnet" ;;
-	'serve ') words="$globals --exec --param --concurrency --count --name --type --vnet --limit --quiet" ;;
-	'bind ') words="$globals --params --min --desired --vnet --count" ;;
+	'call ') words="$globals --payload --params --all --address --type --deadline --stream" ;;
+	'serve ') words="$globals --exec --param --concurrency --count --name --type --limit --quiet" ;;
+	'bind ') words="$globals --params --min --desired --count" ;;
 	'directory ') words="ls resolve watch" ;;
-	'directory ls') words="$globals --params --vnet" ;;
-	'directory resolve') words="$globals --params --vnet" ;;
-	'directory watch') words="$globals --params --vnet --count" ;;
+	'directory ls') words="$globals --params" ;;
+	'directory resolve') words="$globals --params" ;;
+	'directory watch') words="$globals --params --count" ;;
 	'worker ') words="ls show drain stop kick block unblock" ;;
 	'worker ls') words="$globals --blocked" ;;
 	'worker show') words="$globals" ;;
@@ -109,6 +109,23 @@ _hillock()
 	'group ls') words="$globals" ;;
 	'group show') words="$globals --members" ;;
 	'group cancel') words="$globals" ;;
+	'principal ') words="ls show add set rm" ;;
+	'principal ls') words="$globals" ;;
+	'principal show') words="$globals" ;;
+	'principal add') words="$globals --vnets --certificates --uids --with-token --admin" ;;
+	'principal set') words="$globals --vnets --certificates --uids --disable --enable" ;;
+	'principal rm') words="$globals --yes" ;;
+	'token ') words="ls add rotate rm access" ;;
+	'token ls') words="$globals" ;;
+	'token add') words="$globals --lifetime" ;;
+	'token rotate') words="$globals --lifetime --overlap" ;;
+	'token rm') words="$globals" ;;
+	'token access') words="$globals --lifetime" ;;
+	'acl ') words="ls add rm test" ;;
+	'acl ls') words="$globals" ;;
+	'acl add') words="$globals" ;;
+	'acl rm') words="$globals" ;;
+	'acl test') words="$globals" ;;
 	*) words="$globals" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

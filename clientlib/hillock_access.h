@@ -1,0 +1,64 @@
+/* hillock_access.h: the part of hillock.h about who may do what. Included by it; programs include hillock.h. */
+#ifndef HILLOCK_ACCESS_H
+#define HILLOCK_ACCESS_H
+
+#include "hillock.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------- principals, tokens, rules (blocking, as administration) */
+
+/* One principal, token, rule or answer; what does not apply is empty. Borrowed until return. */
+struct hlk_access_row {
+	const char *name;                       /* of the principal; of a rule: a pattern */
+	const char *const *certificates; size_t certificate_count;
+	const char *const *vnets; size_t vnet_count;
+	const uint32_t *uids; size_t uid_count;
+	bool disabled, denies;                  /* denies: of a rule, or the answer of hlk_rule_test */
+	const char *verbs, *target, *vnet;      /* of a rule: "submit,see", "*" */
+	uint64_t token;                         /* its number */
+	uint64_t created_ms, expires_ms;        /* since 1970; 0 = never */
+	const char *secret;                     /* of a new token, said this once */
+	const char *why;                        /* hlk_rule_test: what decided; where a rule did, it is in the other fields */
+};
+typedef void hlk_access_fn(const struct hlk_access_row *row, void *ctx);
+
+/* What is NULL or 0 stays as it is (set), or is empty (add). */
+struct hlk_principal_spec {
+	const char *const *certificates; size_t certificate_count; /* names it is known by; one with a * at its end: all that begin so */
+	const char *const *vnets; size_t vnet_count;               /* the first is the default; "*": every one; none: "default" */
+	const uint32_t *uids; size_t uid_count;                    /* users of the broker's machine, over a unix socket */
+	int disabled;                                              /* 1: all its credentials are void; -1: good again */
+	bool with_token, admin;                                    /* add: with a token; allowed everything everywhere */
+};
+/* The first principal closes the broker: from then on nobody gets in without credentials. `each` gets the token; may be NULL without. */
+HLK_API int hlk_principal_add(struct hlk *c, const char *name, const struct hlk_principal_spec *spec, hlk_access_fn *each, void *ctx);
+HLK_API int hlk_principal_set(struct hlk *c, const char *name, const struct hlk_principal_spec *spec);
+/* With its tokens; its sessions end. HLK_WRONG_STATE: it is the last one. */
+HLK_API int hlk_principal_remove(struct hlk *c, const char *name);
+HLK_API int hlk_principal_list(struct hlk *c, const char *name, hlk_access_fn *each, void *ctx); /* NULL: all of them */
+/* lifetime_ms 0: for ever. The secret is handed to `each`; the broker keeps a hash of it. */
+HLK_API int hlk_token_add(struct hlk *c, const char *principal, uint64_t lifetime_ms, hlk_access_fn *each, void *ctx);
+/* A new one for the same principal; the old one is good for overlap_ms more. */
+HLK_API int hlk_token_rotate(struct hlk *c, uint64_t token, uint64_t lifetime_ms, uint64_t overlap_ms, hlk_access_fn *each, void *ctx);
+HLK_API int hlk_token_remove(struct hlk *c, uint64_t token); /* sessions that came with it end */
+HLK_API int hlk_token_list(struct hlk *c, const char *principal, hlk_access_fn *each, void *ctx); /* NULL: of all */
+/* A short-lived one for this client's own principal, to hand on. lifetime_ms 0: as long as the broker gives; never longer. */
+HLK_API int hlk_access_token(struct hlk *c, uint64_t lifetime_ms, hlk_access_fn *each, void *ctx);
+
+/* Principal, target and vnet are names, or patterns with a * at the end; verbs are "submit,see" or "*". NULL: target "*", vnet
+ * "default". */
+struct hlk_rule { const char *principal, *verbs, *target, *vnet; bool denies; };
+HLK_API int hlk_rule_add(struct hlk *c, const struct hlk_rule *rule);    /* or changes allow to deny, or back */
+HLK_API int hlk_rule_remove(struct hlk *c, const struct hlk_rule *rule); /* the one with the same four texts */
+HLK_API int hlk_rule_list(struct hlk *c, hlk_access_fn *each, void *ctx);
+/* May this principal do that (one verb) to this target in this vnet? The row says whether, and why. */
+HLK_API int hlk_rule_test(struct hlk *c, const struct hlk_rule *question, hlk_access_fn *each, void *ctx);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
