@@ -87,6 +87,11 @@ static enum err look_around(struct checker *c)
 		return e;
 	}
 	c->log->store = identity.store;
+	e = tail_restore(&c->r); /* read only: it says what the next start will do */
+	if (e != ERR_OK) {
+		say_line(c, c->text);
+		return e;
+	}
 	e = vote_read(io, identity.store, &c->r.vote, c->text);
 	if (e == ERR_NOT_FOUND)
 		c->out->missing_files++;

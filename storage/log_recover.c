@@ -1,9 +1,10 @@
 /* storage/log_recover.c: log_open: from whatever a crash left in the directory to a log that leads and takes appends.
  *
- *   lock -> identity -> vote -> checkpoint, indexes -> replay segment by segment -> judge the end -> cut -> new term -> barrier
+ *   lock -> identity -> tail -> vote -> checkpoint, indexes -> replay segment by segment -> judge the end -> tail -> cut -> new term
+ *   -> barrier
  *
- * 1. Nothing is changed on disk before everything has been read and judged, but for leftovers that nothing refers to, and
- *    indexes, which can be made again from what they index.
+ * 1. Nothing is changed on disk before everything has been read and judged, but for leftovers that nothing refers to,
+ *    indexes, which can be made again from what they index, and a last batch that is put back from its copy (log_tail.c).
  * 2. Where the chain of intact batches ends, the rest is a torn write only if nothing proves that more had been synced: no
  *    later intact header with a synced_end beyond, no index of this or a later segment, no vote file that saw more.
  *    Otherwise it is damage: refused, or with accept_loss skipped and noted.
@@ -387,36 +388,6 @@ static enum err open_active(struct recovery *r)
 	return ERR_OK;
 }
 
-/* Syncs a segment. What was read of it may only have been in a cache of the kernel or the disk: its writer may have died before it
- * was durable, and from here on it counts as confirmed. It is not written again, because a power cut could then tear what is
- * durable already. */
-static enum err sync_segment(struct recovery *r, uint32_t number)
-{
-	char name[SEGMENT_NAME_MAX];
-
-	segment_name(name, number, "log");
-	int file = r->io->v->open(r->io, name, IO_DIRECT | IO_DSYNC);
-	if (file < 0)
-		return say(r, ERR_IO, "cannot open \"%s\": %s", name, strerror(-file));
-	int64_t res = io_do(r->io, IO_SYNC, file, NULL, 0, 0);
-	r->io->v->close(r->io, file);
-	if (res < 0)
-		return say(r, ERR_IO, "cannot make the end of segment %08x durable: %s", number, strerror((int)-res));
-	return ERR_OK;
-}
-
-/* All batches but the last were durable when the last was written; it may be the last one of the segment before. */
-static enum err make_durable(struct recovery *r)
-{
-	struct log *log = r->log;
-	struct segment *before = segments_find(&log->segments, log->segments.active - 1);
-
-	enum err e = sync_segment(r, log->segments.active);
-	if (e == ERR_OK && before != NULL && log->segments.end <= DISK_BLOCK)
-		e = sync_segment(r, before->number);
-	return e;
-}
-
 /* Overwrites what lies behind the end, so that it can never be taken for a batch again. */
 static enum err cut_tail(struct recovery *r)
 {
@@ -507,6 +478,8 @@ static enum err recover(struct recovery *r)
 	struct log *log = r->log;
 
 	enum err e = identify(r);
+	if (e == ERR_OK)
+		e = tail_restore(r);
 	if (e != ERR_OK)
 		return e;
 	e = vote_read(r->io, log->store, &r->vote, r->text);
@@ -525,7 +498,7 @@ static enum err recover(struct recovery *r)
 	if (e == ERR_OK)
 		e = open_active(r);
 	if (e == ERR_OK)
-		e = make_durable(r);
+		e = tail_keep(r);
 	if (e == ERR_OK)
 		e = cut_tail(r);
 	if (e != ERR_OK)

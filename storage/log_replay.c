@@ -168,6 +168,7 @@ static void apply(struct recovery *r, const struct batch_head *head, struct span
 	r->expect.index = head->index;
 	r->expect.term = head->term;
 	r->expect.offset = head->offset + batch_disk_bytes(head->body_len);
+	r->last = (struct batch_place){ r->expect.segment, head->offset, batch_disk_bytes(head->body_len) };
 }
 
 /* A RAFT_CHANGE must decode before libraft sees it. */

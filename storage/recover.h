@@ -33,6 +33,8 @@ void window_free(struct window *w);
 /* `len` bytes at offset, valid until the next call. 0; -ERANGE where the file ends before; another -errno. */
 int window_get(struct window *w, uint64_t offset, size_t len, struct span *out) MUST_CHECK;
 
+struct batch_place { uint32_t segment; uint64_t offset; size_t len; }; /* len 0: none was replayed */
+
 struct recovery {
 	struct log *log;
 	struct io *io;
@@ -51,6 +53,7 @@ struct recovery {
 
 	struct window window;
 	struct batch_expect expect;  /* what comes next */
+	struct batch_place last;     /* the batch before it */
 	uint64_t tail_end;           /* bytes behind the end of the log, up to here, are not blank */
 
 	/* For raft_node_start. */
@@ -65,6 +68,12 @@ struct recovery {
 /* log_recover.c */
 enum err recovery_list(struct recovery *r) MUST_CHECK;
 struct found *recovery_find(struct recovery *r, uint32_t number);
+
+/* log_tail.c */
+/* Puts back the copy of a last batch that an earlier start has left. Before anything is read of the log. */
+enum err tail_restore(struct recovery *r) MUST_CHECK;
+/* Makes the last batch durable, whatever was said of it before. Once everything was read and judged. */
+enum err tail_keep(struct recovery *r) MUST_CHECK;
 
 /* log_reindex.c */
 /* The batch at `offset` of a sealed segment whose window is open; *last is the one before, and then this one. All zero for
