@@ -352,10 +352,14 @@ static enum err ask_queue_show(struct ask *a)
 	uint32_t queue = queue_named(a);
 	if (queue == 0)
 		return ERR_OK;
+	struct buf weights = { NULL, 0, 0 };
 	tasks_queue_info(a->s->tasks, queue, &info);
 	info.name = vnet_short(info.name);
+	tasks_queue_weights(a->s->tasks, queue, &weights);
+	info.weights = buf_span(&weights);
 	info.workers = deliver_workers(a->s, queue);
 	reply(a, &(struct msg_reply){ .count = 1, .queues = &info, .queue_count = 1 });
+	buf_free(&weights);
 	return ERR_OK;
 }
 
@@ -368,6 +372,8 @@ static enum err ask_queue_show(struct ask *a)
 	}
 PROPOSE(queue_create, tasks_propose_queue(a->s->tasks, a->s->log, a->m->name, &a->m->settings, true, &records, a->text))
 PROPOSE(queue_set, tasks_propose_queue(a->s->tasks, a->s->log, a->m->name, &a->m->settings, false, &records, a->text))
+/* The pattern is in REQUEST.text, the weight in .limit. */
+PROPOSE(queue_weigh, tasks_propose_weight(a->s->tasks, a->s->log, a->m->name, a->m->text, a->m->limit, &records, a->text))
 PROPOSE(queue_pause, tasks_propose_pause(a->s->tasks, a->s->log, a->m->name, true, &records, a->text))
 PROPOSE(queue_resume, tasks_propose_pause(a->s->tasks, a->s->log, a->m->name, false, &records, a->text))
 PROPOSE(dlq_redrive_queue, tasks_propose_redrive(a->s->tasks, a->s->log, a->m->name, a->m->code, a->m->limit, &records, a->text))
@@ -638,6 +644,7 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_TASK_RETRY] = each_task, [VERB_TASK_PEEK] = ask_task_peek,
 	[VERB_QUEUE_LIST] = ask_queue_list, [VERB_QUEUE_SHOW] = ask_queue_show,
 	[VERB_QUEUE_CREATE] = ask_queue_create, [VERB_QUEUE_SET] = ask_queue_set,
+	[VERB_QUEUE_WEIGH] = ask_queue_weigh,
 	[VERB_QUEUE_PURGE] = ask_purge, [VERB_QUEUE_PAUSE] = ask_queue_pause,
 	[VERB_QUEUE_RESUME] = ask_queue_resume, [VERB_QUEUE_PEEK] = ask_queue_peek,
 	[VERB_QUEUE_REMOVE] = ask_queue_remove,

@@ -191,7 +191,7 @@ static void tell_queue(struct shard *s, const struct log_record *record, const s
 {
 	static const char *const names[] = { [QUEUE_OP_CREATE] = "queue.created", [QUEUE_OP_SET] = "queue.changed",
 					     [QUEUE_OP_PAUSE] = "queue.paused", [QUEUE_OP_RESUME] = "queue.resumed",
-					     [QUEUE_OP_REMOVE] = "queue.removed" };
+					     [QUEUE_OP_REMOVE] = "queue.removed", [QUEUE_OP_WEIGH] = "queue.changed" };
 	struct queue_view v;
 	struct sys_text name;
 	if (rec_queue_read(record->body, &v) != ERR_OK || v.fixed.op >= COUNT_OF(names) || applied->affected == 0 ||

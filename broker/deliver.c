@@ -322,12 +322,12 @@ static void see_record(struct shard *s, struct outlet *o, const struct submit_re
 	o->last_item = run->item;
 	o->last_offset = submit_record_offset(r, run->item);
 	o->execution_ms = o->hot = o->sticky = o->heartbeat_ms = 0;
-	o->never = false;
+	o->redelivery = REDELIVERY_DEFAULT;
 	if (task_head_decode(r->head, &head, text) != ERR_OK)
 		return;
 	o->execution_ms = head.execution_ms;
 	o->heartbeat_ms = head.heartbeat_ms;
-	o->never = head.redelivery == REDELIVERY_NEVER;
+	o->redelivery = head.redelivery;
 	o->hot = head.hot.len ? bytes_hash(head.hot, s->hash_seed) | 1 : 0;
 	o->sticky = head.sticky.len ? bytes_hash(head.sticky, 1) | 1 : 0;
 }
@@ -383,12 +383,18 @@ void deliver_retry(struct shard *s)
 	s->outlets_broken = 0;
 }
 
-static uint32_t lease_of(struct shard *s, const struct outlet *o)
+/* What a lease of this run is bound to: the task's word, else the queue's. */
+struct terms { bool never; uint32_t lease_ms; uint64_t heartbeat_ms, silence_ms; };
+
+static struct terms terms_of(const struct shard *s, const struct outlet *o)
 {
-	struct queue_info info;
-	tasks_queue_info(s->tasks, o->queue, &info);
-	int64_t lease_ms = MIN_OF(info.settings.lease_ms, (int64_t)UINT32_MAX);
-	return lease_ms > 0 ? (uint32_t)lease_ms : s->config.lease_ms;
+	const struct queue_settings *q = tasks_queue_settings(s->tasks, o->queue);
+	int64_t lease_ms = MIN_OF(q->lease_ms, (int64_t)UINT32_MAX);
+	struct terms t = { .lease_ms = lease_ms > 0 ? (uint32_t)lease_ms : s->config.lease_ms };
+	t.never = o->redelivery == REDELIVERY_DEFAULT ? q->redelivery == QUEUE_NEVER_AGAIN : o->redelivery == REDELIVERY_NEVER;
+	t.heartbeat_ms = o->heartbeat_ms ? o->heartbeat_ms : (uint64_t)q->heartbeat_ms;
+	t.silence_ms = q->renew == RENEW_TASK ? t.lease_ms : 0;
+	return t;
 }
 
 /* What earlier attempts have yielded; 0 where there is none of it, as for all first attempts. */
@@ -429,23 +435,26 @@ static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 	uint32_t max = MIN_OF(MIN_OF(run.count, x->credit), (uint32_t)DELIVER_TASKS_MAX);
 	uint32_t count = measure(s, &r, &run, max, &bytes);
 	const struct span payload = span_sub(r.payload, o->last_offset, bytes);
+	const struct terms terms = terms_of(s, o);
 	bool whole = record.kind == REC_SUBMIT && bytes == r.payload.len && bytes >= LOG_SUMMED_MIN;
 	const struct msg_deliver m = {
 		.crc = whole ? log_tail_crc(&record, (uint32_t)bytes) : 0, .crc_known = whole,
-		.entry = x->entry, .epoch = s->epoch, .lease_ms = lease_of(s, o), .head = r.head,
+		.entry = x->entry, .epoch = s->epoch, .lease_ms = terms.lease_ms, .head = r.head,
 		.queue = vnet_short(span_of(o->name, o->name_len)), .items = s->items, .count = count,
 		.yields = s->yields, .yield_count = yields_of(s, &run, count),
 	};
-	if (o->never && !tasks_commit_room(s->log, count)) {
+	if (terms.never && !tasks_commit_room(s->log, count)) {
 		s->log_full = true;
 		return false; /* tried again in the next turn */
 	}
-	if (!o->never)
+	if (!terms.never)
 		msg_encode_deliver(&c->out, &m, &payload, 1);
 	tasks_lease(s->tasks, o->queue, count, session_holder(s, x->session), o->execution_ms, s->wall_ms);
-	if (o->heartbeat_ms)
-		tasks_heartbeat(s->tasks, run.first_task, count, o->heartbeat_ms);
-	if (o->never) {
+	if (terms.heartbeat_ms)
+		tasks_heartbeat(s->tasks, run.first_task, count, terms.heartbeat_ms);
+	if (terms.silence_ms)
+		tasks_renewed_by_task(s->tasks, run.first_task, count, terms.silence_ms, s->wall_ms);
+	if (terms.never) {
 		tasks_commit_leases(s->tasks, s->log, run.first_task, count);
 		once_hold(s, x, s->items, count);
 	}

@@ -2,7 +2,8 @@
  *
  *   apply, begin -> lane_slot.c push -> LANE peek -> lease -> deliver
  *
- * A queue has a lane for each priority and lane class. Fresh tasks wait as ranges of numbers; tasks that come back (released,
+ * A queue has a lane for each priority and lane class (what its tasks
+ * require, and in a fair queue who submitted them). Fresh tasks wait as ranges of numbers; tasks that come back (released,
  * retried, delayed) are objects in a list that is served first. Higher priorities come first; lanes of one priority take turns.
  * All of it is volatile: tasks_begin builds it from what is durable.
  *
@@ -267,10 +268,13 @@ static bool peek_priority(struct tasks *t, struct queue *q, uint32_t priority, c
 			  struct ready_run *out)
 {
 	uint64_t *row = lane_row(q, priority);
-	uint32_t slot;
+	uint32_t slot, run = UINT32_MAX;
+	bool fair = q->fair && q->settings.fair == FAIR_PRINCIPAL;
 	words = slots ? MIN_OF(words, q->slot_words) : q->slot_words;
-	while (words > 0 && row_next(row, slots, words, q->turn[priority], &slot)) {
+	while (words > 0 && (fair ? fair_next(q, priority, row, slots, words, &slot, &run)
+				  : row_next(row, slots, words, q->turn[priority], &slot))) {
 		if (peek_lane(t, q->slots[slot].lanes[priority], out)) {
+			out->count = MIN_OF(out->count, run);
 			out->slot = slot;
 			return true;
 		}
@@ -348,6 +352,8 @@ void tasks_lease(struct tasks *t, uint32_t queue, uint32_t count, struct holder 
 	if (!t->peeked.returned)
 		fifo_consume(&lane->fresh, count);
 	q->turn[t->peeked.priority] = t->peeked.slot + 1;
+	if (q->fair && q->settings.fair == FAIR_PRINCIPAL)
+		fair_charge(t, q, t->peeked.priority, t->peeked.slot, count);
 	q->ready -= count;
 	q->leased += count;
 	t->peeked.count = 0;

@@ -41,6 +41,11 @@ static struct span class_principal(const struct lane_class *c)
 	return span_sub(span_of(c->bytes, (size_t)c->text_size + c->principal_size), c->text_size, c->principal_size);
 }
 
+struct span lane_class_principal(const struct tasks *t, uint32_t class)
+{
+	return class_principal(&t->lane_classes[class]);
+}
+
 /* The same hash and not the same class: nobody should be able to make that, and where it happens the later one is refused. */
 static bool class_is(const struct tasks *t, uint32_t id, uint32_t queue, struct span text, struct span principal)
 {
@@ -198,6 +203,7 @@ void lane_class_ref(struct tasks *t, uint32_t class, uint64_t count)
 	struct lane_class *c = &t->lane_classes[class];
 	if (c->refs == 0) {
 		idle_remove(t, class);
+		fair_live(t->queues[c->queue - 1], t->queues[c->queue - 1]->slots_account[c->slot], true);
 		t->lane_class_live++;
 		t->lane_class_bytes += class_bytes(c->text_size, c->packed_size, c->principal_size);
 	}
@@ -213,6 +219,7 @@ void lane_class_unref(struct tasks *t, uint32_t class, uint64_t count)
 	c->refs -= count;
 	if (c->refs > 0)
 		return;
+	fair_live(t->queues[c->queue - 1], t->queues[c->queue - 1]->slots_account[c->slot], false);
 	t->lane_class_live--;
 	t->lane_class_bytes -= class_bytes(c->text_size, c->packed_size, c->principal_size);
 	lane_slot_rest(t, t->queues[c->queue - 1], c->slot);

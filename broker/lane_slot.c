@@ -17,6 +17,7 @@ static void slots_grow(struct tasks *t, struct queue *q)
 	enum { ROWS = LIMIT_PRIORITY + 1 };
 	uint32_t cap = q->slot_cap ? q->slot_cap * 2 : 1, words = (cap + 63) / 64;
 	q->slots = mem_resize(t, q->slots, q->slot_cap * sizeof *q->slots, cap * sizeof *q->slots);
+	q->slots_account = mem_resize(t, q->slots_account, q->slot_cap * sizeof *q->slots_account, cap * sizeof *q->slots_account);
 	q->slot_cap = cap;
 	if (words == q->slot_words)
 		return;
@@ -34,6 +35,7 @@ static void slot_add(struct tasks *t, struct queue *q)
 {
 	if (q->slot_count == q->slot_cap)
 		slots_grow(t, q);
+	q->slots_account[q->slot_count] = 0;
 	q->slots[q->slot_count++] = (struct lane_slot){ .class = 0 };
 }
 
@@ -50,6 +52,7 @@ uint32_t lane_slot_new(struct tasks *t, uint32_t queue, uint32_t class)
 		slot_add(t, q);
 	}
 	q->slots[slot].class = class;
+	q->slots_account[slot] = fair_join(t, q, lane_class_principal(t, class));
 	if (t->begun && t->config.hooks.slot)
 		t->config.hooks.slot(t->config.hooks.ctx, queue, slot);
 	return slot;
@@ -106,6 +109,8 @@ void lane_slot_free(struct tasks *t, struct queue *q, uint32_t slot)
 	for (uint32_t p = 0; p <= LIMIT_PRIORITY; p++)
 		ENSURE(!q->slots[slot].lanes[p] || !q->slots[slot].lanes[p]->returned.first);
 	slot_clear(t, q, slot, true);
+	fair_leave(t, q, q->slots_account[slot]);
+	q->slots_account[slot] = 0;
 	q->slots[slot] = (struct lane_slot){ .class = 0, .next_free = q->slot_free };
 	q->slot_free = slot;
 }
@@ -129,6 +134,9 @@ void lanes_free(struct tasks *t, struct queue *q)
 		(void)mem_resize(t, q->filled, (LIMIT_PRIORITY + 1) * (size_t)q->slot_words * sizeof *q->filled, 0);
 	if (q->slots)
 		(void)mem_resize(t, q->slots, q->slot_cap * sizeof *q->slots, 0);
+	if (q->slots_account)
+		(void)mem_resize(t, q->slots_account, q->slot_cap * sizeof *q->slots_account, 0);
+	fair_free(t, q);
 }
 
 uint32_t tasks_slot_count(const struct tasks *t, uint32_t queue)
@@ -145,6 +153,23 @@ struct span tasks_requires(struct tasks *t, uint64_t task)
 		return (struct span){ NULL, 0 };
 	uint32_t class = lane_class_by_hash(t, segment_extra(s, index)->lane);
 	return class ? span_of(t->lane_classes[class].packed, t->lane_classes[class].packed_size) : (struct span){ NULL, 0 };
+}
+
+bool tasks_waits_for_share(struct tasks *t, uint64_t task, struct span *principal, uint32_t *weight)
+{
+	uint32_t index;
+	struct segment *s = segment_of(t, task, &index);
+	if (!s || !segment_is_live(s, index))
+		return false;
+	uint32_t class = segment_class(s, index);
+	uint32_t lane = class_extra(class) ? lane_class_by_hash(t, segment_extra(s, index)->lane) : 0;
+	const struct queue *q = queue_at(t, class_queue(class));
+	uint32_t slot = lane_class_slot(t, lane);
+	if (!q || slot >= q->slot_count || !fair_waits(q, class_priority(class), slot))
+		return false;
+	*principal = fair_name(q, slot);
+	*weight = shares_weight(&q->shares, *principal);
+	return true;
 }
 
 uint64_t tasks_waits_for(struct tasks *t, uint64_t task)

@@ -27,7 +27,7 @@ void life_attempt_over(struct life *l)
 	l->phase = PHASE_NONE;
 	l->progress = l->progress_size = 0;
 	l->never = l->left = false;
-	l->heartbeat_ms = l->beat_ms = 0;
+	l->heartbeat_ms = l->beat_ms = l->silence_ms = l->silent_ms = 0;
 }
 
 /* ---- families ---- */
@@ -552,11 +552,27 @@ void tasks_heartbeat(struct tasks *t, uint64_t first_task, uint32_t count, uint6
 void beat(struct tasks *t, struct hot *h, uint64_t now_ms)
 {
 	struct life *l = h->life;
-	if (!l || l->heartbeat_ms == 0 || h->state != TASK_STARTED)
+	bool started = l && l->heartbeat_ms > 0 && h->state == TASK_STARTED;
+	if (!started && !(l && l->silence_ms > 0))
 		return;
-	l->beat_ms = ms_after(now_ms, l->heartbeat_ms);
+	if (started)
+		l->beat_ms = ms_after(now_ms, l->heartbeat_ms);
+	if (l->silence_ms > 0)
+		l->silent_ms = MAX_OF(l->silent_ms, ms_after(now_ms, l->silence_ms));
 	h->warned = false;
 	view_timer(t, h);
+}
+
+void tasks_renewed_by_task(struct tasks *t, uint64_t first_task, uint32_t count, uint64_t lease_ms, uint64_t now_ms)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct hot *h = hot_find(t, first_task + i);
+		ENSURE(h && h->place == PLACE_HELD);
+		struct life *l = life_of(t, h);
+		l->silence_ms = lease_ms;
+		l->silent_ms = ms_after(now_ms, lease_ms);
+		view_timer(t, h);
+	}
 }
 
 struct deadline { uint64_t at, lead; }; /* lead: how long before it the holder is warned */
@@ -575,6 +591,8 @@ static struct deadline deadline_of(const struct hot *h)
 		sooner(&d, h->overrun_ms, h->execution_ms);
 	if (l && h->state == TASK_STARTED && h->place != PLACE_LIMBO)
 		sooner(&d, l->beat_ms, l->heartbeat_ms);
+	if (l && h->place != PLACE_LIMBO)
+		sooner(&d, l->silent_ms, l->silence_ms);
 	if (l)
 		sooner(&d, l->close_ms, 4000);
 	if (h->state == TASK_LEASED)
@@ -587,6 +605,20 @@ uint64_t held_due(const struct hot *h)
 	struct deadline d = deadline_of(h);
 	uint64_t due = d.at == NEVER || h->warned ? d.at : d.at - d.lead;
 	return h->cancelling ? MIN_OF(due, h->cancel_ms) : due;
+}
+
+/* The holder of a task that it has not begun was silent on it for too long. False: the task has gone back as if released. */
+static bool silence_over(struct tasks *t, struct hot *h, uint64_t now_ms, struct rec_settle_item *item)
+{
+	if (h->life->never) { /* the log knows of the lease; where it left, it may have been begun */
+		item->state = h->life->left ? TASK_LOST : TASK_READY;
+		item->code = h->life->left ? ERR_LOST : ERR_OK;
+		return true;
+	}
+	task_signal(t, h, SIGNAL_LEASE_LOST, ERR_TIMEOUT);
+	view_leave(t, h);
+	view_enter(t, h, now_ms, true);
+	return false;
 }
 
 bool held_over(struct tasks *t, struct hot *h, uint64_t now_ms, struct rec_settle_item *item)
@@ -608,6 +640,8 @@ bool held_over(struct tasks *t, struct hot *h, uint64_t now_ms, struct rec_settl
 	} else if (h->place == PLACE_LIMBO) {
 		item->state = TASK_LOST;
 		item->code = ERR_LOST;
+	} else if (h->state == TASK_LEASED && (!h->expires_ms || h->expires_ms > now_ms)) {
+		return silence_over(t, h, now_ms, item);
 	} else if (h->state == TASK_LEASED) {
 		item->state = TASK_EXPIRED;
 		item->code = ERR_EXPIRED;

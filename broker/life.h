@@ -41,7 +41,8 @@ struct life {
 	/* (v) */
 	uint32_t yields_next;     /* accepted or in a record under way */
 	bool never, left;         /* the lease is, or is to be, durable; the task may be at its holder */
-	uint64_t heartbeat_ms, beat_ms;
+	uint64_t heartbeat_ms, beat_ms; /* once started: how often the holder must be heard of it, and by when */
+	uint64_t silence_ms, silent_ms; /* started or not: the same, where only the task renews its lease */
 	uint32_t progress;        /* millionths */
 	uint8_t phase, progress_size;
 	char progress_text[PROGRESS_TEXT_MAX];
@@ -67,7 +68,8 @@ void limbo_enter(struct tasks *t, struct hot *h, uint64_t now_ms); /* at the sta
 void beat(struct tasks *t, struct hot *h, uint64_t now_ms);         /* its holder was heard of it */
 /* When the next thing happens to a held task: a warning, or its end. */
 uint64_t held_due(const struct hot *h);
-/* That moment has come. True: the attempt is over, and *item says how; false: it was the warning. */
+/* That moment has come. True: the attempt is over, and *item says how; false: it was the warning, or the task was not begun and has
+ * gone back. */
 bool held_over(struct tasks *t, struct hot *h, uint64_t now_ms, struct rec_settle_item *item);
 void progress_take(struct tasks *t, struct hot *h, const struct report_item *i, struct span text);
 void phase_set(struct tasks *t, struct hot *h, enum phase phase, uint16_t code);

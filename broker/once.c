@@ -56,11 +56,13 @@ static enum err leave(struct shard *s, const struct committed *x)
 		return ERR_OK;
 	struct queue_info queue;
 	tasks_queue_info(s->tasks, view.queue, &queue);
+	int64_t lease_ms = MIN_OF(queue.settings.lease_ms, (int64_t)UINT32_MAX);
 	const struct deliver_item item = { x->task, x->attempt, r.sizes[view.item] };
 	const struct span payload = span_sub(r.payload, submit_record_offset(&r, view.item), item.size);
 	uint32_t yields = tasks_yields_next(s->tasks, x->task);
 	const struct msg_deliver m = {
-		.entry = x->entry, .epoch = s->epoch, .lease_ms = s->config.lease_ms, .head = r.head, .queue = vnet_short(queue.name),
+		.entry = x->entry, .epoch = s->epoch, .lease_ms = lease_ms > 0 ? (uint32_t)lease_ms : s->config.lease_ms,
+		.head = r.head, .queue = vnet_short(queue.name), .once = true,
 		.items = &item, .count = 1, .yields = &yields, .yield_count = yields > 0,
 	};
 	msg_encode_deliver(&c->out, &m, &payload, 1);

@@ -48,7 +48,7 @@ struct outlet {
 	uint64_t last_addr, last_offset; /* where the walk through a record has come to, and what its head says */
 	uint32_t last_item;
 	uint64_t execution_ms, heartbeat_ms, hot, sticky; /* hot, sticky: hashes, 0 = none */
-	bool never;           /* tasks of this record are handed out once */
+	uint8_t redelivery;   /* enum redelivery, of the tasks of this record */
 	char *name;
 	uint8_t name_len;
 };

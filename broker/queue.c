@@ -60,6 +60,13 @@ bool queue_settings_ok(const struct queue_settings *s, char text[256])
 		(void)snprintf(text, 256, "max_attempts %" PRId64 " is above %d", s->max_attempts, UINT16_MAX);
 	else if (s->selection >= SELECTIONS)
 		(void)snprintf(text, 256, "selection %" PRId64 " is not one of its values (0 to %d)", s->selection, SELECTIONS - 1);
+	else if (s->fair >= FAIR_KINDS)
+		(void)snprintf(text, 256, "fair %" PRId64 " is not one of its values (0 to %d)", s->fair, FAIR_KINDS - 1);
+	else if (s->redelivery >= QUEUE_REDELIVERIES)
+		(void)snprintf(text, 256, "redelivery %" PRId64 " is not one of its values (0 to %d)", s->redelivery,
+			       QUEUE_REDELIVERIES - 1);
+	else if (s->renew >= RENEW_KINDS)
+		(void)snprintf(text, 256, "renew %" PRId64 " is not one of its values (0 to %d)", s->renew, RENEW_KINDS - 1);
 	else if (s->backoff_min_ms > s->backoff_max_ms)
 		(void)snprintf(text, 256, "backoff_min_ms %" PRId64 " is above backoff_max_ms %" PRId64, s->backoff_min_ms,
 			       s->backoff_max_ms);
@@ -164,9 +171,15 @@ void apply_queue(struct tasks *t, const struct log_record *record, bool live, st
 		if (q && q->ready > 0)
 			view_ready_hook(t, rec.queue, TASKS_ANY_SLOT);
 		return;
+	case QUEUE_OP_WEIGH:
+		out->affected = q && shares_set(t, q, v.pattern, rec.weight);
+		out->code = q && !out->affected ? ERR_RESOURCE_EXHAUSTED : ERR_OK;
+		return;
 	case QUEUE_OP_REMOVE:
 		out->affected = q && q->alive == 0;
 		if (out->affected) {
+			shares_free(t, q);
+			fair_weigh(q);
 			ENSURE(q->ready + q->leased + q->scheduled + q->dead == 0);
 			lanes_forget(t, q);
 			queue_names_set(t, rec.queue, (struct span){ NULL, 0 });
@@ -182,10 +195,23 @@ void queues_free(struct tasks *t)
 	for (uint32_t i = 0; i < t->queue_count; i++) {
 		struct queue *q = t->queues[i];
 		lanes_free(t, q);
+		shares_free(t, q);
 		(void)mem_resize(t, q, sizeof *q, 0);
 	}
 	(void)mem_resize(t, t->queues, t->queue_cap * sizeof *t->queues, 0);
 	map64_free(&t->queue_names, &t->memory);
+}
+
+const struct queue_settings *tasks_queue_settings(const struct tasks *t, uint32_t queue)
+{
+	ENSURE(queue > 0 && queue <= t->queue_count);
+	return &t->queues[queue - 1]->settings;
+}
+
+void tasks_queue_weights(const struct tasks *t, uint32_t queue, struct buf *out)
+{
+	ENSURE(queue > 0 && queue <= t->queue_count);
+	shares_print(&t->queues[queue - 1]->shares, out);
 }
 
 enum queue_selection tasks_queue_selection(const struct tasks *t, uint32_t queue)

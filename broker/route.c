@@ -287,8 +287,10 @@ static enum err on_submit(const struct call *call)
 	s->answer.text[0] = '\0';
 	char why[256];
 	struct submit_check check;
+	tasks_set_principal(s->tasks, session_principal(c->session));
 	tasks_propose_checked(s->tasks, s->log, c->session->scope ? &own : m, head, call->frame->payload, s->wall_ms,
 			      check_submit(c, m, call->frame->payload, &check, why), &s->answer);
+	tasks_set_principal(s->tasks, span_of(NULL, 0));
 	s->counters.submits_total += m->sizes.count;
 	hold_submitted(s);
 	answer_submit(c, m, head->want_result || head->want_updates, head->want_updates);

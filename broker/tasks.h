@@ -129,6 +129,8 @@ void tasks_propose_checked(struct tasks *t, struct log *log, const struct msg_su
 /* A task that comes after others says so in its head. Has one of those a settling record under way, or is a purge? Then the submission
  * waits until that is applied, so that apply need not ask what was remembered of it. */
 bool tasks_submit_early(const struct tasks *t, const struct msg_submit *m, const struct task_head *head);
+/* Who submits what is proposed next, until it is told otherwise; empty = nobody. Borrowed. In a fair queue its tasks have its share. */
+void tasks_set_principal(struct tasks *t, struct span principal);
 
 /* A worker's report. START, EXTEND, PROGRESS, LOG and RELEASE without delay change the volatile half at once. Settling verbs become one
  * REC_SETTLE, yields one REC_YIELD in front of it. Items that are refused (stale, late, foreign, unknown) are answered in `refused`, room
@@ -165,6 +167,9 @@ enum err tasks_propose_queue(struct tasks *t, struct log *log, struct span name,
 			     bool create, uint32_t *records, char text[256]) MUST_CHECK;
 enum err tasks_propose_pause(struct tasks *t, struct log *log, struct span name, bool paused, uint32_t *records,
 			     char text[256]) MUST_CHECK;
+/* The weight of principals (a name, or what it begins with and a star) in a fair queue; 0 = without one, which counts as 1. */
+enum err tasks_propose_weight(struct tasks *t, struct log *log, struct span name, struct span pattern, uint32_t weight,
+			      uint32_t *records, char text[256]) MUST_CHECK;
 /* Only an empty queue can be removed. */
 enum err tasks_propose_remove(struct tasks *t, struct log *log, struct span name, uint32_t *records,
 			      char text[256]) MUST_CHECK;
@@ -250,6 +255,7 @@ struct ready_run {
 enum { TASKS_ANY_SLOT = UINT32_MAX };
 bool tasks_peek(struct tasks *t, uint32_t queue, const uint64_t *slots, uint32_t words, struct ready_run *out);
 uint32_t tasks_slot_count(const struct tasks *t, uint32_t queue);
+const struct queue_settings *tasks_queue_settings(const struct tasks *t, uint32_t queue); /* an id up to the count */
 enum queue_selection tasks_queue_selection(const struct tasks *t, uint32_t queue);
 /* The packed requirements of the tasks in a slot (wire/predicate.h); empty = none, or the slot is not in use. */
 struct span tasks_slot_requires(const struct tasks *t, uint32_t queue, uint32_t slot);
@@ -264,6 +270,10 @@ void tasks_commit_leases(struct tasks *t, struct log *log, uint64_t first_task, 
 bool tasks_commit_leave(struct tasks *t, uint64_t task, uint32_t attempt, const struct holder *holder);
 /* Right behind tasks_lease: once started, the holder must be heard of each of these tasks within so many ms. */
 void tasks_heartbeat(struct tasks *t, uint64_t first_task, uint32_t count, uint64_t heartbeat_ms);
+
+/* Right behind tasks_lease: the holder must be heard of each of these tasks within so many ms, started or not, each time. A task that was
+ * not begun goes back at once; a begun one has failed (TIMEOUT), or is LOST where it is handed out once. */
+void tasks_renewed_by_task(struct tasks *t, uint64_t first_task, uint32_t count, uint64_t lease_ms, uint64_t now_ms);
 
 /* A view of the payloads in a REC_SUBMIT, REC_MOVE or REC_EVENT record. */
 struct submit_record { struct span head; const uint32_t *sizes; uint32_t count; struct span payload; uint64_t submitted_ms;
@@ -315,6 +325,8 @@ bool tasks_show(struct tasks *t, uint64_t task, struct task_view *out);
 
 /* What a task requires of an entry, packed (wire/predicate.h); empty = nothing. */
 struct span tasks_requires(struct tasks *t, uint64_t task);
+/* Does a ready task wait because it is another principal's turn? *principal: whose it is itself; borrowed. */
+bool tasks_waits_for_share(struct tasks *t, uint64_t task, struct span *principal, uint32_t *weight);
 /* The task that goes before this one, because of their ordering key; 0 = none. */
 uint64_t tasks_waits_for(struct tasks *t, uint64_t task);
 
@@ -323,6 +335,8 @@ uint64_t tasks_newest(const struct tasks *t);
 uint32_t tasks_queue_count(const struct tasks *t);           /* ids are 1..count; removed ones have an empty name */
 uint32_t tasks_queue_find(const struct tasks *t, struct span name); /* 0 = none */
 bool tasks_queue_room(const struct tasks *t, uint32_t queue, uint32_t count); /* below its length_max, if it has one */
+/* PATTERN=WEIGHT lines. */
+void tasks_queue_weights(const struct tasks *t, uint32_t queue, struct buf *out);
 void tasks_queue_info(const struct tasks *t, uint32_t queue, struct queue_info *out);
 /* Tasks of a queue (0 = of all) in one state (TASK_UNKNOWN = any, those settled and kept included), from `cursor` (0 = start)
  * on, by number. Returns how many; *next 0 = no more. Bounded work. */

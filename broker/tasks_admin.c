@@ -58,6 +58,28 @@ enum err tasks_propose_queue(struct tasks *t, struct log *log, struct span name,
 	return ERR_OK;
 }
 
+enum err tasks_propose_weight(struct tasks *t, struct log *log, struct span name, struct span pattern, uint32_t weight,
+			      uint32_t *records, char text[256])
+{
+	uint32_t id = queue_lookup(t, name);
+	*records = 0;
+	if (!id)
+		return no_queue(name, text);
+	if (!shares_ok(&t->queues[id - 1]->shares, pattern, weight, text))
+		return ERR_INVALID_INPUT;
+	struct rec_queue rec = { .version = REC_QUEUE_VERSION, .origin = APPLIED_ADMIN, .op = QUEUE_OP_WEIGH,
+				 .name_size = (uint8_t)name.len, .queue = id, .weight = weight };
+	uint64_t addr;
+	uint8_t *body = log_append(log, REC_QUEUE, sizeof rec + name.len + pattern.len, &addr);
+	if (!body)
+		return no_room(text);
+	memcpy(body, &rec, sizeof rec);
+	memcpy(body + sizeof rec, name.data, name.len);
+	memcpy(body + sizeof rec + name.len, pattern.data, pattern.len);
+	*records = 1;
+	return ERR_OK;
+}
+
 static enum err propose_op(struct tasks *t, struct log *log, struct span name, enum rec_queue_op op, uint32_t *records,
 			   char text[256])
 {

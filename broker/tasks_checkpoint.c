@@ -2,12 +2,12 @@
  *
  *   log -> TASKS_CHECKPOINT -> file;  start: restore -> tasks_load_segment ... -> apply the rest
  *
- * Layout, version 5, little-endian, all parts 8-aligned: struct checkpoint_head; from version 4 on struct
- * checkpoint_secret; options {u64 retention, u64 attempts}; queues
- * (struct checkpoint_queue, name padded to 256, i64 settings[setting_count]; in version 1 there are seven, before the name);
- * lane classes (lane_class.c; not in version 1); segments (as index files, with live bits; those with an index file without the
- * rest); moved {u64 task, u64 addr} by task; objects (struct checkpoint_hot) by task; producers; keys; the recent; from version
- * 3 on the lives (life.h), from version 5 on groups and waits (after.h).
+ * Layout, version 6, little-endian, all parts 8-aligned: struct checkpoint_head; from version 4 on struct checkpoint_secret; options
+ * {u64 retention, u64 attempts}; queues (struct checkpoint_queue, name padded to 256, i64 settings[setting_count]; in version 1 there are
+ * seven, before the name; from version 6 on the weights, shares.c); lane classes (lane_class.c; not in version 1); segments (as index
+ * files, with live bits; those with an index file without the rest); moved {u64 task, u64 addr} by task; objects (struct
+ * checkpoint_hot) by task; producers; keys; the recent; from version 3 on the lives (life.h), from version 5 on groups and waits
+ * (after.h).
  *
  * Invariants
  *  1. Equal durable states give equal bytes: nothing follows the order of a hash map, nothing volatile is written.
@@ -15,7 +15,7 @@
 #include "after.h"
 #include "life.h"
 
-enum { CHECKPOINT_MAGIC = 0x43544b48, CHECKPOINT_VERSION = 5 };
+enum { CHECKPOINT_MAGIC = 0x43544b48, CHECKPOINT_VERSION = 6 };
 struct checkpoint_head {
 	uint32_t magic, version;
 	uint64_t next_task, time_ms;
@@ -63,6 +63,7 @@ static void put_queue(struct buf *out, const struct queue *q)
 	}
 	buf_append(out, &c, sizeof c);
 	buf_append(out, &settings, sizeof settings);
+	shares_put(&q->shares, out);
 }
 
 static void put_moved(const struct tasks *t, struct buf *out)
@@ -206,6 +207,8 @@ static bool get_queues(struct tasks *t, struct reader *r, uint32_t version, uint
 		q->expired = c.totals[4];
 		q->cancelled = c.totals[5];
 		q->dead_total = c.totals[6];
+		if (version >= 6 && !shares_get(t, q, r))
+			return false;
 	}
 	return true;
 }

@@ -5,6 +5,7 @@
  *   hot.c            what only some tasks have: leases, failures, delays, deadlines, dead letters, results
  *   lane.c, queue.c  which waiting task is next, per queue, priority and lane class (volatile)
  *   lane_class.c     what tasks of a lane have in common: queue, requirements, principal
+ *   fair.c, shares.c whose turn it is among principals (volatile), and by which weights
  *   order.c          whose turn it is among tasks of one ordering key (volatile)
  *   producer.c, keys.c  what was submitted before
  *   secret.c         the key of the hashes that are on disk
@@ -15,6 +16,7 @@
 
 #include "../wire/name.h"
 #include "../wire/map64.h"
+#include "fair.h"
 #include "hash.h"
 #include "tasks.h"
 #include "tasks_record.h"
@@ -190,12 +192,15 @@ struct queue {
 	bool paused;
 	bool proposed_create;           /* (v) */
 	struct queue_settings settings;
+	struct shares shares;           /* weights of principals, where it is fair */
 	uint64_t alive;                 /* open tasks and dead letters */
 	uint64_t submitted, done, failed, expired, cancelled, dead_total;
 	uint64_t blocked;               /* how many wait for other tasks */
 	/* (v) */
 	uint64_t ready, leased, scheduled, dead, proposed;
 	struct lane_slot *slots;
+	uint32_t *slots_account;        /* of each slot: whose it is (fair.h) */
+	struct fair *fair;              /* NULL: no task has a principal */
 	uint32_t slot_count, slot_cap, slot_words, slot_free; /* slot_free: the first that is used again, 0 = none */
 	uint32_t lane_mask;             /* bit: lanes of that priority may hold something */
 	uint64_t *filled;               /* bit [priority][slot]: that lane may */
@@ -302,6 +307,7 @@ struct tasks {
 	struct hot_list orphans;   /* started, holder lost, record still to be proposed */
 	uint64_t retry_ms;         /* the log had no room: not before this */
 	uint64_t root;             /* of the submission that is being proposed, where it has a parent */
+	struct span principal;     /* and who submits it */
 	uint32_t holder_numbers, holders;
 	uint64_t stale_total;
 	struct { uint32_t queue, count, slot, priority; bool returned; uint64_t first; } peeked;
@@ -392,6 +398,7 @@ uint32_t lane_class_find(const struct tasks *t, uint32_t queue, struct span text
 enum err lane_class_check(const struct tasks *t, struct span text, struct span principal, char out[256]);
 /* Found or made; the caller adds references at once. LANE_CLASS_NONE: it cannot be. */
 uint32_t lane_class_intern(struct tasks *t, uint32_t queue, struct span text, struct span principal);
+struct span lane_class_principal(const struct tasks *t, uint32_t class); /* empty = nobody's */
 void lane_class_ref(struct tasks *t, uint32_t class, uint64_t count);
 void lane_class_unref(struct tasks *t, uint32_t class, uint64_t count);
 static inline uint32_t lane_class_slot(const struct tasks *t, uint32_t class)

@@ -128,13 +128,14 @@ enum err rec_queue_read(struct span body, struct queue_view *out)
 		out->fixed.setting_count = REC_QUEUE_SETTINGS_V1;
 	} else {
 		out->fixed.setting_count = read_u32(&r);
-		out->fixed.pad = read_u32(&r);
+		out->fixed.weight = read_u32(&r);
 	}
 	if (r.failed || out->fixed.version > REC_QUEUE_VERSION || out->fixed.version == 0 ||
 	    out->fixed.queue == 0 || out->fixed.origin > APPLIED_ADMIN)
 		return ERR_DAMAGED;
 	out->settings = settings_read(&r, out->fixed.setting_count);
 	out->name = read_bytes(&r, out->fixed.name_size);
+	out->pattern = r.rest;
 	return r.failed ? ERR_DAMAGED : ERR_OK;
 }
 

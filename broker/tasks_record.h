@@ -94,12 +94,14 @@ struct rec_settle_item {
 	uint8_t verb;
 };
 
-enum rec_queue_op { QUEUE_OP_CREATE = 1, QUEUE_OP_SET = 2, QUEUE_OP_PAUSE = 3, QUEUE_OP_RESUME = 4, QUEUE_OP_REMOVE = 5 };
+enum rec_queue_op { QUEUE_OP_CREATE = 1, QUEUE_OP_SET = 2, QUEUE_OP_PAUSE = 3, QUEUE_OP_RESUME = 4, QUEUE_OP_REMOVE = 5,
+		    QUEUE_OP_WEIGH = 6 };
 struct rec_queue {
 	uint8_t version, origin;
 	uint8_t op, name_size;
 	uint32_t queue;
-	uint32_t setting_count, pad; /* the first so many of QUEUE_SETTINGS (wire/queue_settings.h) */
+	uint32_t setting_count; /* the first so many of QUEUE_SETTINGS (wire/queue_settings.h) */
+	uint32_t weight;        /* WEIGH: of principals that match the pattern behind the name */
 };
 
 struct rec_lease { /* leases that must not be given twice */
@@ -147,7 +149,7 @@ _Static_assert(LIMIT_HEAD_BYTES < 65536 && LIMIT_KEY_BYTES < 65536 && LIMIT_NAME
 struct queue_view {
 	struct rec_queue fixed;
 	struct queue_settings settings;
-	struct span name;
+	struct span name, pattern;
 };
 /* Opens the body of a REC_QUEUE of any version. ERR_DAMAGED where it does not parse. Borrows. */
 enum err rec_queue_read(struct span body, struct queue_view *out) MUST_CHECK;

@@ -176,8 +176,13 @@ static enum decision decide(struct tasks *t, struct hot *h, const struct report_
 	item->size = i->size;
 	switch ((enum report_verb)i->verb) {
 	case REPORT_EXTEND:
-		if (h->overrun_ms && delay != NEVER) {
+		if (delay == NEVER)
+			return AT_ONCE;
+		if (h->overrun_ms)
 			h->overrun_ms = ms_after(now_ms, delay);
+		if (h->life && h->life->silence_ms)
+			h->life->silent_ms = ms_after(now_ms, delay);
+		if (h->overrun_ms || (h->life && h->life->silence_ms)) {
 			h->warned = false;
 			view_timer(t, h);
 		}
@@ -417,6 +422,8 @@ void tasks_holder_keep(struct tasks *t, struct log *log, struct holder *holder, 
 		const struct map64_slot *slot = map64_find(&attempts, h->task);
 		if (!h->settling && (!slot || slot->value != ((uint64_t)h->epoch << 32 | h->acquired)))
 			holder_drop(t, h, now_ms);
+		else if (!h->settling)
+			beat(t, h, now_ms);
 	}
 	map64_free(&attempts, &t->memory);
 	orphans_propose(t, log, holder->name, now_ms);

@@ -154,9 +154,13 @@ static uint64_t order_hash(const struct tasks *t, uint32_t queue, struct span ke
 /* What makes a task wait elsewhere than in the plain lane. */
 static void record_lane(const struct tasks *t, struct submit_view *v, const struct task_head *head)
 {
-	if (head->requirements.len == 0 && head->order_key.len == 0)
+	const struct queue *q = t->queues[v->fixed.queue - 1];
+	if (q->settings.fair == FAIR_PRINCIPAL && t->principal.len > 0)
+		v->principal = fair_principal(t, q, t->principal);
+	if (head->requirements.len == 0 && head->order_key.len == 0 && v->principal.len == 0)
 		return;
 	v->fixed.flags |= SUBMIT_LANE;
+	v->lane.principal_size = (uint16_t)v->principal.len;
 	v->requires = head->requirements;
 	v->lane.requires_size = (uint16_t)head->requirements.len;
 	v->lane.order = head->order_key.len ? order_hash(t, v->fixed.queue, head->order_key) : 0;
@@ -221,6 +225,8 @@ static bool submit_append(struct tasks *t, struct log *log, struct submission *s
 		return false;
 	rec_submit_write(v, body);
 	t->queues[s->queue - 1]->proposed += count;
+	if (v->principal.len > 0)
+		fair_proposed(t, t->queues[s->queue - 1], v->principal);
 	s->payload_offset += bytes;
 	s->done += count;
 	return true;
@@ -257,6 +263,12 @@ void tasks_propose_submit(struct tasks *t, struct log *log, const struct msg_sub
 			  struct span payload, uint64_t now_ms, struct submit_answer *out)
 {
 	tasks_propose_checked(t, log, m, head, payload, now_ms, NULL, out);
+}
+
+void tasks_set_principal(struct tasks *t, struct span principal)
+{
+	ENSURE(principal.len <= LIMIT_NAME_BYTES);
+	t->principal = principal;
 }
 
 /* New items of tasks that come after others, or are members of a group: each in a record that says what has become of those. */
@@ -534,6 +546,8 @@ void apply_submit(struct tasks *t, const struct log_entry *entry, const struct l
 	if (live && fixed->queue <= t->queue_count) {
 		struct queue *slot = t->queues[fixed->queue - 1];
 		slot->proposed -= MIN_OF(slot->proposed, fixed->count);
+		if (a.v.principal.len > 0)
+			fair_arrived(t, slot, a.v.principal);
 	}
 	struct producer *p = producer_use(t, fixed->producer, entry->time_ms);
 	producer_resolve(t, p, fixed->first_seq - fixed->resolved_back);

@@ -65,11 +65,10 @@ void tasks_tick(struct tasks *t, struct log *log, uint64_t now_ms)
 		struct rec_settle_item item;
 		ENSURE(!h->settling);
 		if (!due_item(t, h, now_ms, &item)) {
-			if (h->state == TASK_LEASED || h->state == TASK_STARTED) {
+			if (h->state == TASK_LEASED || h->state == TASK_STARTED)
 				view_timer(t, h);
-				continue;
-			}
-			view_ripe(t, h, now_ms);
+			else if (h->state == TASK_SCHEDULED)
+				view_ripe(t, h, now_ms);
 			continue;
 		}
 		if (settles == settles_max) {

@@ -122,6 +122,13 @@ static void say_state(struct why *w, uint64_t task, const struct task_view *v)
 	uint64_t before = tasks_waits_for(w->s->tasks, task);
 	if (before)
 		say(w, &(struct why_reason){ .kind = WHY_ORDER, .task = before });
+	struct span principal;
+	uint32_t weight;
+	if (v->state == TASK_READY && tasks_waits_for_share(w->s->tasks, task, &principal, &weight)) {
+		char value[16];
+		(void)snprintf(value, sizeof value, "%u", weight);
+		say(w, &(struct why_reason){ .kind = WHY_SHARE, .text = principal, .value = span_str(value) });
+	}
 	const struct outlet *o = v->queue < w->s->outlet_cap ? w->s->outlets[v->queue] : NULL;
 	if (o && o->broken_task)
 		say(w, &(struct why_reason){ .kind = WHY_UNREADABLE, .task = o->broken_task });

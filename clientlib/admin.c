@@ -134,6 +134,7 @@ static void queue_rows(struct hlk *c, const struct msg_reply *m, void *arg)
 			.submitted_total = q.submitted_total, .done_total = q.done_total,
 			.failed_total = q.failed_total, .expired_total = q.expired_total,
 			.cancelled_total = q.cancelled_total, .dead_total = q.dead_total, .workers = q.workers, .blocked = q.blocked,
+			.weights = text_of(q.weights),
 		};
 		memcpy(&row.settings, &q.settings, sizeof row.settings);
 		rows->each(&row, rows->ctx);
@@ -246,6 +247,14 @@ int hlk_queue_create(struct hlk *c, const char *queue, const struct hlk_queue_se
 int hlk_queue_set(struct hlk *c, const char *queue, const struct hlk_queue_settings *settings)
 {
 	return set_queue(c, VERB_QUEUE_SET, queue, settings, "queue set");
+}
+
+int hlk_queue_weigh(struct hlk *c, const char *queue, const char *pattern, uint32_t weight)
+{
+	struct call *call = call_new(VERB_QUEUE_WEIGH, queue);
+	call->msg.request.text = span_str(pattern);
+	call->msg.request.limit = weight;
+	return call_end(c, call, "queue weigh");
 }
 
 int hlk_queue_remove(struct hlk *c, const char *queue)

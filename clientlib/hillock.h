@@ -149,6 +149,7 @@ struct hlk_submit_options {
 	const char *group;        /* it is a member of this group, which comes to be with its first member or its callback */
 	const char *after_group;  /* it is the callback: starts when the last member is final; one for each group */
 	uint64_t group_size;      /* with after_group: how many members there will be; 0 = those confirmed so far, and no more */
+	bool again;               /* the task is handed out again when its worker is lost, though its queue says never */
 };
 
 /* Encodes what equal tasks share, once. Belongs to the caller until hlk_head_free; may be used with any client. NULL and
@@ -531,17 +532,27 @@ enum hlk_selection {
 	HLK_SELECT_STICKY,      /* equal sticky keys go to the same one while it is free */
 };
 
+/* Whose task is next, of one priority: the oldest; or those who submitted take turns, by their weights (hlk_queue_weigh). */
+enum hlk_fair { HLK_FAIR_OFF, HLK_FAIR_PRINCIPAL };
+/* Of tasks that do not say themselves (never_again, again). */
+enum hlk_redelivery { HLK_REDELIVERY_SAFE, HLK_REDELIVERY_NEVER };
+/* What keeps a lease alive: any sign of life of the worker's connection; or only a word about the task, and a worker that is silent on
+ * it for lease_ms loses it. */
+enum hlk_renew { HLK_RENEW_SESSION, HLK_RENEW_TASK };
+
 /* -1: leave as it is, or the broker's default. Fields are only ever added at the end, with HLK_QUEUE_UNCHANGED. */
 struct hlk_queue_settings {
 	int64_t length_max, max_attempts, lease_ms, backoff_min_ms, backoff_max_ms, expires_ms, retention_ms;
 	int64_t selection; /* enum hlk_selection */
+	int64_t fair, redelivery, heartbeat_ms, renew; /* enums above; heartbeat_ms: of tasks that do not say, 0 = no such rule */
 };
-#define HLK_QUEUE_UNCHANGED { -1, -1, -1, -1, -1, -1, -1, -1 }
+#define HLK_QUEUE_UNCHANGED { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1 }
 struct hlk_queue_row {
 	const char *name; bool paused; struct hlk_queue_settings settings;
 	uint64_t ready, leased, scheduled, dead, submitted_total, done_total, failed_total, expired_total, cancelled_total, dead_total;
 	uint32_t workers;
 	uint64_t blocked; /* of those scheduled: wait for other tasks */
+	const char *weights; /* PATTERN=WEIGHT lines; only of hlk_queue_show */
 };
 struct hlk_attempt_row { uint32_t attempt; uint64_t time_ms; int code; uint32_t app_code; const char *worker, *text; };
 struct hlk_task_row {
@@ -572,6 +583,9 @@ HLK_API int hlk_queue_show(struct hlk *c, const char *queue, hlk_queue_fn *each,
 /* HLK_EXISTS where it exists with other settings. */
 HLK_API int hlk_queue_create(struct hlk *c, const char *queue, const struct hlk_queue_settings *settings);
 HLK_API int hlk_queue_set(struct hlk *c, const char *queue, const struct hlk_queue_settings *settings);
+/* In a fair queue: principals whose name is `pattern`, or begins with what stands before a star at its end, have this weight (1 to 1000)
+ * instead of 1; of several patterns the longest that matches counts. 0 takes the pattern out. A queue has at most 64 of them. */
+HLK_API int hlk_queue_weigh(struct hlk *c, const char *queue, const char *pattern, uint32_t weight);
 HLK_API int hlk_queue_remove(struct hlk *c, const char *queue);          /* only an empty one */
 HLK_API int hlk_queue_pause(struct hlk *c, const char *queue, bool paused);
 HLK_API int hlk_queue_purge(struct hlk *c, const char *queue, uint64_t *count_out);
@@ -580,6 +594,7 @@ HLK_API int hlk_queue_peek(struct hlk *c, const char *queue, uint32_t limit, hlk
 /* With payload and result, each up to 64 KiB. */
 HLK_API int hlk_task_show(struct hlk *c, uint64_t task, hlk_task_row_fn *each, void *ctx);
 /* Why a task is not being worked on: for each worker of its queue the first thing that is in the way, and what else is. `reason` is
+ * "share" (it is the turn of others in a fair queue; text is its own principal, value the weight of that),
  * "requirement" (predicate does not hold, value is what the worker has declared), "no_credit", "away", "in_line", "no_entry",
  * "paused", "delayed" (until at_ms), "order" (task goes first), "after" (task is not final, text says how many such there are), "group"
  * (text, value says how far it is), "unreadable" (task), "leased", "settled" (text), "expires" (at_ms).

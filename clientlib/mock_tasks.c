@@ -89,9 +89,9 @@ static void task_fill(struct mock *m, struct mock_task *t, const struct task_hea
 	t->priority = h->priority;
 	t->want_result = h->want_result;
 	t->watched = h->want_updates;
-	t->never = h->redelivery == REDELIVERY_NEVER;
+	t->never = h->redelivery == REDELIVERY_NEVER || (h->redelivery == REDELIVERY_DEFAULT && s->redelivery == QUEUE_NEVER_AGAIN);
 	t->parent = h->parent;
-	t->heartbeat_ms = h->heartbeat_ms;
+	t->heartbeat_ms = h->heartbeat_ms ? h->heartbeat_ms : (uint64_t)MAX_OF(s->heartbeat_ms, 0);
 	t->close_at_ms = h->close_ms ? m->now_ms + h->close_ms : 0;
 	t->max_attempts = h->max_attempts ? h->max_attempts : (uint32_t)MAX_OF(s->max_attempts, 0); /* 0: no limit */
 	t->queue->submitted_total++;

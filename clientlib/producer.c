@@ -83,6 +83,8 @@ static bool options_good(const struct hlk_submit_options *o, struct hlk_error *e
 		error_fill(error, HLK_TOO_BIG, "submit: %zu headers are over the limit of %d", o->header_count, LIMIT_HEADERS);
 	else if (o->max_attempts > UINT16_MAX)
 		error_fill(error, HLK_INVALID_INPUT, "submit: max_attempts %u is over 65535", o->max_attempts);
+	else if (o->never_again && o->again)
+		error_fill(error, HLK_INVALID_INPUT, "submit: never_again and again exclude each other");
 	else if ((unsigned)o->confirm > HLK_CONFIRM_NONE)
 		error_fill(error, HLK_INVALID_INPUT, "submit: confirm %u is unknown", (unsigned)o->confirm);
 	else
@@ -99,7 +101,7 @@ static void encode_head(struct hlk_head *head, const struct hlk_submit_options *
 		.retention_ms = o->retention_ms, .max_attempts = (uint16_t)o->max_attempts,
 		.priority = o->priority ? (uint8_t)(o->priority - 1) : 4, .want_result = o->want_result || o->want_updates,
 		.want_updates = o->want_updates, .parent = o->parent, .heartbeat_ms = o->heartbeat_ms, .close_ms = o->close_ms,
-		.redelivery = o->never_again ? REDELIVERY_NEVER : REDELIVERY_SAFE,
+		.redelivery = o->never_again ? REDELIVERY_NEVER : o->again ? REDELIVERY_SAFE : REDELIVERY_DEFAULT,
 		.header_count = (uint32_t)o->header_count,
 		.requirements = optional(o->requirements), .order_key = optional(o->order_key),
 		.hot = optional(o->hot), .sticky = optional(o->sticky),

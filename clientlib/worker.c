@@ -459,7 +459,7 @@ static struct hlk_task_info info_of(const struct msg_deliver *m, const struct ta
 		.trace = text_of(head->trace), .correlation = text_of(head->correlation),
 		.fingerprint = head->fingerprint, .execution_ms = head->execution_ms, .priority = head->priority + 1,
 		.headers = d->headers, .header_count = head->header_count, .parent = head->parent,
-		.never_again = head->redelivery == REDELIVERY_NEVER, .group = text_of(head->group),
+		.never_again = m->once || head->redelivery == REDELIVERY_NEVER, .group = text_of(head->group),
 		.after_group = text_of(head->after_group),
 	};
 }

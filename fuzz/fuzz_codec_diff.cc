@@ -68,7 +68,7 @@ extern "C" void official_encode(struct buf *out, const struct msg *msg, uint32_t
 		fb::Offset<fb::Vector<uint32_t>> yields;
 		if (m->yield_count > 0)
 			yields = b.CreateVector(m->yields, m->yield_count);
-		b.Finish(hw::CreateDeliver(b, m->entry, m->epoch, m->lease_ms, head, queue, items, crc, yields));
+		b.Finish(hw::CreateDeliver(b, m->entry, m->epoch, m->lease_ms, head, queue, items, crc, yields, m->once));
 	} else if (msg->kind == FRAME_REPORT) {
 		auto items = put_structs<hw::ReportItem>(b, msg->report.items, msg->report.count);
 		b.Finish(hw::CreateReport(b, items, crc));
@@ -205,6 +205,7 @@ static void make_deliver(struct values *v, struct reader *r, uint32_t count)
 		m->yields = read_items(r, v->sizes, m->count);
 		m->yield_count = m->count;
 	}
+	m->once = m->items[0].attempt % 3 == 0;
 }
 
 static void make(struct values *v, struct reader *r)

@@ -6,9 +6,50 @@ static const char *const selections[] = {
 	[HLK_SELECT_HOT] = "hot", [HLK_SELECT_STICKY] = "sticky",
 };
 
-static const char *selection_name(int64_t selection)
+static const char *const fairs[] = { [HLK_FAIR_OFF] = "off", [HLK_FAIR_PRINCIPAL] = "principal" };
+static const char *const redeliveries[] = { [HLK_REDELIVERY_SAFE] = "safe", [HLK_REDELIVERY_NEVER] = "never" };
+static const char *const renewals[] = { [HLK_RENEW_SESSION] = "session", [HLK_RENEW_TASK] = "task" };
+
+/* Settings that are words: the option, and the words by value. */
+static const struct worded {
+	const char *option, *field, *choice;
+	const char *const *words;
+	int64_t count;
+	size_t at;
+} worded[] = {
+#define WORDED(option, field, choice, words) \
+	{ option, #field, choice, words, COUNT_OF(words), offsetof(struct hlk_queue_settings, field) }
+	WORDED("selection", selection, "credit, round-robin, cheapest, hot or sticky", selections),
+	WORDED("fair", fair, "off or principal", fairs),
+	WORDED("redelivery", redelivery, "safe or never", redeliveries),
+	WORDED("renew", renew, "session or task", renewals),
+#undef WORDED
+};
+
+static int64_t *setting_at(struct hlk_queue_settings *settings, const struct worded *w)
 {
-	return selection >= 0 && selection < (int64_t)COUNT_OF(selections) ? selections[selection] : "unknown";
+	return (int64_t *)(void *)((char *)settings + w->at);
+}
+
+static void set_words(json_t *object, struct hlk_queue_settings settings)
+{
+	for (size_t i = 0; i < COUNT_OF(worded); i++) {
+		int64_t value = *setting_at(&settings, &worded[i]);
+		bool known = value >= 0 && value < worded[i].count;
+		cli_set(object, worded[i].field, json_string(known ? worded[i].words[value] : "unknown"));
+	}
+}
+
+/* PATTERN=WEIGHT lines, as a list. */
+static json_t *weights_json(const char *lines)
+{
+	json_t *list = json_array();
+	while (lines && *lines) {
+		size_t size = strcspn(lines, "\n");
+		(void)json_array_append_new(list, json_stringn_nocheck(lines, size));
+		lines += size + (lines[size] == '\n');
+	}
+	return list;
 }
 
 static json_t *queue_json(const struct hlk_queue_row *row)
@@ -35,7 +76,8 @@ static json_t *queue_json(const struct hlk_queue_row *row)
 	cli_set(settings, "backoff_max_ms", json_integer(row->settings.backoff_max_ms));
 	cli_set(settings, "expires_ms", json_integer(row->settings.expires_ms));
 	cli_set(settings, "retention_ms", json_integer(row->settings.retention_ms));
-	cli_set(settings, "selection", json_string(selection_name(row->settings.selection)));
+	cli_set(settings, "heartbeat_ms", json_integer(row->settings.heartbeat_ms));
+	set_words(settings, row->settings);
 	cli_set(object, "settings", settings);
 	return object;
 }
@@ -73,6 +115,11 @@ static const struct column fields[] = {
 	{ "bindings", "bound to types", COLUMN_TEXT },
 	{ "subscribes", "subscribed to events", COLUMN_TEXT },
 	{ "settings.selection", "selection", COLUMN_TEXT },
+	{ "settings.redelivery", "redelivery", COLUMN_TEXT },
+	{ "settings.renew", "leases renewed by", COLUMN_TEXT },
+	{ "settings.heartbeat_ms", "heartbeat", COLUMN_DURATION },
+	{ "settings.fair", "fair", COLUMN_TEXT },
+	{ "weights", "weights", COLUMN_TEXT },
 };
 
 static void queue_row(const struct hlk_queue_row *row, void *ctx)
@@ -105,6 +152,7 @@ static void queue_one(const struct hlk_queue_row *row, void *ctx)
 {
 	struct shown *shown = ctx;
 	json_t *object = queue_json(row);
+	cli_set(object, "weights", weights_json(row->weights));
 	cli_set(object, "bindings", json_incref(shown->bindings));
 	cli_set(object, "subscribes", json_incref(shown->fed));
 	output_one(&shown->cli->out, fields, COUNT_OF(fields), object);
@@ -153,6 +201,11 @@ static const struct option settings_options[] = {
 	{ "expires", OPTION_DURATION, 0, "D", NULL, 0, 0, "tasks that waited this long expire; 0: never" },
 	{ "retention", OPTION_DURATION, 0, "D", NULL, 0, 0, "how long results are kept" },
 	{ "selection", OPTION_TEXT, 0, "credit|round-robin|cheapest|hot|sticky", NULL, 0, 0, "which of the workers that fit gets a task" },
+	{ "fair", OPTION_TEXT, 0, "off|principal", NULL, 0, 0, "whose task is next: the oldest, or those who submitted take turns" },
+	{ "weight", OPTION_LIST, 0, "PATTERN=N", NULL, 0, 0, "weight of a principal, or of all that begin like NAME*; 0: none" },
+	{ "redelivery", OPTION_TEXT, 0, "safe|never", NULL, 0, 0, "may a task be handed out again when its worker is lost" },
+	{ "heartbeat", OPTION_DURATION, 0, "D", NULL, 0, 0, "a started task must be heard of this often; 0: no such rule" },
+	{ "renew", OPTION_TEXT, 0, "session|task", NULL, 0, 0, "what keeps a lease: the worker's connection, or only a word about the task" },
 	{ "dry-run", OPTION_FLAG, 0, NULL, NULL, 0, 0, "only say what would be done" },
 	{ 0 },
 };
@@ -162,14 +215,39 @@ static int64_t setting(const struct args *args, const char *name)
 	return args_given(args, name) ? (int64_t)MIN_OF(args_number(args, name), (uint64_t)INT64_MAX) : -1;
 }
 
-/* -2: not one of them. */
-static int64_t selection_setting(const struct args *args)
+/* A code of the command, with its words said. */
+static int worded_settings(struct cli *cli, struct hlk_queue_settings *settings)
 {
-	const char *name = args_text(args, "selection");
-	for (size_t i = 0; name && i < COUNT_OF(selections); i++)
-		if (strcmp(name, selections[i]) == 0)
-			return (int64_t)i;
-	return name ? -2 : -1;
+	for (size_t i = 0; i < COUNT_OF(worded); i++) {
+		const char *name = args_text(&cli->args, worded[i].option);
+		int64_t value = 0;
+		while (name && value < worded[i].count && strcmp(name, worded[i].words[value]) != 0)
+			value++;
+		if (name && value == worded[i].count)
+			return cli_usage(cli, "--%s is %s", worded[i].option, worded[i].choice);
+		*setting_at(settings, &worded[i]) = name ? value : -1;
+	}
+	return CLI_OK;
+}
+
+/* Each --weight PATTERN=N; checked as a whole before anything is changed. */
+static int set_weights(struct cli *cli, const char *queue, bool dry_run)
+{
+	const struct args *args = &cli->args;
+	for (size_t i = 0; i < args->list_count; i++) {
+		char pattern[256], *end = NULL;
+		const char *equals = strrchr(args->list[i], '=');
+		size_t size = equals ? (size_t)(equals - args->list[i]) : 0;
+		unsigned long weight = equals ? strtoul(equals + 1, &end, 10) : 0;
+		if (size == 0 || size >= sizeof pattern || end == equals + 1 || *end || weight > 1000)
+			return cli_usage(cli, "--weight %.60s: expected PATTERN=N with N up to 1000", args->list[i]);
+		memcpy(pattern, args->list[i], size);
+		pattern[size] = '\0';
+		int code = dry_run ? HLK_OK : hlk_queue_weigh(cli->client, queue, pattern, (uint32_t)weight);
+		if (code != HLK_OK)
+			return cli_failed(cli, code, "queue %s --weight %s", queue, args->list[i]);
+	}
+	return CLI_OK;
 }
 
 static int queue_change(struct cli *cli, bool create)
@@ -180,22 +258,29 @@ static int queue_change(struct cli *cli, bool create)
 		.length_max = setting(args, "length-max"),   .max_attempts = setting(args, "max-attempts"),
 		.lease_ms = setting(args, "lease"),	     .backoff_min_ms = setting(args, "backoff-min"),
 		.backoff_max_ms = setting(args, "backoff-max"), .expires_ms = setting(args, "expires"),
-		.retention_ms = setting(args, "retention"),	 .selection = selection_setting(args),
+		.retention_ms = setting(args, "retention"),	 .heartbeat_ms = setting(args, "heartbeat"),
 	};
-	if (settings.selection == -2)
-		return cli_usage(cli, "--selection is credit, round-robin, cheapest, hot or sticky");
+	int code = worded_settings(cli, &settings);
+	if (code == CLI_OK)
+		code = set_weights(cli, queue, true);
+	if (code != CLI_OK)
+		return code;
 	if (settings.backoff_min_ms > settings.backoff_max_ms && settings.backoff_max_ms >= 0)
 		return cli_usage(cli, "--backoff-min is above --backoff-max");
 	if (args_number(args, "dry-run")) {
 		cli_say("would %s queue %s", create ? "create" : "change", queue);
 		return CLI_OK;
 	}
-	int code = cli_connect(cli);
+	code = cli_connect(cli);
 	if (code != CLI_OK)
 		return code;
 	code = create ? hlk_queue_create(cli->client, queue, &settings) : hlk_queue_set(cli->client, queue, &settings);
-	if (code == HLK_OK)
-		code = show(cli, queue);
+	if (code != HLK_OK)
+		return cli_failed(cli, code, "queue %s", queue);
+	code = set_weights(cli, queue, false);
+	if (code != CLI_OK)
+		return code;
+	code = show(cli, queue);
 	return code == HLK_OK ? CLI_OK : cli_failed(cli, code, "queue %s", queue);
 }
 

@@ -9,10 +9,10 @@ static json_t *row_json(const struct hlk_why_row *row)
 		output_set_bytes(object, "worker", row->worker, strlen(row->worker));
 		cli_set(object, "entry", json_integer(row->entry));
 	}
-	if (*row->predicate) {
+	if (*row->predicate)
 		output_set_bytes(object, "predicate", row->predicate, strlen(row->predicate));
+	if (*row->predicate || *row->value)
 		output_set_bytes(object, "value", row->value, strlen(row->value));
-	}
 	if (*row->text)
 		output_set_bytes(object, "text", row->text, strlen(row->text));
 	if (row->task)
@@ -30,6 +30,7 @@ static void explain(const struct hlk_why_row *row, char out[1024])
 	} texts[] = {
 		{ "paused", "its queue is paused" },
 		{ "no_entry", "nobody serves its queue" },
+		{ "share", "it is the turn of others who submitted to its queue" },
 		{ "no_credit", "fits, and has as much work as it asked for" },
 		{ "away", "fits, and its connection is cut or does not keep up" },
 		{ "in_line", "fits and is free: it is this task's turn soon" },

@@ -3,6 +3,7 @@
 #include "codec_impl.hh"
 
 static_assert(int(hw::Verb_MAX) == int(VERB_LAST), "the same values");
+static_assert(int(hw::Verb_QueueWeigh) == int(VERB_QUEUE_WEIGH), "the same values");
 static_assert(int(hw::Verb_WorkerKick) == int(VERB_WORKER_KICK), "the same values");
 
 static struct queue_settings settings_of(const hw::QueueSettings *s)
@@ -132,6 +133,7 @@ extern "C" void msg_reply_queue(const struct msg_reply *reply, uint32_t index, s
 	out->submitted_total = q->submitted_total();
 	out->done_total = q->done_total();
 	out->failed_total = q->failed_total();
+	out->weights = text_of(q->weights());
 	out->expired_total = q->expired_total();
 	out->cancelled_total = q->cancelled_total();
 	out->dead_total = q->dead_total();
@@ -265,9 +267,10 @@ static fb::Offset<hw::QueueInfo> put(builder &b, const struct queue_info *q)
 {
 	auto name = put_text(b, q->name);
 	auto settings = put_settings(b, &q->settings);
+	auto weights = put_text(b, q->weights);
 	return hw::CreateQueueInfo(b, name, q->paused, settings, q->ready, q->leased, q->scheduled, q->dead,
 				   q->submitted_total, q->done_total, q->failed_total, q->expired_total,
-				   q->cancelled_total, q->dead_total, q->workers, q->blocked);
+				   q->cancelled_total, q->dead_total, q->workers, q->blocked, weights);
 }
 
 static fb::Offset<hw::WorkerInfo> put(builder &b, const struct worker_info *w)

@@ -35,8 +35,8 @@ struct credit_meta {
 	uint32_t items;
 };
 struct deliver_meta {
-	TEMPLATE_HEAD(8, 0);
-	uint32_t entry, epoch, lease_ms, head, queue, items, crc, yields;
+	TEMPLATE_HEAD(9, 1);
+	uint32_t entry, epoch, lease_ms, head, queue, items, crc, yields, once;
 };
 struct checked_meta { /* RESULTS, REPORT */
 	TEMPLATE_HEAD(2, 0);
@@ -59,7 +59,7 @@ struct reported_meta {
 NO_HOLES(submit_meta, 72);
 NO_HOLES(confirms_meta, 40);
 NO_HOLES(credit_meta, 20);
-NO_HOLES(deliver_meta, 60);
+NO_HOLES(deliver_meta, 68);
 NO_HOLES(checked_meta, 24);
 NO_HOLES(reported_meta, 24);
 _Static_assert(offsetof(struct submit_meta, producer) == 32 && TABLE(submit_meta) == 28, "8-aligned fields");
@@ -204,18 +204,21 @@ void msg_encode_deliver(struct buf *out, const struct msg_deliver *m, const stru
 		expected += m->items[i].size;
 	size_t bytes = bytes_in(payload, payload_count);
 	struct deliver_meta t = {
-		CONSTANTS(deliver_meta, 8, FIELD(deliver_meta, entry), FIELD(deliver_meta, epoch),
+		CONSTANTS(deliver_meta, 9, FIELD(deliver_meta, entry), FIELD(deliver_meta, epoch),
 			  FIELD(deliver_meta, lease_ms), FIELD(deliver_meta, head), FIELD(deliver_meta, queue),
 			  FIELD(deliver_meta, items), FIELD(deliver_meta, crc),
-			  FIELD(deliver_meta, yields)),
+			  FIELD(deliver_meta, yields), FIELD(deliver_meta, once)),
 		.entry = m->entry,
 		.epoch = m->epoch,
 		.lease_ms = m->lease_ms,
+		.once = m->once, /* its first byte is the field */
 	};
 	if (m->queue.len == 0)
 		t.vtable[6] = 0; /* absent */
 	if (m->yield_count == 0)
 		t.vtable[9] = 0; /* absent */
+	if (!m->once)
+		t.vtable[10] = 0; /* absent */
 	struct hot h = hot_begin(out, FRAME_DELIVER, &t, sizeof t,
 				 m->head.len + m->queue.len + sizeof(struct deliver_item) * m->count + bytes);
 	put_vector(&h, offsetof(struct deliver_meta, head), m->head.data, m->head.len, 1, 0);

@@ -57,7 +57,7 @@ LAST(ReportVerb_MAX, REPORT_LAST);
 LAST(Signal_MAX, SIGNAL_LAST);
 LAST(UpdateKind_MAX, UPDATE_LAST);
 LAST(Phase_MAX, PHASE_RETRY);
-LAST(Redelivery_MAX, REDELIVERY_NEVER);
+LAST(Redelivery_MAX, REDELIVERY_SAFE);
 LAST(OnFailure_MAX, ON_FAILURE_RUN);
 #undef LAST
 
@@ -141,6 +141,7 @@ static enum err read(const hw::Deliver *m, struct msg_deliver *out, char text[12
 	out->head = bytes_of(m->head());
 	out->queue = text_of(m->queue());
 	out->crc = m->crc();
+	out->once = m->once();
 	(void)borrow(m->yields(), &out->yields, &out->yield_count); // 4-aligned by the Verifier
 	return borrow(m->items(), &out->items, &out->count) ? ERR_OK : misaligned("DELIVER.items", text);
 }

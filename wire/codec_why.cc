@@ -36,7 +36,7 @@ extern "C" const char *why_kind_name(uint32_t kind)
 {
 	static const char *const names[] = { "unknown", "settled", "leased", "paused", "delayed", "order", "unreadable",
 					     "no_entry", "requirement", "no_credit", "away", "in_line", "expires",
-					     "after", "group" };
+					     "after", "group", "share" };
 	static_assert(sizeof names / sizeof *names == WHY_KINDS, "every kind has a name");
 	return names[kind < WHY_KINDS ? kind : 0];
 }

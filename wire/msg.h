@@ -33,7 +33,7 @@ enum report_verb { REPORT_NONE, REPORT_START, REPORT_COMPLETE, REPORT_FAIL, REPO
 enum signal_kind { SIGNAL_NONE, SIGNAL_CANCEL, SIGNAL_LEASE_LOST, SIGNAL_DEADLINE_SOON, SIGNAL_DRAIN, SIGNAL_INTERRUPT,
 		   SIGNAL_PAUSE, SIGNAL_RESUME, SIGNAL_STEP, SIGNAL_STOP, SIGNAL_LAST = SIGNAL_STOP };
 enum { REPORT_FLAG_DELAY = 1 };
-enum redelivery { REDELIVERY_SAFE, REDELIVERY_NEVER };
+enum redelivery { REDELIVERY_DEFAULT, REDELIVERY_NEVER, REDELIVERY_SAFE }; /* default: the queue's setting */
 enum on_failure { ON_FAILURE_CANCEL, ON_FAILURE_RUN };
 enum verb {
 	VERB_NONE, VERB_TASK_SHOW, VERB_TASK_LIST, VERB_TASK_CANCEL, VERB_TASK_RETRY, VERB_TASK_PEEK,
@@ -53,7 +53,8 @@ enum verb {
 	VERB_NODE_RELOAD = 110,
 	VERB_PRINCIPAL_ADD = 130, VERB_PRINCIPAL_SET, VERB_PRINCIPAL_REMOVE, VERB_PRINCIPAL_LIST, VERB_TOKEN_ADD, VERB_TOKEN_ROTATE,
 	VERB_TOKEN_REMOVE, VERB_TOKEN_LIST, VERB_RULE_ADD, VERB_RULE_REMOVE, VERB_RULE_LIST, VERB_ACCESS_TEST, VERB_ACCESS_TOKEN,
-	VERB_LAST = VERB_ACCESS_TOKEN
+	VERB_QUEUE_WEIGH = 150,
+	VERB_LAST = VERB_QUEUE_WEIGH
 };
 
 struct u32s { const uint32_t *at; uint32_t count; };
@@ -132,6 +133,7 @@ struct msg_deliver {
 	uint32_t entry, epoch, lease_ms; struct span head, queue;
 	const struct deliver_item *items; uint32_t count; uint32_t crc; bool crc_known; /* to encode: not summed up again */
 	const uint32_t *yields; uint32_t yield_count; /* none, or one for each item */
+	bool once; /* they are never handed out again */
 };
 struct msg_report { const struct report_item *items; uint32_t count; uint32_t crc; };
 struct msg_reported { const struct reported_item *items; uint32_t count; struct span text; };
@@ -158,6 +160,7 @@ struct queue_info {
 	uint64_t submitted_total, done_total, failed_total, expired_total, cancelled_total, dead_total;
 	uint32_t workers;
 	uint64_t blocked;
+	struct span weights; /* PATTERN=WEIGHT lines; only of VERB_QUEUE_SHOW */
 };
 struct worker_info {
 	struct span name, address; struct span entries[16]; uint32_t entry_count; uint64_t credit, leased, connected_ms;

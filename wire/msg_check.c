@@ -80,7 +80,7 @@ enum err task_head_check(const struct task_head *h, char text[128])
 	CHECK(check_length("TaskHead.key", h->key, LIMIT_KEY_BYTES, text));
 	CHECK(check_length("TaskHead.trace", h->trace, LIMIT_NAME_BYTES, text));
 	CHECK(check_length("TaskHead.correlation", h->correlation, LIMIT_NAME_BYTES, text));
-	if (h->redelivery > REDELIVERY_NEVER)
+	if (h->redelivery > REDELIVERY_SAFE)
 		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.redelivery: %u is not one of its values",
 				  (unsigned)h->redelivery);
 	CHECK(check_length("TaskHead.requirements", h->requirements, LIMIT_PREDICATE_BYTES, text));

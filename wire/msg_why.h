@@ -20,6 +20,7 @@ enum why_kind {
 	WHY_EXPIRES,     /* expires at at_ms: no reason to wait, but to hurry */
 	WHY_AFTER,       /* comes after task, which is not final; text: how many such there are */
 	WHY_GROUP,       /* comes after the group in text; value: how far that is */
+	WHY_SHARE,       /* it is the turn of others who submitted to its queue; text is its own principal, value the weight of that */
 	WHY_KINDS
 };
 

@@ -19,7 +19,11 @@
 	X(backoff_max_ms, 600000) \
 	X(expires_ms, 0)          \
 	X(retention_ms, 0)        \
-	X(selection, 0)
+	X(selection, 0)           \
+	X(fair, 0)                \
+	X(redelivery, 0)          \
+	X(heartbeat_ms, 0)        \
+	X(renew, 0)
 
 /* selection: who gets a task, of the entries that fit and have free credit. Equals go by free credit, then in turn. */
 enum queue_selection {
@@ -29,6 +33,23 @@ enum queue_selection {
 	SELECT_HOT,         /* has in its hot set what the task names */
 	SELECT_STICKY,      /* equal sticky keys go to the same one while it is free */
 	SELECTIONS
+};
+
+/* fair: whose task is next, of one priority. */
+enum queue_fair {
+	FAIR_OFF,       /* the oldest of each lane; lanes take turns */
+	FAIR_PRINCIPAL, /* those who submitted take turns, by their weights */
+	FAIR_KINDS
+};
+
+/* redelivery: of tasks that do not say themselves. */
+enum queue_redelivery { QUEUE_AGAIN, QUEUE_NEVER_AGAIN, QUEUE_REDELIVERIES };
+
+/* renew: what keeps a lease alive. */
+enum queue_renew {
+	RENEW_SESSION, /* any sign of life of the worker's connection */
+	RENEW_TASK,    /* only a word about the task, within lease_ms */
+	RENEW_KINDS
 };
 
 #define QUEUE_SETTING_FIELD(name, initial) int64_t name;

@@ -7,8 +7,9 @@ struct seen {
 	uint64_t task;     /* 0 = not confirmed */
 	uint64_t key;
 	uint32_t size;
-	uint8_t priority, lane;
+	uint8_t priority, lane, principal;
 	bool delayed;
+	bool waits;        /* counted in `waiting` */
 	uint16_t refused;
 	uint32_t order;
 	bool done, confirmed;
@@ -23,7 +24,7 @@ struct seen {
 	struct task_ref settled;  /* the token whose settling report was accepted */
 };
 
-struct order { uint32_t worker, epoch; uint8_t priority, lane; uint64_t last; };
+struct order { uint32_t worker, epoch; uint8_t priority, lane, principal; uint64_t last; };
 
 struct ledger {
 	uint64_t seed;
@@ -35,6 +36,10 @@ struct ledger {
 	uint32_t order_count, order_cap;
 	struct { uint64_t serial, highest; } current[LEDGER_ORDERS + 1]; /* of an ordering key, handed out last */
 	bool opened;             /* the closed lane is served */
+	uint32_t fair_bound;     /* 0 = not checked */
+	/* of each priority: plain tasks confirmed and not handed out; and what one got in a row while the other's waited */
+	uint32_t waiting[LEDGER_PRIORITIES][LEDGER_PRINCIPALS];
+	uint32_t row[LEDGER_PRIORITIES][LEDGER_PRINCIPALS][LEDGER_PRINCIPALS];
 	struct ledger_counts counts;
 	char violation[512];
 };
@@ -57,6 +62,11 @@ struct ledger *ledger_new(uint64_t seed)
 	l->seed = seed;
 	l->count = 1;
 	return l;
+}
+
+void ledger_fair(struct ledger *l, uint32_t bound)
+{
+	l->fair_bound = bound;
 }
 
 void ledger_free(struct ledger *l)
@@ -93,7 +103,7 @@ uint64_t ledger_submit(struct ledger *l, const struct ledger_task *task, uint8_t
 	l->tasks[serial] = (struct seen){ .size = task->size, .key = task->key, .priority = task->priority,
 					  .delayed = task->delayed, .order = task->order, .lane = task->lane,
 					  .after = task->after, .group = task->group, .callback_of = task->callback_of,
-					  .run_anyway = task->run_anyway };
+					  .run_anyway = task->run_anyway, .principal = task->principal };
 	payload_fill(l, serial, task->size, payload_out);
 	l->counts.submitted++;
 	return serial;
@@ -138,6 +148,11 @@ void ledger_confirmed(struct ledger *l, uint64_t serial, uint64_t task, bool dup
 	s->task = task;
 	if (!s->confirmed)
 		l->counts.confirmed++;
+	bool ready = !s->delayed && !s->key && !s->order && !s->lane && !s->after && !s->callback_of; /* at once, whoever works */
+	if (!s->confirmed && s->last.task == 0 && ready) {
+		s->waits = true;
+		l->waiting[s->priority][s->principal]++;
+	}
 	s->confirmed = true;
 }
 
@@ -169,7 +184,8 @@ static void check_order(struct ledger *l, uint32_t worker, struct task_ref ref, 
 	struct order *o = NULL;
 	for (uint32_t i = l->order_count; i > 0 && !o; i--)
 		if (l->orders[i - 1].worker == worker && l->orders[i - 1].epoch == ref.epoch &&
-		    l->orders[i - 1].priority == s->priority && l->orders[i - 1].lane == s->lane)
+		    l->orders[i - 1].priority == s->priority && l->orders[i - 1].lane == s->lane &&
+		    l->orders[i - 1].principal == s->principal)
 			o = &l->orders[i - 1];
 	if (!o) {
 		if (l->order_count == l->order_cap) {
@@ -178,7 +194,7 @@ static void check_order(struct ledger *l, uint32_t worker, struct task_ref ref, 
 			ENSURE(l->orders);
 		}
 		o = &l->orders[l->order_count++];
-		*o = (struct order){ worker, ref.epoch, s->priority, s->lane, 0 };
+		*o = (struct order){ worker, ref.epoch, s->priority, s->lane, s->principal, 0 };
 	}
 	if (ref.task <= o->last)
 		violate(l, "C5: worker %u got task %llu after %llu", worker, (unsigned long long)ref.task,
@@ -200,6 +216,22 @@ static void check_lane(struct ledger *l, uint32_t lanes, struct task_ref ref, co
 		    !other->order && !other->key && !other->delayed && !other->after && !other->callback_of)
 			violate(l, "C11: task %llu of lane %u was left behind by tasks that nobody could do",
 				(unsigned long long)other->task, other->lane);
+	}
+}
+
+/* C13. */
+static void check_share(struct ledger *l, struct task_ref ref, struct seen *s)
+{
+	uint32_t *waiting = l->waiting[s->priority], mine = s->principal;
+	waiting[mine] -= s->waits;
+	s->waits = false;
+	for (uint32_t i = 0; i < LEDGER_PRINCIPALS; i++) {
+		uint32_t *row = &l->row[s->priority][mine][i];
+		l->row[s->priority][i][mine] = 0;
+		*row = i != mine && waiting[i] > 0 ? *row + 1 : 0;
+		if (l->fair_bound > 0 && *row > l->fair_bound)
+			violate(l, "C13: task %llu is the %uth of principal %u in a row while %u tasks of principal %u wait",
+				(unsigned long long)ref.task, *row, mine, waiting[i], i);
 	}
 }
 
@@ -340,6 +372,7 @@ uint64_t ledger_delivered(struct ledger *l, uint32_t worker, uint32_t lanes, str
 	check_lane(l, lanes, ref, s);
 	check_turn(l, serial, ref, s);
 	check_after(l, ref, s);
+	check_share(l, ref, s);
 	s->last = ref;
 	l->counts.delivered++;
 	return serial;

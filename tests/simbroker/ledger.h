@@ -13,6 +13,7 @@
  *  C10 of one ordering key a task is handed out only when the one before it has ended, and in the order of ids (promise 7)
  *  C12 a task that comes after another, or after a group, is handed out only when that one, or all members, can have ended
  *  C11 when the first task of the lane that nobody could do for long is handed out, no task of another lane has been left behind
+ *  C13 in a fair queue, while a principal's plain tasks wait, no other one gets more than a bound of its own in a row
  * and at the end of a healed run:
  *  C6  every confirmed task was settled, or the broker says it is dead, or cancelled because of what it comes after (promises 1, 5)
  *  C7  two submissions with one idempotency key gave one task (promise 4) */
@@ -26,14 +27,17 @@ enum { LEDGER_PAYLOAD_MIN = 24 };
 
 struct ledger *ledger_new(uint64_t seed);
 void ledger_free(struct ledger *l);
+/* The queue is fair, and nothing is lost on its way: C13 is checked, with this bound. */
+void ledger_fair(struct ledger *l, uint32_t bound);
 
 /* key, order: 0 = none. lane: 0 = anybody's; LEDGER_LANE_CLOSED is not served before the end. after: a serial; group, callback_of:
  * numbers of groups; 0 = none. run_anyway: a bad end does not cancel it. */
 struct ledger_task {
 	uint32_t size; uint8_t priority; bool delayed; uint64_t key; uint32_t order; uint8_t lane;
-	uint64_t after, group, callback_of; bool run_anyway;
+	uint64_t after, group, callback_of; bool run_anyway; uint8_t principal;
 };
-enum { LEDGER_LANES = 4, LEDGER_LANE_CLOSED = 4, LEDGER_ORDERS = 12, LEDGER_ATTEMPTS_MAX = 4 };
+enum { LEDGER_LANES = 4, LEDGER_LANE_CLOSED = 4, LEDGER_ORDERS = 12, LEDGER_PRINCIPALS = 4, LEDGER_PRIORITIES = 32,
+       LEDGER_ATTEMPTS_MAX = 4 };
 /* A new task: returns its serial and fills its payload (size >= LEDGER_PAYLOAD_MIN). */
 uint64_t ledger_submit(struct ledger *l, const struct ledger_task *task, uint8_t *payload_out);
 void ledger_confirmed(struct ledger *l, uint64_t serial, uint64_t task, bool duplicate);

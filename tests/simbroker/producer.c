@@ -22,6 +22,7 @@ struct producer {
 	uint32_t members;
 	struct sent *first, **last;
 	char name[32];
+	uint32_t number;
 };
 
 static void transmit(struct producer *p, const struct sent *s)
@@ -96,7 +97,8 @@ static void submit_some(struct producer *p)
 		struct ledger_task task = { s->sizes[i], head.priority, head.delay_ms != 0, key, order, lane,
 					    tie.chain ? p->last_serial : 0, tie.group ? p->id + tie.group : 0,
 					    tie.callback_of ? p->id + tie.callback_of : 0,
-					    tie.run_anyway || !(tie.chain || tie.callback_of) };
+					    tie.run_anyway || !(tie.chain || tie.callback_of),
+					    (uint8_t)(p->number % LEDGER_PRINCIPALS) };
 		s->serials[i] = p->last_serial = ledger_submit(sc->ledger, &task, buf_extend(&s->payload, s->sizes[i]));
 	}
 	p->next_seq += s->count;
@@ -114,7 +116,8 @@ static void produce(void *ctx)
 		return;
 	if (p->unresolved < UNRESOLVED_MAX)
 		submit_some(p);
-	sim_after(sc->world, SIM_US * (100 + sim_rand_below(sc->world, 8000)), produce, p);
+	uint64_t pause_us = 100 + sim_rand_below(sc->world, 8000);
+	sim_after(sc->world, SIM_US * (sc->greedy && p->number == 0 ? pause_us / 8 : pause_us), produce, p);
 }
 
 static void up(void *owner, bool resumed)
@@ -177,6 +180,7 @@ struct producer *producer_new(struct scene *scene, uint32_t number)
 	(void)snprintf(p->name, sizeof p->name, "producer-%u", number);
 	p->id = sim_rand(scene->world) | 1;
 	p->next_seq = 1;
+	p->number = number;
 	p->last = &p->first;
 	p->link.up = up;
 	p->link.down = down;

@@ -23,7 +23,7 @@ struct dice {                   /* what the seed meant */
 	bool has[COUNT_OF(workloads)];
 	uint64_t segment_bytes;
 	uint32_t batch_bytes;
-	bool kill_only, slow_disk, jumpy_clock, split, tenants;
+	bool kill_only, slow_disk, jumpy_clock, split, tenants, fair;
 };
 
 struct run {
@@ -71,7 +71,8 @@ static bool node_open(struct run *r)
 		.tasks = { .queues_max = 100, .producers_max = 1000, .keys_max = 10000, .recent_max = 100000,
 			   .producer_idle_ms = 600000, .key_window_ms = 600000, .cancel_grace_ms = 500, .auto_create = true,
 			   .defaults = { .length_max = 0, .max_attempts = 4, .lease_ms = 30000, .backoff_min_ms = 5,
-					 .backoff_max_ms = 200, .expires_ms = 0, .retention_ms = 60000 } },
+					 .backoff_max_ms = 200, .expires_ms = 0, .retention_ms = 60000,
+					 .fair = r->dice.fair ? FAIR_PRINCIPAL : FAIR_OFF } },
 		.ctx = r, .fatal = node_fatal,
 	};
 	char text[256] = "";
@@ -254,8 +255,21 @@ static uint32_t between(struct run *r, uint32_t low, uint32_t high)
 	return low + (uint32_t)sim_rand_below(r->world, high - low + 1);
 }
 
+/* Shares can be counted from outside only where nothing that was handed out is lost on its way, and few tasks are on their way. */
+static void roll_fair(struct run *r)
+{
+	enum { RUN = 8 }; /* FAIR_RUN of the broker */
+	struct dice *d = &r->dice;
+	d->crash_every_ms = d->cut_every_ms = d->stall_every_ms = d->fail_every_ms = d->pause_every_ms = d->freeze_every_ms = 0;
+	r->scene.mood.vanish = 0;
+	d->credit = 1 + d->credit % 4;
+	d->producers = MAX_OF(d->producers, 2u);
+	r->scene.greedy = true;
+	ledger_fair(r->scene.ledger, 2 * (RUN + d->workers * d->credit));
+}
+
 /* Whole fault classes are off or extreme in turn: a little of everything would hide what one of them does alone. */
-static void roll(struct run *r)
+static void roll(struct run *r, uint64_t seed)
 {
 	struct dice *d = &r->dice;
 	d->producers = between(r, 1, PRODUCERS_MAX);
@@ -288,17 +302,20 @@ static void roll(struct run *r)
 	m->stale = chance(r, 50) ? between(r, 5, 200) : 0;
 	m->key = chance(r, 40) ? between(r, 20, 500) : 0;
 	r->scene.priorities = chance(r, 30) ? 3 : 1;
+	d->fair = seed % 3 == 0; /* by the seed alone: what the others of it mean stays what it was */
+	if (seed % 6 == 0)
+		roll_fair(r);
 	for (uint32_t i = 0; i < COUNT_OF(workloads); i++)
 		d->has[i] = chance(r, 50);
 	int len = snprintf(r->result->options, sizeof r->result->options,
 		       "producers %u workers %u credit %u crash %u%s cut %u stall %u pause %u freeze %u fail %u*%u "
 		       "short %u slow %d clock %d split %d tenants %d "
-		       "segment %lluk fail/release/reject %u/%u/%u vanish %u twice %u late %u stale %u key %u priorities %u",
+		       "segment %lluk fail/release/reject %u/%u/%u vanish %u twice %u late %u stale %u key %u priorities %u fair %d",
 		       d->producers, d->workers, d->credit, d->crash_every_ms, d->kill_only ? "(kill)" : "", d->cut_every_ms,
 		       d->stall_every_ms, d->pause_every_ms, d->freeze_every_ms, d->fail_every_ms, d->faults, d->short_io,
 		       d->slow_disk, d->jumpy_clock, d->split, d->tenants,
 		       (unsigned long long)d->segment_bytes >> 10, m->fail, m->release, m->reject, m->vanish, m->answer_twice,
-		       m->answer_late, m->stale, m->key, r->scene.priorities);
+		       m->answer_late, m->stale, m->key, r->scene.priorities, d->fair);
 	for (uint32_t i = 0; i < COUNT_OF(workloads); i++)
 		if (d->has[i])
 			len += snprintf(r->result->options + len, sizeof r->result->options - (size_t)len, " %s",
@@ -414,7 +431,7 @@ void sim_run_seed(const struct sim_options *options, struct sim_result *result)
 	r->result = result;
 	r->world = sim_new(options->seed);
 	r->scene = (struct scene){ .world = r->world, .ledger = ledger_new(options->seed) };
-	roll(r);
+	roll(r, options->seed);
 	if (options->trace) {
 		(void)printf("%s\n", result->options);
 		sim_trace_to(r->world, stdout);

@@ -73,6 +73,7 @@ struct scene {
 	struct mood mood;
 	struct link *links;         /* of all clients */
 	bool stop_submitting;
+	bool greedy;                /* the first producer submits far more than the others */
 	bool lanes_open;            /* workers serve every lane, also the closed one */
 	uint32_t priorities;        /* how many different ones are used */
 	uint8_t owners[65536];      /* of tasks with such numbers: the first letter of the colour of who got it confirmed */

@@ -289,6 +289,7 @@ struct order {
 	uint64_t producer, seq, resolved_below;
 	uint32_t count;
 	struct task_head head;
+	const char *principal;
 };
 
 /* Proposes `count` tasks of 8 payload bytes each. */
@@ -308,7 +309,9 @@ static inline struct submit_answer world_propose(struct world *w, const struct o
 	struct msg_submit m = { .producer = o->producer ? o->producer : 1, .first_seq = o->seq,
 				.resolved_below = o->resolved_below, .head = span_of(head_bytes, sizeof head_bytes),
 				.sizes = { sizes, o->count } };
+	tasks_set_principal(w->t, span_str(o->principal));
 	tasks_propose_submit(w->t, LOG(w), &m, &head, span_of(payload, o->count * 8), w->now_ms, &answer);
+	tasks_set_principal(w->t, (struct span){ NULL, 0 });
 	return answer;
 }
 

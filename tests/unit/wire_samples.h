@@ -111,7 +111,7 @@ static inline struct queue_info sample_queue_info(void)
 		.settings = { .length_max = 1000, .max_attempts = 5, .lease_ms = 30000, .backoff_min_ms = 100,
 			      .backoff_max_ms = 60000, .expires_ms = -1, .retention_ms = 3600000 },
 		.ready = 1, .leased = 2, .scheduled = 3, .dead = 4, .submitted_total = 5, .done_total = 6,
-		.failed_total = 7, .expired_total = 8, .cancelled_total = 9, .dead_total = 10, .workers = 11,
+		.failed_total = 7, .expired_total = 8, .cancelled_total = 9, .dead_total = 10, .workers = 11, .weights = span_str("a=3\n"),
 	};
 }
 
@@ -195,7 +195,7 @@ static inline void sample_task_message(uint16_t kind, struct msg *m, struct span
 	else if (kind == FRAME_DELIVER)
 		m->deliver = (struct msg_deliver){ .entry = 7, .epoch = 4, .lease_ms = 30000, .head = head,
 						   .queue = span_str("media"), .items = sample_deliver, .count = 3,
-						   .yields = sample_yields, .yield_count = 3 };
+						   .yields = sample_yields, .yield_count = 3, .once = true };
 	else if (kind == FRAME_REPORT)
 		m->report = (struct msg_report){ .items = sample_reports, .count = 3 };
 	else if (kind == FRAME_REPORTED)

@@ -21,7 +21,7 @@ _hillock()
 	esac
 	case "$noun $verb" in
 	' ') words="submit work task queue dlq call serve bind directory worker stats checkpoint node bench fsck publish subscribe events subscription type schedule group principal token acl $globals --version" ;;
-	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --heartbeat --close --after --chain --group --after-group --group-size --callback --on-failure --dry-run" ;;
+	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --again --heartbeat --close --after --chain --group --after-group --group-size --callback --on-failure --dry-run" ;;
 	'work ') words="$globals --queue --exec --concurrency --prefetch --name --count --limit --param --cost --hot --identity --force --quiet" ;;
 	'task ') words="ls show wait cancel retry why watch interrupt pause resume step tree" ;;
 	'task ls') words="$globals --queue --state --limit --all" ;;
@@ -39,8 +39,8 @@ _hillock()
 	'queue ') words="ls show create set peek purge pause resume rm bind unbind" ;;
 	'queue ls') words="$globals" ;;
 	'queue show') words="$globals" ;;
-	'queue create') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --selection --dry-run" ;;
-	'queue set') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --selection --dry-run" ;;
+	'queue create') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --selection --fair --weight --redelivery --heartbeat --renew --dry-run" ;;
+	'queue set') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --selection --fair --weight --redelivery --heartbeat --renew --dry-run" ;;
 	'queue peek') words="$globals --limit" ;;
 	'queue purge') words="$globals --yes --dry-run" ;;
 	'queue pause') words="$globals" ;;
