@@ -3,6 +3,8 @@
  * In the flow: CALL, or a line whose turn it is -> a holder with room. The contract stands in call_choose.h. */
 #include "call_choose.h"
 
+enum { CHOOSE_LOOK = 32 };
+
 bool call_can_take(const struct dir_entry *e)
 {
 	struct conn *c = e->session->conn;
@@ -23,16 +25,21 @@ bool calls_holder(const struct dir_entry *e)
 struct choice call_choose(struct dir_service *service, struct span vnet, struct span where)
 {
 	struct choice c = { NULL, 0 };
-	for (struct dir_entry *e = service->first; e; e = e->next) {
+	uint32_t seen = 0;
+	for (struct dir_entry *e = service->room; e && seen < CHOOSE_LOOK; e = e->room_next) {
 		if (!calls_holder(e) || !directory_fits(e->line, vnet, where))
 			continue;
 		c.holders++;
-		if (!call_can_take(e) || (c.entry && e->in_flight >= c.entry->in_flight))
+		if (!call_can_take(e))
 			continue;
-		c.entry = e;
+		seen++;
+		if (!c.entry || e->in_flight < c.entry->in_flight)
+			c.entry = e;
 		if (e->in_flight == 0)
 			break;
 	}
+	for (struct dir_entry *e = service->first; e && c.holders == 0; e = e->next)
+		c.holders += calls_holder(e) && directory_fits(e->line, vnet, where);
 	if (c.entry)
 		directory_rotate(c.entry);
 	return c;

@@ -1,7 +1,8 @@
 /* broker/call_choose.h: who gets a call.
  *
- * Holders are tried in the order of the service's list. The one with the fewest calls in work is taken and goes to the end: round robin
- * among equals, and an idle one ends the search. */
+ * Holders below their capacity are tried in the order of the service's list of those. Of the first CHOOSE_LOOK that have room the one
+ * with the fewest calls in work is taken and goes to the end: round robin among equals, and an idle one ends the search. Where all are
+ * busy nobody is tried: one is looked for that will be free some day. */
 #pragma once
 
 #include "call_pool.h"

@@ -80,6 +80,7 @@ void call_unlink(struct calls *calls, struct live_call *call)
 	}
 	if (call->holder) {
 		call->holder->in_flight--;
+		directory_room(call->holder);
 	} else if (call->line) {
 		struct call_line *line = call->line;
 		if (line->tail == &call->next)
@@ -103,6 +104,7 @@ void call_hand_to(struct shard *s, struct live_call *call, struct dir_entry *e)
 		call->next->link = &call->next;
 	e->calls = call;
 	e->in_flight++;
+	directory_room(e);
 }
 
 void call_free(struct shard *s, struct live_call *call)

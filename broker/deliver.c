@@ -102,6 +102,11 @@ static void bind_consumer(struct shard *s, struct consumer *x)
 {
 	unbind_consumer(s, x);
 	x->queue = queue_of(s, x);
+	if (x->queue > 0 && !outlet_takes(s, outlet_get(s, x->queue), x)) {
+		shard_note(s, SHARD_ERROR, "deliver", "kinds", "there are %d kinds of entries already: one of %s is not served", GROUPS_MAX,
+			   x->session->client);
+		x->queue = 0;
+	}
 	if (x->queue > 0) {
 		struct outlet *o = outlet_get(s, x->queue);
 		if (!o->name || o->name_len != x->name_len || memcmp(o->name, x->name, x->name_len) != 0)
@@ -183,6 +188,11 @@ void deliver_withdraw_one(struct shard *s, struct session *session, uint32_t ent
 	s->counters.consumers--;
 	session->consumer_count--;
 	consumer_free(x);
+}
+
+bool deliver_room(const struct shard *s, uint32_t entries)
+{
+	return s->group_count + entries <= GROUPS_MAX;
 }
 
 void deliver_serve(struct session *session, const struct msg_serve *m)
@@ -468,10 +478,27 @@ static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 	return true;
 }
 
+/* What could not be asked in an earlier turn. What is left of this turn's time is for its own. */
+static void ask_on(struct shard *s)
+{
+	s->asks_left = ASKS_PER_TURN;
+	while (s->asking && s->asks_left > 0) {
+		struct outlet *o = s->asking;
+		bool more = outlet_ask(s, o);
+		if (o->filled)
+			make_runnable(s, o);
+		if (more)
+			return;
+		s->asking = o->asking_next;
+		o->asks = false;
+	}
+}
+
 bool deliver_run(struct shard *s)
 {
 	if (s->stop != STOP_NOT)
 		return false;
+	ask_on(s);
 	uint32_t frames = 0;
 	uint64_t bytes = 0;
 	while (s->runnable && frames < FRAMES_PER_TURN && bytes < BYTES_PER_TURN) {
@@ -495,7 +522,7 @@ bool deliver_run(struct shard *s)
 			break;
 		}
 	}
-	return s->runnable != NULL;
+	return s->runnable || s->asking;
 }
 
 void deliver_free(struct shard *s)

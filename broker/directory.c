@@ -158,6 +158,7 @@ struct dir_service *directory_service_get(struct shard *s, struct span name)
 	memcpy(service->bytes, name.data, name.len);
 	service->name = span_of(service->bytes, name.len);
 	service->tail = &service->first;
+	service->room_tail = &service->room;
 	*at = service;
 	if (++d->service_count > d->hash_size)
 		services_grow(d);
@@ -191,12 +192,34 @@ static void entry_link(struct dir_entry *e)
 	e->service->tail = &e->next;
 }
 
+static void room_unlink(struct dir_entry *e)
+{
+	if (!e->room_link)
+		return;
+	*e->room_link = e->room_next;
+	if (e->room_next)
+		e->room_next->room_link = e->room_link;
+	else
+		e->service->room_tail = e->room_link;
+	e->room_link = NULL;
+}
+
+void directory_room(struct dir_entry *e)
+{
+	if (e->in_flight >= e->line->capacity) {
+		room_unlink(e);
+	} else if (!e->room_link) {
+		e->room_next = NULL;
+		e->room_link = e->service->room_tail;
+		*e->room_link = e;
+		e->service->room_tail = &e->room_next;
+	}
+}
+
 void directory_rotate(struct dir_entry *e)
 {
-	if (!e->next)
-		return;
-	entry_unlink(e);
-	entry_link(e);
+	room_unlink(e);
+	directory_room(e);
 }
 
 /* ---- changes ---- */
@@ -236,6 +259,7 @@ static struct dir_entry *entry_add(struct directory *d, struct session *session,
 	e->line = line;
 	e->service = directory_service_get(d->s, line->service);
 	entry_link(e);
+	directory_room(e);
 	e->service->count++;
 	d->entry_count++;
 	change(d, NULL, line, session->conn == NULL);
@@ -252,6 +276,7 @@ static void entry_remove(struct directory *d, struct dir_entry *e, const char *w
 	change(d, e->line, NULL, false);
 	calls_lost(d->s, e, why);
 	calls_changed(d->s);
+	room_unlink(e);
 	line_unref(d, e->line);
 	free(e);
 	directory_service_drop(d->s, service);
@@ -288,6 +313,7 @@ static struct dir_entry *entry_declare(struct directory *d, struct session *sess
 		change(d, e->line, line, session->conn == NULL);
 		line_unref(d, e->line);
 		e->line = line;
+		directory_room(e);
 		return e;
 	}
 	if (e)

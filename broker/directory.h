@@ -29,7 +29,8 @@ struct dir_line {
 
 struct dir_service {
 	struct dir_service *next;            /* hash chain */
-	struct dir_entry *first, **tail;     /* who was chosen goes to the end */
+	struct dir_entry *first, **tail;
+	struct dir_entry *room, **room_tail; /* those below their capacity; who was chosen goes to the end */
 	uint32_t count;
 	struct call_line *line;              /* call_line.c: calls that wait for a holder; NULL = none */
 	struct binding *bindings;            /* binding.c: that want this service */
@@ -42,6 +43,7 @@ struct dir_entry {
 	struct dir_entry *session_next;
 	struct dir_service *service;
 	struct dir_entry *next, **link;      /* of the service */
+	struct dir_entry *room_next, **room_link; /* of those with room; NULL = at its capacity */
 	struct dir_line *line;
 	struct live_call *calls;                  /* in work */
 	uint32_t in_flight;
@@ -88,8 +90,9 @@ void directory_service_drop(struct shard *s, struct dir_service *service);    /*
 bool directory_fits(const struct dir_line *line, struct span vnet, struct span where);
 /* Packs a predicate; borrowed until the next call of this. */
 enum err directory_where(struct shard *s, struct span text_form, struct span *out, char text[128]) MUST_CHECK;
-/* To the end of its service's list: others come first now. */
+/* To the end of those of its service with room: others come first now. */
 void directory_rotate(struct dir_entry *e);
+void directory_room(struct dir_entry *e); /* its calls in work have become more, or fewer */
 
 /* directory_watch.c */
 enum err directory_watch(struct conn *c, const struct msg_watch *m, char text[128]) MUST_CHECK;

@@ -3,7 +3,7 @@
  * In the flow: commit -> apply -> lanes -> OUTLET -> deliver.
  *
  * 1. A group is in a bucket's row of `levels` exactly while it has an entry with so much credit.
- * 2. fits[slot][group] == groups[group].slots[slot]: asked when the slot or the group came to be.
+ * 2. fits[slot][group] == groups[group].slots[slot]: asked when the slot or the group came to be, or clear until it is. Slot 0 fits all.
  * 3. A group with credit that is not hungry fits no lane with tasks, except fresh ones.
  * 4. The first of a bucket has waited longest there: most free credit, then round robin, is found without looking at others. */
 #include "outlet.h"
@@ -47,6 +47,51 @@ static void fit(struct shard *s, struct outlet *o, struct group *g, uint32_t slo
 	}
 }
 
+static void asks_list(struct shard *s, struct outlet *o)
+{
+	if (o->asks)
+		return;
+	o->asks = true;
+	o->asking_next = s->asking;
+	s->asking = o;
+}
+
+static void asking_remove(struct outlet *o, struct group *g)
+{
+	struct group **at = &o->asking;
+	if (!g->asking)
+		return;
+	while (*at != g)
+		at = &(*at)->asking_next;
+	*at = g->asking_next;
+	if (o->asking_tail == &g->asking_next)
+		o->asking_tail = at;
+	g->asking = false;
+}
+
+/* True: the group has been asked for every slot. */
+static bool ask_for_slots(struct shard *s, struct outlet *o, struct group *g)
+{
+	for (; g->asked < o->slot_count && s->asks_left > 0; s->asks_left--)
+		fit(s, o, g, g->asked++);
+	return g->asked >= o->slot_count;
+}
+
+/* True: every group from *from on has been asked for the slot. */
+static bool ask_groups(struct shard *s, struct outlet *o, uint32_t slot, uint32_t *from)
+{
+	for (; *from < o->group_count && s->asks_left > 0; ++*from, s->asks_left--)
+		if (o->groups[*from])
+			fit(s, o, o->groups[*from], slot);
+	return *from >= o->group_count;
+}
+
+static void slot_asked(struct outlet *o, uint32_t slot)
+{
+	o->unasked_count -= bit_get(o->unasked, slot);
+	bit_clear(o->unasked, slot);
+}
+
 static void hungry_push(struct outlet *o, struct group *g)
 {
 	if (g->hungry)
@@ -76,6 +121,7 @@ static void slots_ensure(struct outlet *o, uint32_t count)
 	if (words > o->slot_words) {
 		words = MAX_OF(words, o->slot_words * 2);
 		o->fresh = rows_grow(o->fresh, 1, o->slot_words, words);
+		o->unasked = rows_grow(o->unasked, 1, o->slot_words, words);
 		for (uint32_t i = 0; i < o->group_count; i++)
 			if (o->groups[i])
 				o->groups[i]->slots = rows_grow(o->groups[i]->slots, 1, o->slot_words, words);
@@ -139,15 +185,24 @@ static struct group *group_new(struct shard *s, struct outlet *o, const struct c
 	g->index = group_index(o);
 	g->slots = zalloc(o->slot_words * sizeof *g->slots);
 	o->groups[g->index] = g;
-	for (uint32_t i = 0; i < o->slot_count; i++)
-		fit(s, o, g, i);
+	s->group_count++;
+	fit(s, o, g, 0); /* holds for everybody, and is what the plain path goes by */
+	g->asked = 1;
+	if (!ask_for_slots(s, o, g)) {
+		g->asking = true;
+		*o->asking_tail = g;
+		o->asking_tail = &g->asking_next;
+		asks_list(s, o);
+	}
 	return g;
 }
 
-static void group_free(struct outlet *o, struct group *g)
+static void group_free(struct shard *s, struct outlet *o, struct group *g)
 {
-	ENSURE(g->filled == 0);
+	ENSURE(g->filled == 0 && s->group_count > 0);
+	s->group_count--;
 	hungry_remove(o, g);
+	asking_remove(o, g);
 	for (uint32_t i = 0; i < o->slot_count; i++)
 		bit_clear(row(o->fits, o->group_words, i), g->index);
 	o->groups[g->index] = NULL;
@@ -155,6 +210,15 @@ static void group_free(struct outlet *o, struct group *g)
 	free(g->hot);
 	free(g->slots);
 	free(g);
+}
+
+bool outlet_takes(const struct shard *s, const struct outlet *o, const struct consumer *x)
+{
+	const struct map64_slot *slot;
+	uint64_t hash = kind_hash(x);
+	while ((slot = map64_find(&o->group_names, hash)) && !same_kind(o->groups[slot->value], x))
+		hash += 2;
+	return slot || s->group_count < GROUPS_MAX;
 }
 
 void outlet_join(struct shard *s, struct outlet *o, struct consumer *x)
@@ -177,14 +241,13 @@ void outlet_join(struct shard *s, struct outlet *o, struct consumer *x)
 void outlet_leave(struct shard *s, struct outlet *o, struct consumer *x)
 {
 	struct group *g = x->group;
-	(void)s;
 	outlet_unlink(o, x);
 	x->group = NULL;
 	o->consumers--;
 	if (--g->entries > 0)
 		return;
 	map64_remove(&o->group_names, map64_find(&o->group_names, g->hash));
-	group_free(o, g);
+	group_free(s, o, g);
 }
 
 struct outlet *outlet_new(struct shard *s, uint32_t queue)
@@ -192,6 +255,7 @@ struct outlet *outlet_new(struct shard *s, uint32_t queue)
 	struct outlet *o = zalloc(sizeof *o);
 	o->queue = queue;
 	o->hungry_tail = &o->hungry;
+	o->asking_tail = &o->asking;
 	o->group_words = 1;
 	o->levels = zalloc(CREDIT_BUCKETS * sizeof *o->levels);
 	slots_ensure(o, tasks_slot_count(s->tasks, queue));
@@ -200,15 +264,15 @@ struct outlet *outlet_new(struct shard *s, uint32_t queue)
 
 void outlet_free(struct shard *s, struct outlet *o)
 {
-	(void)s;
 	for (uint32_t i = 0; i < o->group_count; i++)
 		if (o->groups[i])
-			group_free(o, o->groups[i]);
+			group_free(s, o, o->groups[i]);
 	map64_free(&o->group_names, &o->memory);
 	free(o->groups);
 	free(o->levels);
 	free(o->fits);
 	free(o->fresh);
+	free(o->unasked);
 	free(o->name);
 	free(o);
 }
@@ -263,9 +327,51 @@ void outlet_link(struct outlet *o, struct consumer *x)
 void outlet_slot(struct shard *s, struct outlet *o, uint32_t slot)
 {
 	slots_ensure(o, MAX_OF(slot + 1, o->slot_count));
-	for (uint32_t i = 0; i < o->group_count; i++)
-		if (o->groups[i])
-			fit(s, o, o->groups[i], slot);
+	uint64_t *fits = row(o->fits, o->group_words, slot);
+	for (uint32_t w = 0; w < o->group_words; w++)
+		for (uint64_t bits = fits[w]; bits; bits &= bits - 1)
+			bit_clear(o->groups[w * 64 + (uint32_t)__builtin_ctzll(bits)]->slots, slot);
+	memset(fits, 0, o->group_words * sizeof *fits);
+	uint32_t group = 0;
+	if (o->ask_slot == slot)
+		o->ask_group = 0;
+	if (ask_groups(s, o, slot, &group)) {
+		slot_asked(o, slot);
+		return;
+	}
+	o->unasked_count += !bit_get(o->unasked, slot);
+	bit_set(o->unasked, slot);
+	asks_list(s, o);
+}
+
+static uint32_t next_unasked(const struct outlet *o)
+{
+	uint32_t w = 0;
+	while (o->unasked[w] == 0)
+		w++;
+	return w * 64 + (uint32_t)__builtin_ctzll(o->unasked[w]);
+}
+
+bool outlet_ask(struct shard *s, struct outlet *o)
+{
+	while (o->asking && s->asks_left > 0) {
+		struct group *g = o->asking;
+		bool all = ask_for_slots(s, o, g);
+		if (g->filled)
+			hungry_push(o, g);
+		if (all)
+			asking_remove(o, g);
+	}
+	while (o->unasked_count > 0 && s->asks_left > 0) {
+		if (!bit_get(o->unasked, o->ask_slot)) {
+			o->ask_slot = next_unasked(o);
+			o->ask_group = 0;
+		}
+		if (ask_groups(s, o, o->ask_slot, &o->ask_group))
+			slot_asked(o, o->ask_slot);
+		bit_set(o->fresh, o->ask_slot); /* looked for before they were asked: look again */
+	}
+	return o->asking || o->unasked_count > 0;
 }
 
 void outlet_fresh(struct outlet *o, uint32_t slot)

@@ -1,7 +1,8 @@
 /* broker/outlet.h: a queue as delivery sees it: who can take what. Between deliver.c and outlet.c.
  *
  * Entries of a queue that are alike (same parameters, cost and hot set) form a group: what a task requires holds for all of
- * them or for none, so it is asked once for each (group, lane slot), when either comes to be. Bits tell the rest.
+ * them or for none, so it is asked once for each (group, lane slot), when either comes to be, or as soon as a turn has time for
+ * it: until then they do not fit. Bits tell the rest.
  *
  * Finding a pair is work in proportion to what happened, not to what waits: a group is *hungry* when one of its entries could take
  * something and nothing has been looked for since, a slot is *fresh* when tasks came and nobody has been looked for since. At rest no
@@ -10,7 +11,11 @@
 
 #include "shard_impl.h"
 
-enum { CREDIT_BUCKETS = 18 };
+enum {
+	CREDIT_BUCKETS = 18,
+	GROUPS_MAX = 1 << 15,    /* of all queues: with all the lanes there can be their bits take 150 MB; an entry of one more kind waits */
+	ASKS_PER_TURN = 1 << 14, /* does what a lane requires hold for a group: what is not asked in one turn is in the next */
+};
 
 struct group {
 	struct consumer *buckets[CREDIT_BUCKETS]; /* by the size of their credit, in powers of two; oldest first */
@@ -22,8 +27,9 @@ struct group {
 	uint32_t cost, hot_count;
 	uint64_t *hot;          /* hashes of names */
 	uint64_t *slots;        /* bit per lane slot: its tasks may come here */
-	struct group *hungry_next;
-	bool hungry;
+	struct group *hungry_next, *asking_next;
+	uint32_t asked;         /* slots below have been asked for; further ones only where it is not `asking` */
+	bool hungry, asking;
 };
 
 struct outlet {
@@ -34,6 +40,11 @@ struct outlet {
 	uint64_t *levels;       /* bit [bucket][group]: that group has entries in that bucket */
 	uint64_t *fits;         /* bit [slot][group] */
 	uint64_t *fresh;        /* bit per slot */
+	uint64_t *unasked;      /* bit per slot: not all groups have been asked since it means what it means */
+	uint32_t unasked_count, ask_slot, ask_group; /* the one that is under way, and how far */
+	struct group *asking, **asking_tail;         /* have not been asked for all slots */
+	struct outlet *asking_next;                  /* in shard.asking */
+	bool asks;
 	struct group *hungry, **hungry_tail;
 	uint32_t filled;        /* bit per bucket: a group has entries in it */
 	uint32_t turn;          /* the group whose turn it is among equals */
@@ -61,6 +72,10 @@ void outlet_leave(struct shard *s, struct outlet *o, struct consumer *x);
 /* It can take tasks, as many as its credit says; or not now. */
 void outlet_link(struct outlet *o, struct consumer *x);
 void outlet_unlink(struct outlet *o, struct consumer *x);
+/* Is there room for the group of an entry, or the group itself? */
+bool outlet_takes(const struct shard *s, const struct outlet *o, const struct consumer *x);
+/* Asks on, as far as the turn has time. True: there is more. */
+bool outlet_ask(struct shard *s, struct outlet *o);
 /* A slot means other requirements than before. */
 void outlet_slot(struct shard *s, struct outlet *o, uint32_t slot);
 void outlet_fresh(struct outlet *o, uint32_t slot); /* TASKS_ANY_SLOT: look at everything again */

@@ -333,6 +333,8 @@ static enum err on_serve(const struct call *call)
 	char why[256];
 	if (!may_serve(call->c->session, m, why))
 		return refuse(call, ERR_PERMISSION, why);
+	if (!deliver_room(call->c->s, m->count))
+		return refuse(call, ERR_RESOURCE_EXHAUSTED, "SERVE.entries: the broker has too many kinds of entries (parameters, cost, hot set)");
 	bool blocked = m->count > 0 && block_refuses(call->c->session, call->text);
 	enum err e = blocked ? ERR_OK : directory_serve(call->c->session, m, call->text);
 	if (e != ERR_OK)

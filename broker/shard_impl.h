@@ -175,6 +175,7 @@ void sessions_free(struct shard *s);
 
 struct outlet; /* outlet.h */
 struct group;
+bool deliver_room(const struct shard *s, uint32_t entries); /* for so many entries, should all be of new kinds */
 void deliver_serve(struct session *session, const struct msg_serve *m);
 void deliver_credit(struct session *session, const struct msg_credit *m);
 void deliver_drain(struct shard *s, struct session *session); /* no new tasks for it */
@@ -335,6 +336,8 @@ struct shard {
 	uint64_t broken_retry_ms;    /* when the held queues are tried again */
 	struct outlet *runnable, **runnable_tail;
 	struct outlet *parked;       /* wait for a read */
+	struct outlet *asking;       /* have pairs of group and slot that were not asked for yet */
+	uint32_t group_count, asks_left;
 	struct consumer *unbound;
 	bool queues_changed, queues_removed;
 

@@ -5,7 +5,8 @@
  *   ==  !=  <  <=  >  >=    numbers with numbers, strings with strings (bytewise); == and != also true and false
  *   in [...]                the parameter is one of these values
  *   contains VALUE          a list of strings has this one; a string has this part
- *   glob PATTERN            * any bytes, ? one byte; the string, or one string of the list, matches as a whole
+ *   glob PATTERN            * any bytes, ? one byte; the string, or one string of the list, matches as a whole (one with ? that takes
+ *                           more than 65,536 comparisons does not)
  *   has(NAME)               there is such a parameter
  *   && || ! ( )             in the usual order: ! first, || last
  *
@@ -25,5 +26,6 @@ bool predicate_holds(struct span packed, struct span params);
 void predicate_print(struct span packed, struct buf *out);
 /* The first part, of those joined by && at the top, that does not hold: itself a packed predicate, borrowed. Empty where all hold. */
 struct span predicate_failing(struct span packed, struct span params);
-/* Does the text as a whole match? * any bytes, ? one byte. Time is bounded by the product of the two lengths. */
+/* Does the text as a whole match? * any bytes, ? one byte. Time is bounded by the product of the two lengths. Where neither is longer
+ * than a name (LIMIT_NAME_BYTES) the limit on comparisons is never met: the answer is exact. */
 bool glob_matches(struct span pattern, struct span text);

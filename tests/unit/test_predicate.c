@@ -185,6 +185,70 @@ static void test_lists_and_patterns(void **state)
 	assert_false(holds("gpu glob \"\"", HOST));
 }
 
+/* What a glob means, without any care for time. */
+static bool naive_glob(const char *pattern, const char *text)
+{
+	if (*pattern == '*')
+		return naive_glob(pattern + 1, text) || (*text && naive_glob(pattern, text + 1));
+	if (*pattern == '\0' || *text == '\0')
+		return *pattern == *text;
+	return (*pattern == '?' || *pattern == *text) && naive_glob(pattern + 1, text + 1);
+}
+
+static void test_globs_mean_what_a_naive_matcher_says(void **state)
+{
+	(void)state;
+	uint64_t random = 7, matched = 0;
+	for (int i = 0; i < 100000; i++) {
+		char pattern[9] = "", text[9] = "", predicate[40], params[40];
+		for (int k = 0; k < 8; k++) {
+			random = random * 6364136223846793005u + 1442695040888963407u;
+			pattern[k] = "ab?*"[random >> 40 & 3];
+			text[k] = "ab"[random >> 50 & 1];
+		}
+		pattern[(random >> 20) % 9] = '\0';
+		text[(random >> 30) % 9] = '\0';
+		(void)snprintf(predicate, sizeof predicate, "x glob \"%s\"", pattern);
+		(void)snprintf(params, sizeof params, "x=\"%s\"", text);
+		bool expected = naive_glob(pattern, text);
+		matched += expected;
+		if (holds(predicate, params) != expected)
+			fail_msg("%s, %s", predicate, params);
+	}
+	assert_in_range(matched, 1000, 99000);
+}
+
+static void test_a_glob_that_takes_too_many_steps_does_not_hold(void **state)
+{
+	(void)state;
+	char piece[501] = "", many[3001] = "", predicate[1100], params[4000];
+	for (int i = 0; i < 500; i++)
+		piece[i] = i % 2 ? '?' : 'a';
+	memset(many, 'a', sizeof many - 1);
+	(void)snprintf(predicate, sizeof predicate, "x glob \"*%sb*\"", piece);
+	(void)snprintf(params, sizeof params, "x=\"%s\"", many);
+	assert_false(holds(predicate, params)); /* whatever is tried, there is no b */
+	params[strlen(params) - 2] = 'b';
+	assert_false(holds(predicate, params)); /* the last try would do; nobody gets that far */
+	(void)snprintf(predicate, sizeof predicate, "x glob \"*%s*\"", "aaaaaaaaab");
+	assert_true(holds(predicate, params)); /* without ? there is no such limit */
+}
+
+static void test_a_glob_on_a_name_is_exact_however_it_is_written(void **state)
+{
+	(void)state;
+	uint8_t pattern[LIMIT_NAME_BYTES], name[LIMIT_NAME_BYTES];
+	memset(name, 'a', sizeof name);
+	name[sizeof name - 1] = 'b';
+	for (size_t size = 1; size + 2 <= sizeof pattern; size++) { /* found at the last place where it could be */
+		memset(pattern, 'a', sizeof pattern);
+		pattern[0] = pattern[size + 1] = '*';
+		pattern[1] = size > 1 ? '?' : 'b';
+		pattern[size] = 'b';
+		assert_true(glob_matches(span_of(pattern, size + 2), span_of(name, sizeof name)));
+	}
+}
+
 static void test_and_or_not_bind_as_usual(void **state)
 {
 	(void)state;
@@ -249,6 +313,9 @@ int main(void)
 		cmocka_unit_test(test_large_integers_are_compared_exactly),
 		cmocka_unit_test(test_a_missing_parameter_holds_nothing),
 		cmocka_unit_test(test_lists_and_patterns),
+		cmocka_unit_test(test_globs_mean_what_a_naive_matcher_says),
+		cmocka_unit_test(test_a_glob_that_takes_too_many_steps_does_not_hold),
+		cmocka_unit_test(test_a_glob_on_a_name_is_exact_however_it_is_written),
 		cmocka_unit_test(test_and_or_not_bind_as_usual),
 		cmocka_unit_test(test_predicates_are_printed_back),
 		cmocka_unit_test(test_predicates_that_are_wrong_say_where),

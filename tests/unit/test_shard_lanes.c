@@ -1,5 +1,6 @@
 /* tests/unit/test_shard_lanes.c: who gets which task: requirements against the parameters of entries, and the choice among
  * those that fit, by the setting of the queue. */
+#include "../../broker/outlet.h"
 #include "shard_world.h"
 
 static uint64_t sequence = 1;
@@ -232,6 +233,78 @@ static void test_equal_sticky_keys_stay_together(void **state)
 	world_free(w);
 }
 
+enum { KINDS = 256, LANES = 200 };
+
+/* Every lane is asked for every kind of entry: more than a turn does. Which of the two comes last is the question. */
+static void many_of_both(struct world *w, bool entries_last)
+{
+	struct client p, *worker_ = malloc(sizeof *worker_);
+	struct msg *m = calloc(1, sizeof *m);
+	char params[KINDS][24], text[32];
+	assert_true(worker_ && m);
+	client_open(&p, w, 1);
+	m->kind = FRAME_SERVE;
+	m->serve.count = KINDS;
+	for (uint32_t i = 0; i < KINDS; i++) {
+		(void)snprintf(params[i], sizeof params[i], "n=%u", i);
+		m->serve.entries[i] = (struct wire_entry){ .id = i + 1, .service = span_str("t"), .params = span_str(params[i]), .credit = 4 };
+	}
+	submit(&p, (struct submit_args){ .count = 1, .requirements = "n == -1" }); /* the queue is there */
+	if (!entries_last) {
+		client_open(worker_, w, 2);
+		client_send(worker_, m, 0, (struct span){ NULL, 0 });
+	}
+	uint32_t took = 0, tasks = 0;
+	for (uint32_t i = 0; i < LANES; i++) {
+		(void)snprintf(text, sizeof text, "n == %u", KINDS - 1 - i);
+		submit(&p, (struct submit_args){ .count = 1, .requirements = text });
+		tasks += entries_last ? 0 : got(worker_);
+	}
+	if (entries_last) {
+		client_open(worker_, w, 2);
+		client_send(worker_, m, 0, (struct span){ NULL, 0 });
+	}
+	for (int turn = 0; turn < 1000 && entries_last; turn++) {
+		shard_turn_until(w->shard, io_now_ns(w->io) + 10 * SIM_US);
+		took += w->shard->asking != NULL;
+	}
+	assert_true(!entries_last || took >= KINDS * LANES / ASKS_PER_TURN - 1);
+	assert_int_equal(tasks + got(worker_), LANES);
+	assert_null(w->shard->asking);
+	assert_int_equal(w->shard->group_count, KINDS);
+	free(worker_);
+	free(m);
+}
+
+static void test_kinds_and_lanes_are_asked_for_over_several_turns_and_none_is_forgotten(void **state)
+{
+	(void)state;
+	for (int entries_last = 0; entries_last < 2; entries_last++) {
+		struct world *w = world_new();
+		many_of_both(w, entries_last);
+		world_free(w);
+	}
+}
+
+static void test_more_kinds_of_entries_than_there_is_room_for_are_refused_by_name(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	struct client c, p;
+	client_open(&c, w, 1);
+	client_open(&p, w, 2);
+	w->shard->group_count += GROUPS_MAX; /* as if there were so many */
+	client_serve(&c, "t", 1);
+	struct msg *m = client_expect(&c, FRAME_ERROR);
+	assert_int_equal(m->error.code, ERR_RESOURCE_EXHAUSTED);
+	assert_false(m->error.fatal);
+	w->shard->group_count -= GROUPS_MAX;
+	client_serve(&c, "t", 1);
+	submit(&p, (struct submit_args){ .count = 1 });
+	assert_int_equal(got(&c), 1);
+	world_free(w);
+}
+
 static void test_ordering_keys_reach_one_worker_at_a_time(void **state)
 {
 	(void)state;
@@ -373,6 +446,8 @@ int main(void)
 		cmocka_unit_test_setup(test_equal_sticky_keys_stay_together, setup),
 		cmocka_unit_test_setup(test_why_tells_the_first_thing_in_the_way_of_each_entry, setup),
 		cmocka_unit_test_setup(test_why_stays_within_a_frame, setup),
+		cmocka_unit_test_setup(test_kinds_and_lanes_are_asked_for_over_several_turns_and_none_is_forgotten, setup),
+		cmocka_unit_test_setup(test_more_kinds_of_entries_than_there_is_room_for_are_refused_by_name, setup),
 		cmocka_unit_test_setup(test_ordering_keys_reach_one_worker_at_a_time, setup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
