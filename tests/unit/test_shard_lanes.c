@@ -272,6 +272,8 @@ static void many_of_both(struct world *w, bool entries_last)
 	assert_int_equal(tasks + got(worker_), LANES);
 	assert_null(w->shard->asking);
 	assert_int_equal(w->shard->group_count, KINDS);
+	client_free(worker_);
+	client_free(&p);
 	free(worker_);
 	free(m);
 }
@@ -302,6 +304,8 @@ static void test_more_kinds_of_entries_than_there_is_room_for_are_refused_by_nam
 	client_serve(&c, "t", 1);
 	submit(&p, (struct submit_args){ .count = 1 });
 	assert_int_equal(got(&c), 1);
+	client_free(&c);
+	client_free(&p);
 	world_free(w);
 }
 
