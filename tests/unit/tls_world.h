@@ -91,8 +91,10 @@ static inline void talk(struct pair *p, size_t piece)
 	uint8_t none[1];
 	if (tls_phase(p->client) == TLS_HANDSHAKE)
 		assert_int_equal(tls_read(p->client, none, sizeof none), 0);
-	while (move(p->client, p->server, &p->at_server, piece) | move(p->server, p->client, &p->at_client, piece))
-		;
+	for (bool moved = true; moved;) {
+		moved = move(p->client, p->server, &p->at_server, piece);
+		moved = move(p->server, p->client, &p->at_client, piece) || moved;
+	}
 }
 
 static inline void end(struct pair *p)
