@@ -35,7 +35,7 @@ struct credit_meta {
 	uint32_t items;
 };
 struct deliver_meta {
-	TEMPLATE_HEAD(9, 1);
+	TEMPLATE_HEAD(9, 2);
 	uint32_t entry, epoch, lease_ms, head, queue, items, crc, yields, once;
 };
 struct checked_meta { /* RESULTS, REPORT */

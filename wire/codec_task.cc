@@ -141,6 +141,7 @@ static enum err read(const hw::Deliver *m, struct msg_deliver *out, char text[12
 	out->head = bytes_of(m->head());
 	out->queue = text_of(m->queue());
 	out->crc = m->crc();
+	out->crc_known = false; // to encode it again is to sum it up again
 	out->once = m->once();
 	(void)borrow(m->yields(), &out->yields, &out->yield_count); // 4-aligned by the Verifier
 	return borrow(m->items(), &out->items, &out->count) ? ERR_OK : misaligned("DELIVER.items", text);
