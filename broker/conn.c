@@ -12,6 +12,7 @@
 #include "door.h"
 #include "event.h"
 #include "sysevent.h"
+#include "usage.h"
 
 enum { CLOSE_MS = 3000, KEEP_BYTES = 1024 };
 
@@ -197,11 +198,19 @@ static void conn_timer(struct shard *s, struct timer *t)
 		conn_error(c, ERR_TIMEOUT, "no HELLO within the time for the handshake", 0, 0, true);
 		return;
 	}
-	if (c->frame_ms && !c->paused && now - c->frame_ms >= s->config.frame_ms) {
+	if (c->slowed && now >= c->slow_until_ms) {
+		c->slowed = false;
+		c->in_ms = now;
+		c->frame_ms = c->frame_ms ? now : 0;
+		if (!c->paused)
+			s->io->v->pause(s->io, c->io, false);
+	}
+	bool read = !c->paused && !c->slowed;
+	if (c->frame_ms && read && now - c->frame_ms >= s->config.frame_ms) {
 		conn_error(c, ERR_TIMEOUT, "a frame was begun and not completed in time", 0, 0, true);
 		return;
 	}
-	if (now - c->in_ms >= 3 * beat && !c->paused) {
+	if (now - c->in_ms >= 3 * beat && read) {
 		s->counters.conns_silent_total++;
 		conn_error(c, ERR_TIMEOUT, "silent for three heartbeats", 0, 0, true);
 		return;
@@ -218,6 +227,8 @@ static void conn_timer(struct shard *s, struct timer *t)
 	uint64_t next = now + beat;
 	if (c->frame_ms)
 		next = MIN_OF(next, c->frame_ms + s->config.frame_ms);
+	if (c->slowed)
+		next = MIN_OF(next, c->slow_until_ms);
 	timer_set(s, t, next);
 }
 
@@ -360,6 +371,21 @@ static void feed(struct conn *c, struct span bytes)
 		timer_sooner(c->s, &c->timer, c->frame_ms + c->s->config.frame_ms);
 }
 
+/* Its principal is over its rate: nothing more is read of it for so long. What is on its way already is taken, and paid for later. */
+static void slow_down(struct conn *c, uint64_t ms)
+{
+	struct shard *s = c->s;
+	if (ms == 0)
+		return;
+	c->slow_until_ms = s->now_ms + ms;
+	timer_sooner(s, &c->timer, c->slow_until_ms);
+	if (c->slowed)
+		return;
+	c->slowed = true;
+	s->counters.conns_slowed_total++;
+	s->io->v->pause(s->io, c->io, true);
+}
+
 static void on_received(void *owner, void *ctx, struct span bytes)
 {
 	struct shard *s = owner;
@@ -367,12 +393,15 @@ static void on_received(void *owner, void *ctx, struct span bytes)
 	shard_time(s);
 	if (c->closing)
 		return;
+	uint64_t frames = s->counters.frames_in_total;
 	c->in_ms = s->now_ms;
 	s->counters.bytes_in_total += bytes.len;
 	if (c->tls)
 		conn_tls_received(c, bytes);
 	else
 		conn_plain(c, bytes);
+	if (c->session && !c->closing)
+		slow_down(c, usage_received(c->session, bytes.len, (uint32_t)(s->counters.frames_in_total - frames)));
 }
 
 void conn_plain(struct conn *c, struct span bytes)
@@ -407,7 +436,7 @@ void conn_retry_paused(struct shard *s)
 		feed(c, buf_span(&held));
 		buf_free(&held);
 		account(c);
-		if (!c->paused && !c->gone && !c->closing)
+		if (!c->paused && !c->slowed && !c->gone && !c->closing)
 			s->io->v->pause(s->io, c->io, false);
 	}
 }

@@ -1,6 +1,7 @@
 /* broker/directory.c: entries: declared with the session, replaced as a set, indexed by service. The contract and the invariants stand
  * in directory.h. */
 #include "directory.h"
+#include "usage.h"
 
 #include "call.h"
 #include "sysevent.h"
@@ -262,6 +263,7 @@ static struct dir_entry *entry_add(struct directory *d, struct session *session,
 	directory_room(e);
 	e->service->count++;
 	d->entry_count++;
+	usage_entries(session, 1);
 	change(d, NULL, line, session->conn == NULL);
 	return e;
 }
@@ -273,6 +275,7 @@ static void entry_remove(struct directory *d, struct dir_entry *e, const char *w
 	entry_unlink(e);
 	service->count--;
 	d->entry_count--;
+	usage_entries(e->session, -1);
 	change(d, e->line, NULL, false);
 	calls_lost(d->s, e, why);
 	calls_changed(d->s);
@@ -349,6 +352,8 @@ enum err directory_serve(struct session *session, const struct msg_serve *m, cha
 	enum err code = params_pack(d, m, ends, &bytes, text);
 	if (code != ERR_OK)
 		return code;
+	if (!usage_may_serve(session, m->count, text))
+		return ERR_RESOURCE_EXHAUSTED;
 	if (d->bytes + bytes > BYTES_MAX)
 		changes_forget(d); /* what was must not keep out what is */
 	if (d->entry_count + m->count > ENTRIES_MAX + session->entry_count || d->bytes + bytes > BYTES_MAX) {

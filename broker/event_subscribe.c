@@ -2,6 +2,7 @@
  *
  * In the flow: SUBSCRIBE -> the table of patterns, retained values -> SUBSCRIBED, once no publisher holds back what it wants. */
 #include "permit.h"
+#include "usage.h"
 #include "event_subscribe.h"
 
 #include "event_queue.h"
@@ -59,6 +60,8 @@ void subscription_end(struct subscription **at)
 	struct events *e = x->peer->shard->events;
 	*at = x->next;
 	x->peer->subscription_count--;
+	if (x->peer->session)
+		usage_subscriptions(x->peer->session, -1);
 	e->subscription_count--;
 	e->system_count -= x->system;
 	match_remove(&e->match, &x->match);
@@ -106,6 +109,7 @@ static struct subscription *subscription_new(struct event_peer *p, const struct 
 	x->system = event_is_system(m->pattern);
 	e->system_count += x->system;
 	p->subscription_count++;
+	usage_subscriptions(p->session, 1);
 	e->subscription_count++;
 	e->generation++;
 	return x;
@@ -146,6 +150,8 @@ enum err event_subscribe(struct conn *c, const struct msg_subscribe *m, uint32_t
 		(void)snprintf(text, 128, "SUBSCRIBE: a session has at most %d subscriptions", EVENT_SUBSCRIPTIONS_MAX);
 		return ERR_RESOURCE_EXHAUSTED;
 	}
+	if (!usage_may_subscribe(c->session, text))
+		return ERR_RESOURCE_EXHAUSTED;
 	if (m->retained && s->events->batch_bytes > s->config.memory_max / 2) { /* each gets its own copies */
 		(void)snprintf(text, 128, "SUBSCRIBE.retained: events that wait for subscribers have half of memory_max");
 		return ERR_RESOURCE_EXHAUSTED;

@@ -9,6 +9,7 @@
 #include "call.h"
 #include "event.h"
 #include "permit.h"
+#include "usage.h"
 
 static bool id_eq(const uint8_t a[16], const uint8_t b[16])
 {
@@ -100,6 +101,7 @@ void session_end(struct shard *s, struct session *session)
 	}
 	if (session->holder && s->log)
 		tasks_holder_lost(s->tasks, s->log, session->holder, s->wall_ms);
+	usage_leave(session);
 	memset(session->id, 0, sizeof session->id);
 	results_end(session, s);
 	streams_end(s, session);
@@ -279,12 +281,18 @@ enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t corre
 		conn_abort(old, "its session was resumed elsewhere");
 	}
 	if (!session) {
+		e = usage_room(s, &who, text);
+		if (e != ERR_OK) {
+			free(client);
+			return e;
+		}
 		session = session_new(s, m->session);
 		session->vnet = strndup((const char *)vnet.data, vnet.len);
 		ENSURE(session->vnet != NULL);
 		directory_begin(s, session);
 	}
 	session->who = who;
+	usage_join(session);
 	permit_begin(session);
 	free(session->identity);
 	session->identity = m->identity.len ? strndup((const char *)m->identity.data, m->identity.len) : NULL;

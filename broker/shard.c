@@ -302,6 +302,7 @@ static void shard_free(struct shard *s)
 	confirms_free(s);
 	free(s->watches);
 	door_free(s->door);
+	free(s->usages); /* empty: the sessions are gone */
 	free(s);
 }
 

@@ -39,6 +39,9 @@ struct shard_config {
 	uint32_t address_conns_max;   /* connections of one source, see door.h (16384) */
 	uint32_t address_rate;        /* new connections a second of one source ... (1000) */
 	uint32_t address_burst;       /* ... after so many at once (20000) */
+	/* of one principal, over all its sessions; 0 = no limit */
+	uint32_t principal_sessions_max, principal_entries_max, principal_subscriptions_max;
+	uint64_t principal_bytes_rate, principal_frames_rate; /* a second */
 	uint32_t login_failures_max;  /* wrong credentials of one source before it has to wait (10) */
 	uint32_t login_penalty_max_ms; /* how long at most (1 min) */
 	uint32_t frame_ms;            /* a frame that was begun must be complete after this (30 s) */
@@ -95,6 +98,7 @@ void shard_set_tls(struct shard *s, struct tls_ctx *tls);
 /* ---- looking ---- */
 
 struct shard_counters {
+	uint64_t conns_slowed_total;
 	uint64_t door_crowded_total, door_hasty_total, door_evicted_total, logins_failed_total, logins_held_total;
 	uint64_t conns, conns_total, conns_refused_total, sessions, sessions_resumed_total, sessions_lost_total;
 	uint64_t frames_in_total, bytes_in_total, bytes_out_total, frames_refused_total, handshakes_failed_total;

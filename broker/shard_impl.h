@@ -77,7 +77,8 @@ struct conn {
 	struct conn *door_next, *door_prev; /* door.c: those without a session */
 	uint32_t source;         /* door.c: where it comes from */
 	uint16_t retries;        /* of the frame that is held */
-	bool at_door;
+	bool at_door, slowed;    /* slowed: not read until slow_until_ms, for its principal is over its rate */
+	uint64_t slow_until_ms;
 	bool dirty, closing, close_started, gone, send_busy, paused, retry_wait, starved, local;
 	char peer[56];
 	struct conn_tls *tls;    /* conn_tls.h; NULL = the bytes are plain */
@@ -158,6 +159,7 @@ struct session {
 	char *release;       /* of its library, as it says */
 	struct session_counts { uint64_t delivered, completed, failed, returned, calls; } counts;
 	struct who who;
+	struct usage *usage; /* usage.h; never NULL once it has been welcomed */
 	uint32_t always;     /* bits of verbs that need no look at the rules: permit.h */
 	uint64_t scope;      /* of its producers and keys; 0: anybody's, in the vnet default */
 };
@@ -314,6 +316,7 @@ struct shard {
 	uint64_t stop_at_ms;
 
 	struct door *door;        /* door.h */
+	struct usage **usages;    /* usage.h */
 	struct tls_ctx *tls;      /* what new TLS connections get; NULL = there is no such listener */
 	uint8_t *tls_room;        /* one record, unwrapped */
 	struct wheel wheel;

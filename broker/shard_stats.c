@@ -30,6 +30,7 @@ static void put_shard(struct shard *s, struct out *o)
 	PUT("", c, conns);
 	PUT("", c, conns_total);
 	PUT("", c, conns_refused_total);
+	PUT("", c, conns_slowed_total);
 	PUT("", c, door_crowded_total);
 	PUT("", c, door_hasty_total);
 	PUT("", c, door_evicted_total);
