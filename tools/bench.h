@@ -15,7 +15,7 @@ enum { BENCH_HEADER = 24, BENCH_THREADS = 256 };
 
 struct bench_plan {
 	const char *queue;
-	struct hlk_options connect; /* url and what tls:// needs */
+	struct hlk_options connect; /* as cli.connect */
 	uint32_t producers, workers, threads; /* threads 0: one per actor */
 	bool shared;                          /* producer i and worker i use one client */
 	uint32_t size, window, prefetch;

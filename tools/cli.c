@@ -99,18 +99,10 @@ void cli_params(const struct args *args, struct buf *out)
 int cli_connect_vnet(struct cli *cli, const char *name, const char *vnet)
 {
 	struct hlk_error error = { 0 };
-	const char *token = getenv("HILLOCK_TOKEN"), *file = args_text(&cli->args, "token-file");
-	if (!file)
-		file = getenv("HILLOCK_TOKEN_FILE");
-	if (!vnet)
-		vnet = args_text(&cli->args, "vnet");
-	if (!vnet || !vnet[0])
-		vnet = getenv("HILLOCK_VNET");
 	struct hlk_options options = cli->connect;
 	options.name = name;
-	options.vnet = vnet;
-	options.token = token && token[0] ? token : NULL;
-	options.token_file = file && file[0] ? file : NULL;
+	if (vnet)
+		options.vnet = vnet;
 	int code = open_ready(cli, &options, &error);
 	if (code == HLK_OK) {
 		hlk_set_timeout(cli->client, cli->timeout_ms);

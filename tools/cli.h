@@ -21,7 +21,7 @@ struct cli {
 	struct args args;
 	struct output out;
 	const char *url;
-	struct hlk_options connect; /* url and what tls:// needs; copy it and add to it */
+	struct hlk_options connect; /* url, credentials, vnet, and what tls:// needs; copy it and add to it */
 	int timeout_ms;
 	struct hlk *client; /* after cli_connect; main closes it */
 	size_t row_count;   /* rows of tasks so far */

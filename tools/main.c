@@ -137,8 +137,12 @@ static int run(struct cli *cli, int argc, char **argv)
 			       strcmp(format, "jsonl") == 0 ? OUTPUT_JSONL : OUTPUT_TABLE);
 	cli->timeout_ms = (int)args_number(args, "timeout");
 	cli->url = url ? url : "tcp://127.0.0.1:4333";
+	const char *token = getenv("HILLOCK_TOKEN");
 	cli->connect = (struct hlk_options){
 		.url = cli->url,
+		.vnet = option_or(args, "vnet", "HILLOCK_VNET"),
+		.token = token && token[0] ? token : NULL,
+		.token_file = option_or(args, "token-file", "HILLOCK_TOKEN_FILE"),
 		.tls_ca = option_or(args, "tls-ca", "HILLOCK_TLS_CA"),
 		.tls_cert = option_or(args, "tls-cert", "HILLOCK_TLS_CERT"),
 		.tls_key = option_or(args, "tls-key", "HILLOCK_TLS_KEY"),

@@ -3,6 +3,7 @@
 Usage: attack.py BUILD_DIR [TEST...]. How much others notice is measured by tools/bench/flood.sh; here it is only that they go on."""
 
 import json
+import os
 
 from broker import BUILD, Broker, Process, equal, main, wait_until
 
@@ -50,4 +51,22 @@ def a_guest_who_asks_and_never_reads_is_shown_out(scratch):
     equal(broker.end(15), 0, "exit code")
 
 
-main([stalled_handshakes_and_dials_keep_no_worker_from_its_tasks, a_guest_who_asks_and_never_reads_is_shown_out])
+def guesses_are_refused_unheard_while_a_worker_goes_on(scratch):
+    broker = Broker(scratch / "data", login_failures_max=10, login_penalty_max="1m")
+    token = scratch / "ops.token"
+    token.write_text(broker.ask("principal", "add", "ops", "--admin", "--with-token")["secret"] + "\n")
+    os.environ["HILLOCK_TOKEN_FILE"] = str(token)
+    try:
+        guessing = flood(broker, "guess", "--conns", "20", "--seconds", "60")
+        wait_until(lambda: stat(broker, "logins_held_total") >= 2000, "guesses are refused unheard")
+        work(broker, 20000)
+        guessing.kill_group()
+        heard, held = stat(broker, "logins_failed_total"), stat(broker, "logins_held_total")
+        assert heard <= 0.01 * (heard + held), f"{heard} of {heard + held} guesses were heard"
+    finally:
+        del os.environ["HILLOCK_TOKEN_FILE"]
+    equal(broker.end(15), 0, "exit code")
+
+
+main([guesses_are_refused_unheard_while_a_worker_goes_on,
+      stalled_handshakes_and_dials_keep_no_worker_from_its_tasks, a_guest_who_asks_and_never_reads_is_shown_out])

@@ -70,6 +70,17 @@ def the_first_principal_closes_the_broker_at_once(scratch):
         equal(code_of(ops.ask("PrincipalRemove", name="ops")), CODES["WRONG_STATE"], "the last one")
 
 
+def a_worker_with_a_token_works_in_its_own_vnet(scratch):
+    realm = Realm(scratch)
+    task = json.loads(realm.as_("ann", "submit", "demo.v1.Upper", "--payload", "hello", "-o", "json"))["id"]
+    realm.as_("bob", "submit", "demo.v1.Upper", "--payload", "not for ann")
+    worker = Process([HILLOCK, "--server", realm.broker.url, "--token-file", scratch / "ann.token", "work", "demo.v1.Upper",
+                      "--exec", "tr a-z A-Z", "--count", "1"])
+    equal(worker.end(), 0, "the worker's exit")
+    contains(realm.as_("ann", "task", "wait", task), "HELLO")
+    equal(json.loads(realm.as_("bob", "queue", "show", "demo.v1.Upper", "-o", "json"))["ready"], 1, "bob's waits")
+
+
 def the_users_of_a_unix_socket_are_known(scratch):
     config = scratch / "c.conf"
     sock = scratch / "s"
@@ -203,6 +214,7 @@ def a_secret_is_nowhere_but_in_the_answer(scratch):
 
 
 main([an_open_broker_listens_on_loopback_only, the_first_principal_closes_the_broker_at_once, the_users_of_a_unix_socket_are_known,
+      a_worker_with_a_token_works_in_its_own_vnet,
       vlm_v26_wrong_and_right_credentials, a_token_is_rotated_with_overlap_and_revoked,
       rekuest_10_an_unauthorised_app_is_refused_everything, vlm_v24_a_third_party_removes_no_entry, all_of_it_survives_kill_9,
       a_secret_is_nowhere_but_in_the_answer])
