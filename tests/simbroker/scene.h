@@ -51,7 +51,13 @@
 	M(EVENT_REJECT, "ephemeral subscriptions that add up: reject")                       \
 	M(EVENT_DROPPED, "subscriptions in which events were dropped")                       \
 	M(EVENT_AGAIN, "events published again after a cut")                                 \
-	M(RETAINED, "retained values")
+	M(RETAINED, "retained values")                                                        \
+	M(REFUSED_CALL, "calls refused, for nobody could take them")                         \
+	M(REFUSED_FULL, "tasks refused, for their queue was full")                           \
+	M(REFUSED_QUEUE, "questions refused, for there was no such queue")                   \
+	M(REFUSED_SERVE, "entries refused, for their parameters did not parse")              \
+	M(REFUSED_TASK, "cancels refused, for there was no such task")                       \
+	M(REFUSED_EVENT, "events refused, for they would have been the broker's own")
 
 #define MARK_ENUM(name, text) MARK_##name,
 enum mark { MARKS(MARK_ENUM) MARK_COUNT };
@@ -100,4 +106,4 @@ struct workload {
 	bool (*idle)(void *state);  /* after healing: nothing waits for an answer */
 	const char *(*waits)(void *state); /* for what, in words */
 };
-extern const struct workload workload_life, workload_directory, workload_events;
+extern const struct workload workload_life, workload_directory, workload_events, workload_refusals;
