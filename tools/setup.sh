@@ -62,6 +62,13 @@ clang_packages() {
 	fi
 }
 
+# The number in its name is that of the release: 35 in Debian 12.
+wolfssl_runtime() {
+	name=$(dpkg-query -W -f '${Package}\n' 'libwolfssl[0-9]*' 2>/dev/null | head -n 1)
+	[ -n "$name" ] || name=$(apt-cache pkgnames libwolfssl | grep -E '^libwolfssl[0-9]+(t64)?$' | sort | tail -n 1)
+	echo "${name:-libwolfssl35}"
+}
+
 missing() {
 	for package in "$@"; do
 		if ! installed "$package"; then
@@ -106,7 +113,7 @@ offer_libraft() {
 }
 
 case ${1:-build} in
-runtime) wanted=$packages_runtime ;;
+runtime) wanted="$packages_runtime $(wolfssl_runtime)" ;;
 build) wanted=$packages_build ;;
 test) wanted=$packages_test ;;
 -h | --help) usage 0 ;;
