@@ -11,7 +11,7 @@
 
 enum question { ASK_CALL, ASK_FULL, ASK_QUEUE, ASK_SERVE, ASK_CANCEL, ASK_SYSTEM, QUESTIONS };
 enum { ASKS = 1, CREATES }; /* correlations */
-enum { PRODUCER = 815, AT_ONCE_MS = 1000, MARGIN_NS = 2000 * 1000 * 1000 };
+enum { PRODUCER = 815, AT_ONCE_MS = 5000, MARGIN_NS = 2000 * 1000 * 1000 };
 static const struct { const char *name; enum err code; enum mark mark; } questions[QUESTIONS] = {
 	[ASK_CALL] = { "a call that nobody can take", ERR_NOT_DELIVERED, MARK_REFUSED_CALL },
 	[ASK_FULL] = { "a task for a full queue", ERR_QUEUE_FULL, MARK_REFUSED_FULL },

@@ -386,7 +386,7 @@ static bool clients_idle(struct run *r)
 	return true;
 }
 
-enum { LANES_CLOSED_S = 20 }; /* of peace, before the closed lane is served */
+enum { LANES_CLOSED_S = 60 }; /* of peace, before the closed lane is served */
 
 static void settle_down(struct run *r)
 {
