@@ -36,6 +36,13 @@ struct io_op {
 	uint64_t impl[4];
 };
 
+/* ---- word from another thread ---- */
+
+struct io_post {
+	void (*fn)(struct io_post *post);
+	struct io_post *next; /* the implementation's, until fn is called */
+};
+
 /* ---- connections ---- */
 
 /* A stale id names nothing: the generation changes when a slot is used again. */
@@ -106,6 +113,9 @@ struct io_vtable {
 	int64_t (*peer_uid)(struct io *io, struct io_conn conn);
 	/* Callable from another thread or a signal handler: makes reap return. */
 	void (*wake)(struct io *io);
+	/* Callable from another thread (of the simulator: from its own): post->fn runs once, inside reap, in the order of the calls; from
+	 * then on the post is its owner's again. What was not run when the io is freed never is. */
+	void (*post)(struct io *io, struct io_post *post);
 	void (*free)(struct io *io);
 };
 

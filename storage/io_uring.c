@@ -182,6 +182,7 @@ static uint32_t reap(struct io *io, uint64_t deadline_ns)
 		if (u->spin_us > 0)
 			u->useful_ns = uring_now();
 	}
+	u->callbacks += io_posts_run(&u->posts);
 	return u->callbacks;
 }
 
@@ -217,6 +218,12 @@ static void wake(struct io *io)
 	errno = saved;
 }
 
+static void post(struct io *io, struct io_post *p)
+{
+	if (io_posts_add(&uring_of(io)->posts, p))
+		wake(io);
+}
+
 static void free_io(struct io *io)
 {
 	struct uring *u = uring_of(io);
@@ -237,7 +244,7 @@ static const struct io_vtable uring_vtable = {
 	.list = uring_list, .free_bytes = uring_free_bytes, .lock = uring_lock,
 	.listen = uring_listen, .stop_listening = uring_stop_listening,
 	.send = uring_send, .pause = uring_pause, .close_conn = uring_close_conn,
-	.peer_uid = uring_peer_uid, .wake = wake, .free = free_io,
+	.peer_uid = uring_peer_uid, .wake = wake, .post = post, .free = free_io,
 };
 
 static int ring_open(struct uring *u, char text[256])

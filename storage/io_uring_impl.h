@@ -4,6 +4,7 @@
 #include <liburing.h>
 
 #include "io.h"
+#include "io_post.h"
 
 struct uring_conn;
 struct uring_listener;
@@ -32,6 +33,7 @@ struct uring {
 	int32_t spin_credit;
 	uint32_t spin_skipped;
 	uint64_t useful_ns;       /* when something last completed */
+	struct io_posts posts;
 	int wake_fd;
 	uint64_t wake_value;      /* the kernel writes here */
 

@@ -336,6 +336,7 @@ static uint32_t reap(struct io *io, uint64_t deadline_ns)
 	}
 	p->woken = false;
 	uint32_t ran = p->dead ? 0 : run_all_ready(p);
+	ran += p->dead ? 0 : io_posts_run(&p->posts);
 	p->reaping = false;
 	if (ran > 0)
 		w->idle_reaps = 0;
@@ -358,6 +359,13 @@ static void random_bytes(struct io *io, void *out, size_t len)
 }
 
 static void wake(struct io *io) { sim_proc_of(io)->woken = true; }
+
+/* There is one thread in this world: a post is made by an event, or by a callback of the same process. */
+static void post(struct io *io, struct io_post *p)
+{
+	if (io_posts_add(&sim_proc_of(io)->posts, p))
+		wake(io);
+}
 
 static void proc_free(struct sim_proc *p)
 {
@@ -402,7 +410,7 @@ struct io *sim_node_io(struct sim *w, int node)
 	ENSURE(p != NULL);
 	*p = (struct sim_proc){ .w = w, .node = node };
 	p->vtable = (struct io_vtable){ .reap = reap, .now_ns = now_ns, .wall_ms = wall_ms,
-					.random = random_bytes, .wake = wake, .free = free_io };
+					.random = random_bytes, .wake = wake, .post = post, .free = free_io };
 	sim_disk_vtable(&p->vtable);
 	sim_net_vtable(&p->vtable);
 	p->io.v = &p->vtable;

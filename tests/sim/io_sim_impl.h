@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "../../wire/limits.h"
+#include "../../storage/io_post.h"
 #include "io_sim.h"
 
 enum { SIM_SECTOR = 512, SIM_PAGE_SECTORS = DISK_BLOCK / SIM_SECTOR, SIM_NAME_MAX = 256 };
@@ -59,6 +60,7 @@ struct sim_proc {
 	struct sim *w;
 	int node;
 	bool dead, woken, reaping;
+	struct io_posts posts;
 	uint64_t deadline_ns;     /* of the last reap, for stepped mode */
 	struct sim_ready *ready;
 	size_t ready_count, ready_cap;

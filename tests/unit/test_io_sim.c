@@ -679,6 +679,32 @@ static void test_stepped_mode_lets_the_test_turn_several_nodes(void **state)
 	sim_free(w);
 }
 
+struct again { struct io_post post; struct io *io; int ran; };
+
+static void on_again(struct io_post *post)
+{
+	struct again *a = CONTAINER_OF(post, struct again, post);
+	if (++a->ran == 1)
+		a->io->v->post(a->io, post);
+}
+
+static void test_a_post_is_run_by_the_next_reap_and_may_post_again(void **state)
+{
+	(void)state;
+	struct sim *w = sim_new(1);
+	struct io *io = sim_node_io(w, 0);
+	struct again a = { .post = { .fn = on_again }, .io = io };
+	io->v->post(io, &a.post);
+	assert_int_equal(a.ran, 0);
+	assert_int_equal(io_reap(io, UINT64_MAX), 1);
+	assert_int_equal(a.ran, 1);
+	assert_int_equal(io_reap(io, UINT64_MAX), 1);
+	assert_int_equal(a.ran, 2);
+	assert_int_equal(io_reap(io, 0), 0);
+	io->v->free(io);
+	sim_free(w);
+}
+
 static void test_a_wake_ends_the_wait_and_wall_time_may_jump(void **state)
 {
 	(void)state;
@@ -720,6 +746,7 @@ int main(void)
 		cmocka_unit_test(test_the_same_seed_gives_the_same_trace_and_another_one_does_not),
 		cmocka_unit_test(test_stepped_mode_lets_the_test_turn_several_nodes),
 		cmocka_unit_test(test_a_wake_ends_the_wait_and_wall_time_may_jump),
+		cmocka_unit_test(test_a_post_is_run_by_the_next_reap_and_may_post_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -457,6 +457,45 @@ static void test_a_wake_from_another_thread_is_not_lost(void **state)
 	}
 }
 
+enum { POSTS = 5000 };
+struct posting {
+	struct io_post post;
+	struct server *server;
+	uint32_t index, *ran;
+};
+
+static void on_post(struct io_post *post)
+{
+	struct posting *p = CONTAINER_OF(post, struct posting, post);
+	assert_int_equal(p->index, *p->ran);
+	(*p->ran)++;
+}
+
+static void *poster(void *arg)
+{
+	struct posting *all = arg;
+	for (uint32_t i = 0; i < POSTS; i++)
+		all[i].server->io->v->post(all[i].server->io, &all[i].post);
+	return NULL;
+}
+
+static void test_what_another_thread_posts_is_run_once_and_in_order(void **state)
+{
+	struct server *s = *state;
+	struct posting *all = calloc(POSTS, sizeof *all);
+	uint32_t ran = 0;
+	pthread_t thread;
+	assert_non_null(all);
+	for (uint32_t i = 0; i < POSTS; i++)
+		all[i] = (struct posting){ .post = { .fn = on_post }, .server = s, .index = i, .ran = &ran };
+	assert_int_equal(pthread_create(&thread, NULL, poster, all), 0);
+	UNTIL(s, ran == POSTS);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	(void)io_reap(s->io, 0);
+	assert_int_equal(ran, POSTS);
+	free(all);
+}
+
 static void test_a_deadline_ends_the_wait_and_not_before(void **state)
 {
 	struct server *s = *state;
@@ -532,6 +571,7 @@ int main(void)
 		DISK(test_running_out_of_descriptors_turns_callers_away_and_recovers),
 		DISK(test_a_wake_from_a_signal_ends_the_wait),
 		DISK(test_a_wake_from_another_thread_is_not_lost),
+		DISK(test_what_another_thread_posts_is_run_once_and_in_order),
 		DISK(test_a_deadline_ends_the_wait_and_not_before),
 		MEMORY(test_an_idle_loop_does_not_spin),
 		DISK(test_time_and_randomness_look_right),
