@@ -55,7 +55,6 @@ void call_answer(struct shard *s, struct live_call *call, struct answer_item ite
 	item.session = call->holder ? call->holder->line->session : 0;
 	item.entry = call->holder ? call->holder->line->id : 0;
 	item.more = !last || (call->group && call->group->left > 1);
-	item.pad = 0;
 	if (c)
 		answer_put(c, &item, bytes);
 	if (!last)

@@ -227,7 +227,14 @@ static void one_frame(struct mock *m, const struct frame *f)
 	case FRAME_EVENTS:
 	case FRAME_CHANGES:
 	case FRAME_INVOKE:
-	case FRAME_BINDING: break;
+	case FRAME_BINDING:
+	case FRAME_BLOB_PUT:
+	case FRAME_BLOB_STATE:
+	case FRAME_BLOB_CHUNK:
+	case FRAME_BLOB_END:
+	case FRAME_BLOB_GET:
+	case FRAME_BLOB_DATA:
+	case FRAME_BLOB_MORE: break;
 	}
 }
 

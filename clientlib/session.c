@@ -141,7 +141,14 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_UNWATCH:
 	case FRAME_CALL:
 	case FRAME_BIND:
-	case FRAME_UNBIND: break;
+	case FRAME_UNBIND:
+	case FRAME_BLOB_PUT:
+	case FRAME_BLOB_STATE:
+	case FRAME_BLOB_CHUNK:
+	case FRAME_BLOB_END:
+	case FRAME_BLOB_GET:
+	case FRAME_BLOB_DATA:
+	case FRAME_BLOB_MORE: break;
 	case FRAME_SUBSCRIBED: subscribe_subscribed(c, &m->subscribed); return;
 	case FRAME_PUBLISHED: publish_published(c, &m->published); return;
 	case FRAME_EVENTS: subscribe_events(c, frame->correlation, &m->events, frame->payload); return;

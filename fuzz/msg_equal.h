@@ -22,7 +22,8 @@ static inline bool head_equal(const struct task_head *a, const struct task_head 
 		    a->heartbeat_ms == b->heartbeat_ms && a->close_ms == b->close_ms && span_eq(a->requirements, b->requirements) &&
 		    span_eq(a->order_key, b->order_key) && span_eq(a->hot, b->hot) && span_eq(a->sticky, b->sticky) &&
 		    span_eq(a->after, b->after) && span_eq(a->after_back, b->after_back) && a->on_failure == b->on_failure &&
-		    span_eq(a->group, b->group) && span_eq(a->after_group, b->after_group) && a->group_size == b->group_size;
+		    span_eq(a->group, b->group) && span_eq(a->after_group, b->after_group) && a->group_size == b->group_size &&
+		    a->payload == b->payload;
 	for (uint32_t i = 0; same && i < a->header_count; i++)
 		same = span_eq(a->headers[i].name, b->headers[i].name) &&
 		       span_eq(a->headers[i].value, b->headers[i].value);
@@ -131,7 +132,8 @@ static inline bool welcome_equal(const struct msg_welcome *a, const struct msg_w
 	       a->epoch == b->epoch && a->resumed == b->resumed && a->heartbeat_ms == b->heartbeat_ms &&
 	       a->grace_ms == b->grace_ms && a->payload_max == b->payload_max &&
 	       a->frame_payload_max == b->frame_payload_max && a->window_max == b->window_max &&
-	       span_eq(a->broker, b->broker) && a->address == b->address;
+	       span_eq(a->broker, b->broker) && a->address == b->address && a->blob_above == b->blob_above &&
+	       a->blob_max == b->blob_max && a->blob_chunk == b->blob_chunk;
 }
 
 static inline bool names_equal(const struct span *a, uint32_t a_count, const struct span *b, uint32_t b_count)
@@ -291,6 +293,36 @@ static inline bool event_message_equal(const struct msg *a, const struct msg *b)
 	       a->interest.number == b->interest.number;
 }
 
+static inline bool blob_message_equal(const struct msg *a, const struct msg *b)
+{
+	const struct msg_blob_put *p = &a->blob_put, *q = &b->blob_put;
+	const struct msg_blob_state *s = &a->blob_state, *t = &b->blob_state;
+	const struct msg_blob_get *g = &a->blob_get, *h = &b->blob_get;
+	const struct msg_blob_data *d = &a->blob_data, *e = &b->blob_data;
+	if (a->kind == FRAME_BLOB_PUT)
+		return p->upload == q->upload && p->size == q->size && span_eq(p->digest, q->digest) &&
+		       span_eq(p->media_type, q->media_type) && p->number == q->number && p->direct == q->direct;
+	if (a->kind == FRAME_BLOB_STATE)
+		return s->upload == t->upload && s->code == t->code && span_eq(s->text, t->text) && s->number == t->number &&
+		       s->offset == t->offset && s->credit == t->credit && s->stored == t->stored && span_eq(s->digest, t->digest) &&
+		       s->size == t->size && span_eq(s->url, t->url) && s->retry_after_ms == t->retry_after_ms;
+	if (a->kind == FRAME_BLOB_CHUNK)
+		return a->blob_chunk.upload == b->blob_chunk.upload && a->blob_chunk.offset == b->blob_chunk.offset &&
+		       a->blob_chunk.size == b->blob_chunk.size;
+	if (a->kind == FRAME_BLOB_END)
+		return a->blob_end.upload == b->blob_end.upload && span_eq(a->blob_end.digest, b->blob_end.digest) &&
+		       a->blob_end.size == b->blob_end.size && a->blob_end.abandon == b->blob_end.abandon;
+	if (a->kind == FRAME_BLOB_GET)
+		return g->read == h->read && span_eq(g->digest, h->digest) && g->offset == h->offset && g->length == h->length &&
+		       g->credit == h->credit && g->direct == h->direct;
+	if (a->kind == FRAME_BLOB_DATA)
+		return d->read == e->read && d->offset == e->offset && d->size == e->size && d->code == e->code &&
+		       span_eq(d->text, e->text) && d->total == e->total && d->end == e->end &&
+		       span_eq(d->media_type, e->media_type) && span_eq(d->url, e->url);
+	return a->blob_more.read == b->blob_more.read && a->blob_more.credit == b->blob_more.credit &&
+	       a->blob_more.cancel == b->blob_more.cancel && a->blob_more.damaged == b->blob_more.damaged;
+}
+
 static inline bool msg_equal(const struct msg *a, const struct msg *b)
 {
 	if (a->kind != b->kind)
@@ -320,7 +352,8 @@ static inline bool msg_equal(const struct msg *a, const struct msg *b)
 				   b->tasks.from_yield.count, 4);
 	case FRAME_RESULTS:
 		return bytes_equal(a->results.items, a->results.count, b->results.items, b->results.count,
-				   sizeof *a->results.items);
+				   sizeof *a->results.items) &&
+		       bytes_equal(a->results.kinds, a->results.kind_count, b->results.kinds, b->results.kind_count, 1);
 	case FRAME_UPDATES:
 		return bytes_equal(a->updates.items, a->updates.count, b->updates.items, b->updates.count,
 				   sizeof *a->updates.items);
@@ -360,6 +393,13 @@ static inline bool msg_equal(const struct msg *a, const struct msg *b)
 	case FRAME_BIND:
 	case FRAME_BINDING:
 	case FRAME_UNBIND: return call_message_equal(a, b);
+	case FRAME_BLOB_PUT:
+	case FRAME_BLOB_STATE:
+	case FRAME_BLOB_CHUNK:
+	case FRAME_BLOB_END:
+	case FRAME_BLOB_GET:
+	case FRAME_BLOB_DATA:
+	case FRAME_BLOB_MORE: return blob_message_equal(a, b);
 	}
 	return false;
 }

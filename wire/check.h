@@ -39,6 +39,18 @@ static inline enum err check_range(char text[128], const char *what, uint32_t in
 /* The payload part is the pieces (`bytes` in all), then fewer than eight zeros; it has been carried intact. */
 enum err check_payload(const char *name, struct span payload, uint64_t bytes, uint32_t crc, char text[128]) MUST_CHECK;
 
+/* Pieces that are one behind the other: each is what `kind` says. */
+static inline enum err check_pieces(const char *what, uint8_t kind, struct u32s sizes, struct span payload, char text[128])
+{
+	size_t at = 0;
+	enum err e = ERR_OK;
+	for (uint32_t i = 0; kind != PAYLOAD_INLINE && i < sizes.count && e == ERR_OK; i++) {
+		e = payload_check(what, kind, span_sub(payload, at, sizes.at[i]), text);
+		at += sizes.at[i];
+	}
+	return e;
+}
+
 static inline enum err check_no_payload(const struct msg *msg, struct span payload, char text[128])
 {
 	if (payload.len == 0)

@@ -41,6 +41,7 @@ static const struct codec_area *area_of(uint16_t kind)
 	case 4: return &codec_directory;
 	case 5: return &codec_event;
 	case 6: return &codec_call;
+	case 7: return &codec_blob;
 	default: return nullptr;
 	}
 }

@@ -31,6 +31,7 @@ enum err msg_check_event(const struct msg *msg, struct span payload, char text[1
 enum err msg_check_entry(const char *what, uint32_t index, const struct wire_entry *e, char text[128]) MUST_CHECK;
 enum err msg_check_directory(const struct msg *msg, struct span payload, char text[128]) MUST_CHECK;
 enum err msg_check_call(const struct msg *msg, struct span payload, char text[128]) MUST_CHECK;
+enum err msg_check_blob(const struct msg *msg, struct span payload, char text[128]) MUST_CHECK;
 enum err task_head_check(const struct task_head *head, char text[128]) MUST_CHECK;
 
 /* Writes the text and gives back the code, so that a check is one line. */

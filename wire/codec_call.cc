@@ -16,6 +16,7 @@ AT(answer_item, size, 20);
 AT(answer_item, app_code, 24);
 AT(answer_item, code, 28);
 AT(answer_item, more, 30);
+AT(answer_item, payload, 31);
 AT(leg, entry, 8);
 #undef AT
 static_assert(int(hw::BindingState_MAX) == int(BINDING_STATES) - 1, "the same values");

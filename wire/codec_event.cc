@@ -123,6 +123,7 @@ extern "C" enum err codec_event_head_read(struct span head, struct event_head *o
 	out->trace = text_of(m->trace());
 	out->correlation = text_of(m->correlation());
 	out->fingerprint = m->fingerprint();
+	out->payload = static_cast<uint8_t>(m->payload());
 	out->header_count = m->headers() ? m->headers()->size() : 0;
 	if (out->header_count > LIMIT_HEADERS)
 		return msg_refuse(text, ERR_TOO_BIG, "EventHead.headers: %u are over the limit of %u",
@@ -223,7 +224,8 @@ static void write(builder &b, const struct event_head *h)
 	auto key = put_text(b, h->key);
 	auto trace = put_text(b, h->trace);
 	auto correlation = put_text(b, h->correlation);
-	b.Finish(hw::CreateEventHead(b, type, key, h->fingerprint, trace, correlation, headers));
+	b.Finish(hw::CreateEventHead(b, type, key, h->fingerprint, trace, correlation, headers,
+				     static_cast<hw::PayloadKind>(h->payload)));
 }
 
 extern "C" void codec_event_head_write(struct buf *out, const struct event_head *head)

@@ -38,9 +38,13 @@ struct deliver_meta {
 	TEMPLATE_HEAD(9, 2);
 	uint32_t entry, epoch, lease_ms, head, queue, items, crc, yields, once;
 };
-struct checked_meta { /* RESULTS, REPORT */
+struct checked_meta { /* UPDATES, REPORT */
 	TEMPLATE_HEAD(2, 0);
 	uint32_t items, crc;
+};
+struct results_meta {
+	TEMPLATE_HEAD(3, 2);
+	uint32_t items, crc, kinds;
 };
 struct reported_meta {
 	TEMPLATE_HEAD(2, 0);
@@ -61,6 +65,7 @@ NO_HOLES(confirms_meta, 40);
 NO_HOLES(credit_meta, 20);
 NO_HOLES(deliver_meta, 68);
 NO_HOLES(checked_meta, 24);
+NO_HOLES(results_meta, 32);
 NO_HOLES(reported_meta, 24);
 _Static_assert(offsetof(struct submit_meta, producer) == 32 && TABLE(submit_meta) == 28, "8-aligned fields");
 _Static_assert(offsetof(struct confirms_meta, producer) == 24 && TABLE(confirms_meta) == 20, "8-aligned fields");
@@ -255,17 +260,22 @@ void msg_encode_report(struct buf *out, const struct msg_report *m, const struct
 void msg_encode_results(struct buf *out, const struct msg_results *m, const struct span *payload,
 			uint32_t payload_count)
 {
-	ENSURE(m->count <= LIMIT_FRAME_ITEMS);
+	ENSURE(m->count <= LIMIT_FRAME_ITEMS && (m->kind_count == 0 || m->kind_count == m->count));
 	size_t expected = 0;
 	for (uint32_t i = 0; i < m->count; i++)
 		expected += m->items[i].size;
 	size_t bytes = bytes_in(payload, payload_count);
-	const struct checked_meta t = {
-		CONSTANTS(checked_meta, 2, FIELD(checked_meta, items), FIELD(checked_meta, crc)),
+	struct results_meta t = {
+		CONSTANTS(results_meta, 3, FIELD(results_meta, items), FIELD(results_meta, crc), FIELD(results_meta, kinds)),
 	};
-	struct hot h = hot_begin(out, FRAME_RESULTS, &t, sizeof t, sizeof(struct result_item) * m->count + bytes);
-	put_vector(&h, offsetof(struct checked_meta, items), m->items, m->count, sizeof(struct result_item), 0);
-	put_payload(&h, offsetof(struct checked_meta, crc), payload, payload_count, expected);
+	if (m->kind_count == 0)
+		t.vtable[4] = 0; /* absent */
+	struct hot h = hot_begin(out, FRAME_RESULTS, &t, sizeof t,
+				 sizeof(struct result_item) * m->count + m->kind_count + bytes);
+	put_vector(&h, offsetof(struct results_meta, items), m->items, m->count, sizeof(struct result_item), 0);
+	if (m->kind_count > 0)
+		put_vector(&h, offsetof(struct results_meta, kinds), m->kinds, m->kind_count, 1, 0);
+	put_payload(&h, offsetof(struct results_meta, crc), payload, payload_count, expected);
 }
 
 void msg_encode_updates(struct buf *out, const struct msg_updates *m, const struct span *payload,

@@ -185,4 +185,4 @@ struct codec_area {
 	enum err (*read)(uint16_t kind, struct span meta, struct msg *out, char text[128]);
 	void (*write)(builder &b, const struct msg *m);
 };
-extern const struct codec_area codec_session, codec_task, codec_admin, codec_directory, codec_call, codec_event;
+extern const struct codec_area codec_session, codec_task, codec_admin, codec_directory, codec_call, codec_event, codec_blob;

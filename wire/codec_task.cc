@@ -49,6 +49,7 @@ AT(update_item, size, 12);
 AT(update_item, kind, 16);
 AT(update_item, level, 17);
 AT(update_item, code, 18);
+AT(update_item, payload, 20);
 #undef AT
 #define LAST(fb_value, c_value) static_assert(int(hw::fb_value) == int(c_value), "the same values")
 LAST(TaskState_MAX, TASK_DEAD);
@@ -59,6 +60,7 @@ LAST(UpdateKind_MAX, UPDATE_LAST);
 LAST(Phase_MAX, PHASE_RETRY);
 LAST(Redelivery_MAX, REDELIVERY_SAFE);
 LAST(OnFailure_MAX, ON_FAILURE_RUN);
+LAST(PayloadKind_MAX, PAYLOAD_REFERENCE);
 #undef LAST
 
 // ---------------------------------------------------------------- reading
@@ -100,6 +102,7 @@ static enum err read(const hw::Forget *m, struct msg_tasks *out, char text[128])
 static enum err read(const hw::Results *m, struct msg_results *out, char text[128])
 {
 	out->crc = m->crc();
+	(void)borrow(m->kinds(), &out->kinds, &out->kind_count);
 	return borrow(m->items(), &out->items, &out->count) ? ERR_OK : misaligned("RESULTS.items", text);
 }
 
@@ -234,6 +237,7 @@ extern "C" enum err codec_head_read(struct span head, struct task_head *out, cha
 	out->group = text_of(m->group());
 	out->after_group = text_of(m->after_group());
 	out->group_size = m->group_size();
+	out->payload = static_cast<uint8_t>(m->payload());
 	out->vnet = none();
 	out->scope = 0;
 	out->header_count = m->headers() ? m->headers()->size() : 0;
@@ -323,7 +327,8 @@ static void write(builder &b, const struct task_head *h)
 				    h->execution_ms, h->max_attempts, key, h->retention_ms, h->want_result, trace,
 				    correlation, headers, static_cast<hw::Redelivery>(h->redelivery), h->want_updates,
 				    h->parent, h->heartbeat_ms, h->close_ms, requirements, order_key, hot, sticky, after,
-				    after_back, static_cast<hw::OnFailure>(h->on_failure), group, after_group, h->group_size));
+				    after_back, static_cast<hw::OnFailure>(h->on_failure), group, after_group, h->group_size,
+				    static_cast<hw::PayloadKind>(h->payload)));
 }
 
 extern "C" void codec_head_write(struct buf *out, const struct task_head *head)

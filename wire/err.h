@@ -40,6 +40,7 @@
 	X(INCOMPATIBLE, 48, 0, "the change would break who uses the old one")                    \
 	X(BLOCKED, 49, 0, "this client is blocked by the operator")                              \
 	X(DISPLACED, 50, 0, "another session has taken its place")                               \
+	X(SPILL, 51, 0, "the payload is too big for this queue but as a blob")                   \
 	/* outcome classes of a failed task (names as in RXON) */                                \
 	X(TRANSIENT, 60, 1, "a passing fault: worth another try")                                \
 	X(PERMANENT, 61, 0, "will fail the same way every time")                                 \

@@ -33,6 +33,9 @@ const char *frame_kind_name(uint16_t kind)
 		[FRAME_CALL] = "CALL", [FRAME_ANSWER] = "ANSWER", [FRAME_INVOKE] = "INVOKE",
 		[FRAME_CALL_CANCEL] = "CALL_CANCEL", [FRAME_BIND] = "BIND", [FRAME_BINDING] = "BINDING",
 		[FRAME_UNBIND] = "UNBIND",
+		[FRAME_BLOB_PUT] = "BLOB_PUT", [FRAME_BLOB_STATE] = "BLOB_STATE", [FRAME_BLOB_CHUNK] = "BLOB_CHUNK",
+		[FRAME_BLOB_END] = "BLOB_END", [FRAME_BLOB_GET] = "BLOB_GET", [FRAME_BLOB_DATA] = "BLOB_DATA",
+		[FRAME_BLOB_MORE] = "BLOB_MORE",
 	};
 	const char *name = kind < COUNT_OF(names) ? names[kind] : NULL;
 	return name ? name : "UNKNOWN";
@@ -125,6 +128,14 @@ void frame_end(struct buf *out, size_t begin)
 	pad_to_8(out, begin);
 	ENSURE(out->len - begin <= LIMIT_FRAME_BYTES);
 	uint32_t size = (uint32_t)(out->len - begin - LIMIT_FRAME_HEADER);
+	memcpy(out->data + begin, &size, sizeof size);
+}
+
+void frame_end_before(struct buf *out, size_t begin, uint32_t more)
+{
+	size_t whole = out->len - begin + align_up(more, 8);
+	ENSURE((out->len - begin) % 8 == 0 && whole >= LIMIT_FRAME_HEADER && whole <= LIMIT_FRAME_BYTES);
+	uint32_t size = (uint32_t)(whole - LIMIT_FRAME_HEADER);
 	memcpy(out->data + begin, &size, sizeof size);
 }
 

@@ -23,6 +23,8 @@ enum frame_kind {
 	FRAME_WATCH = 64, FRAME_UNWATCH = 65, FRAME_CHANGES = 66,
 	FRAME_CALL = 96, FRAME_ANSWER = 97, FRAME_INVOKE = 98, FRAME_CALL_CANCEL = 99,
 	FRAME_BIND = 100, FRAME_BINDING = 101, FRAME_UNBIND = 102,
+	FRAME_BLOB_PUT = 112, FRAME_BLOB_STATE = 113, FRAME_BLOB_CHUNK = 114, FRAME_BLOB_END = 115,
+	FRAME_BLOB_GET = 116, FRAME_BLOB_DATA = 117, FRAME_BLOB_MORE = 118,
 };
 
 struct frame {
@@ -50,5 +52,7 @@ enum err frame_decode(struct span in, size_t frame_max, struct frame *out, size_
 size_t frame_begin(struct buf *out, enum frame_kind kind, uint32_t correlation);
 void frame_meta_done(struct buf *out, size_t begin);
 void frame_end(struct buf *out, size_t begin);
+/* Ends it where `more` bytes of payload, and their padding to 8, will follow from elsewhere. */
+void frame_end_before(struct buf *out, size_t begin, uint32_t more);
 /* Changes the correlation of a frame that was begun at `begin`, ended or not. */
 void frame_set_correlation(struct buf *out, size_t begin, uint32_t correlation);

@@ -7,7 +7,10 @@
 enum {
 	LIMIT_FRAME_HEADER = 16,
 	LIMIT_META_BYTES = 1 << 20,       /* one FlatBuffer */
-	LIMIT_PAYLOAD_BYTES = 1 << 20,    /* one task's payload or result; larger ones will travel as blobs */
+	LIMIT_PAYLOAD_BYTES = 1 << 20,    /* one task's payload or result; larger ones travel as blobs */
+	LIMIT_BLOB_CHUNK = 256 << 10,     /* bytes of a blob in one frame */
+	LIMIT_URL_BYTES = 4096,
+	LIMIT_REFERENCE_BYTES = 4096,     /* a reference to what is kept elsewhere */
 	LIMIT_FRAME_PAYLOAD = 4 << 20,    /* all payload bytes of one frame */
 	LIMIT_FRAME_BYTES = LIMIT_FRAME_HEADER + LIMIT_META_BYTES + LIMIT_FRAME_PAYLOAD,
 	LIMIT_HANDSHAKE_BYTES = 4 << 10,  /* everything a connection may send before WELCOME */

@@ -151,6 +151,17 @@ void msg_encode(struct buf *out, const struct msg *msg, uint32_t correlation, co
 	case FRAME_ANSWER:
 		msg_encode_answer(out, &msg->answer, payload, payload_count);
 		break;
+	case FRAME_BLOB_CHUNK:
+		msg_encode_blob_chunk(out, &msg->blob_chunk, payload, payload_count);
+		break;
+	case FRAME_BLOB_DATA:
+		msg_encode_blob_data(out, &msg->blob_data, payload, payload_count);
+		break;
+	case FRAME_BLOB_PUT:
+	case FRAME_BLOB_STATE:
+	case FRAME_BLOB_END:
+	case FRAME_BLOB_GET:
+	case FRAME_BLOB_MORE:
 	case FRAME_WATCH:
 	case FRAME_UNWATCH:
 	case FRAME_CHANGES:

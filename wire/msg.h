@@ -32,7 +32,14 @@ enum report_verb { REPORT_NONE, REPORT_START, REPORT_COMPLETE, REPORT_FAIL, REPO
 		   REPORT_LAST = REPORT_RESUMED };
 enum signal_kind { SIGNAL_NONE, SIGNAL_CANCEL, SIGNAL_LEASE_LOST, SIGNAL_DEADLINE_SOON, SIGNAL_DRAIN, SIGNAL_INTERRUPT,
 		   SIGNAL_PAUSE, SIGNAL_RESUME, SIGNAL_STEP, SIGNAL_STOP, SIGNAL_LAST = SIGNAL_STOP };
-enum { REPORT_FLAG_DELAY = 1 };
+enum { REPORT_FLAG_DELAY = 1, REPORT_FLAG_BLOB = 2, REPORT_FLAG_REFERENCE = 4, REPORT_FLAGS = 7 };
+/* What the bytes of a payload, a result, a yield or an answer are. */
+enum payload_kind { PAYLOAD_INLINE, PAYLOAD_BLOB, PAYLOAD_REFERENCE, PAYLOAD_KINDS };
+/* What the flags of a report say of its bytes. */
+static inline uint8_t report_payload_kind(uint8_t flags)
+{
+	return flags & REPORT_FLAG_BLOB ? PAYLOAD_BLOB : flags & REPORT_FLAG_REFERENCE ? PAYLOAD_REFERENCE : PAYLOAD_INLINE;
+}
 enum redelivery { REDELIVERY_DEFAULT, REDELIVERY_NEVER, REDELIVERY_SAFE }; /* default: the queue's setting */
 enum on_failure { ON_FAILURE_CANCEL, ON_FAILURE_RUN };
 enum verb {
@@ -54,7 +61,8 @@ enum verb {
 	VERB_PRINCIPAL_ADD = 130, VERB_PRINCIPAL_SET, VERB_PRINCIPAL_REMOVE, VERB_PRINCIPAL_LIST, VERB_TOKEN_ADD, VERB_TOKEN_ROTATE,
 	VERB_TOKEN_REMOVE, VERB_TOKEN_LIST, VERB_RULE_ADD, VERB_RULE_REMOVE, VERB_RULE_LIST, VERB_ACCESS_TEST, VERB_ACCESS_TOKEN,
 	VERB_QUEUE_WEIGH = 150,
-	VERB_LAST = VERB_QUEUE_WEIGH
+	VERB_BLOB_LIST = 160, VERB_BLOB_SHOW, VERB_BLOB_PIN, VERB_BLOB_UNPIN, VERB_BLOB_REMOVE, VERB_BLOB_COLLECT, VERB_BLOB_SCRUB,
+	VERB_LAST = VERB_BLOB_SCRUB
 };
 
 struct u32s { const uint32_t *at; uint32_t count; };
@@ -84,6 +92,7 @@ struct msg_welcome {
 	uint16_t version; uint64_t features; struct span node; uint32_t epoch; bool resumed;
 	uint32_t heartbeat_ms, grace_ms, payload_max, frame_payload_max, window_max; struct span broker;
 	uint64_t address;
+	uint32_t blob_above, blob_chunk; uint64_t blob_max;
 };
 struct msg_error { uint16_t code; struct span text; uint16_t kind; bool fatal; uint32_t retry_after_ms; };
 struct msg_ping { uint64_t echo; };
@@ -99,6 +108,7 @@ struct task_head {
 	struct span requirements, order_key, hot, sticky;
 	/* What it comes after. The bytes of u64 and u32 values, little-endian, at any alignment. */
 	struct span after, after_back, group, after_group; uint64_t group_size; uint8_t on_failure;
+	uint8_t payload; /* enum payload_kind */
 	struct span vnet; uint64_t scope; /* not sent: where the broker puts it, and whose keys they are; empty and 0: default, anybody's */
 };
 struct msg_submit {
@@ -108,7 +118,10 @@ struct msg_submit {
 };
 struct msg_confirms { uint64_t producer; const struct confirm_run *runs; uint32_t run_count; struct span text; };
 struct msg_tasks { struct u64s tasks; bool want_updates; struct u32s from_yield; }; /* AWAIT, FORGET (the tasks alone) */
-struct msg_results { const struct result_item *items; uint32_t count; uint32_t crc; };
+struct msg_results {
+	const struct result_item *items; uint32_t count; uint32_t crc;
+	const uint8_t *kinds; uint32_t kind_count; /* none, or one for each item */
+};
 struct wire_entry {
 	uint32_t id; struct span service; bool by_queue; uint32_t credit, capacity, cost; struct span params;
 	const struct span *vnets, *hot; uint32_t vnet_count, hot_count; /* decoded: in msg_serve.texts, so not for copies of it */
@@ -124,7 +137,7 @@ enum phase { PHASE_NONE, PHASE_STARTED, PHASE_CANCELLING, PHASE_INTERRUPTING, PH
 	     PHASE_STEPPING, PHASE_RETRY, PHASES };
 const char *phase_name(uint32_t phase); /* "paused" ...; "" for none and unknown values. Static strings. */
 enum { LOG_DEBUG, LOG_INFO, LOG_NOTICE, LOG_WARNING, LOG_ERROR, LOG_LEVELS };
-struct update_item { uint64_t task; uint32_t number, size; uint8_t kind, level; uint16_t code; uint32_t pad; };
+struct update_item { uint64_t task; uint32_t number, size; uint8_t kind, level; uint16_t code; uint8_t payload, pad[3]; };
 _Static_assert(sizeof(struct update_item) == 24, "wire layout");
 struct msg_updates { const struct update_item *items; uint32_t count; uint32_t crc; };
 
@@ -188,6 +201,7 @@ struct msg_reply {
 #include "msg_directory.h"
 #include "msg_call.h"
 #include "msg_worker.h"
+#include "msg_blob.h"
 
 struct msg {
 	enum frame_kind kind;
@@ -203,6 +217,9 @@ struct msg {
 		struct msg_watch watch; struct msg_unwatch unwatch; struct msg_changes changes;
 		struct msg_call call; struct msg_invoke invoke; struct msg_answer answer; struct msg_call_cancel call_cancel;
 		struct msg_bind bind; struct msg_binding binding; struct msg_unbind unbind;
+		struct msg_blob_put blob_put; struct msg_blob_state blob_state; struct msg_blob_chunk blob_chunk;
+		struct msg_blob_end blob_end; struct msg_blob_get blob_get; struct msg_blob_data blob_data;
+		struct msg_blob_more blob_more;
 	};
 };
 

@@ -4,7 +4,7 @@
 enum binding_state { BINDING_NONE, BINDING_WAITING, BINDING_ACTIVE, BINDING_DEGRADED, BINDING_ENDED, BINDING_STATES };
 
 struct invoke_item { uint64_t call; uint32_t size, deadline_ms; };
-struct answer_item { uint64_t call, session; uint32_t entry, size, app_code; uint16_t code; uint8_t more, pad; };
+struct answer_item { uint64_t call, session; uint32_t entry, size, app_code; uint16_t code; uint8_t more, payload; };
 struct leg { uint64_t session; uint32_t entry, pad; };
 _Static_assert(sizeof(struct invoke_item) == 16 && sizeof(struct answer_item) == 32 && sizeof(struct leg) == 16, "wire layout");
 

@@ -83,6 +83,8 @@ enum err task_head_check(const struct task_head *h, char text[128])
 	if (h->redelivery > REDELIVERY_SAFE)
 		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.redelivery: %u is not one of its values",
 				  (unsigned)h->redelivery);
+	if (h->payload >= PAYLOAD_KINDS)
+		return msg_refuse(text, ERR_INVALID_INPUT, "TaskHead.payload: %u is not one of its values", (unsigned)h->payload);
 	CHECK(check_length("TaskHead.requirements", h->requirements, LIMIT_PREDICATE_BYTES, text));
 	CHECK(check_length("TaskHead.order_key", h->order_key, LIMIT_KEY_BYTES, text));
 	CHECK(check_length("TaskHead.hot", h->hot, LIMIT_NAME_BYTES, text));
@@ -127,7 +129,8 @@ static enum err submit_check(const struct msg_submit *m, struct span payload, ch
 			return size_refused(text, "SUBMIT.sizes", i, m->sizes.at[i], LIMIT_PAYLOAD_BYTES);
 		bytes += m->sizes.at[i];
 	}
-	return check_payload("SUBMIT", payload, bytes, m->crc, text);
+	CHECK(check_payload("SUBMIT", payload, bytes, m->crc, text));
+	return check_pieces("SUBMIT", head.payload, m->sizes, payload, text);
 }
 
 static enum err confirms_check(const struct msg_confirms *m, char text[128])
@@ -161,7 +164,15 @@ static enum err results_check(const struct msg_results *m, struct span payload, 
 			return size_refused(text, "RESULTS.items", i, m->items[i].size, LIMIT_PAYLOAD_BYTES);
 		bytes += m->items[i].size;
 	}
-	return check_payload("RESULTS", payload, bytes, m->crc, text);
+	if (m->kind_count != 0 && m->kind_count != m->count)
+		return msg_refuse(text, ERR_INVALID_INPUT, "RESULTS.kinds: %u for %u items", m->kind_count, m->count);
+	for (uint32_t i = 0; i < m->kind_count; i++)
+		if (m->kinds[i] >= PAYLOAD_KINDS)
+			return check_range(text, "RESULTS.kinds", i, m->kinds[i]);
+	CHECK(check_payload("RESULTS", payload, bytes, m->crc, text));
+	for (uint32_t i = 0, at = 0; i < m->kind_count; at += m->items[i++].size)
+		CHECK(payload_check("RESULTS.items", m->kinds[i], span_sub(payload, at, m->items[i].size), text));
+	return ERR_OK;
 }
 
 static enum err updates_check(const struct msg_updates *m, struct span payload, char text[128])
@@ -176,7 +187,10 @@ static enum err updates_check(const struct msg_updates *m, struct span payload, 
 			return size_refused(text, "UPDATES.items", i, u->size, LIMIT_PAYLOAD_BYTES);
 		bytes += u->size;
 	}
-	return check_payload("UPDATES", payload, bytes, m->crc, text);
+	CHECK(check_payload("UPDATES", payload, bytes, m->crc, text));
+	for (uint32_t i = 0, at = 0; i < m->count; at += m->items[i++].size)
+		CHECK(payload_check("UPDATES.items", m->items[i].payload, span_sub(payload, at, m->items[i].size), text));
+	return ERR_OK;
 }
 
 static enum err await_check(const struct msg_tasks *m, char text[128])
@@ -242,6 +256,20 @@ static uint32_t report_size_max(uint8_t verb)
 	return text ? LIMIT_TEXT_BYTES : 0;
 }
 
+static enum err report_pieces_check(const struct msg_report *m, struct span payload, char text[128])
+{
+	for (uint32_t i = 0, at = 0; i < m->count; at += m->items[i++].size) {
+		uint8_t kinds = m->items[i].flags & (REPORT_FLAG_BLOB | REPORT_FLAG_REFERENCE);
+		if (kinds == 0)
+			continue;
+		if (kinds == (REPORT_FLAG_BLOB | REPORT_FLAG_REFERENCE) ||
+		    (m->items[i].verb != REPORT_COMPLETE && m->items[i].verb != REPORT_YIELD))
+			return check_range(text, "REPORT.items.flags", i, m->items[i].flags);
+		CHECK(payload_check("REPORT.items", report_payload_kind(m->items[i].flags), span_sub(payload, at, m->items[i].size), text));
+	}
+	return ERR_OK;
+}
+
 static enum err report_check(const struct msg_report *m, struct span payload, char text[128])
 {
 	CHECK(check_count("REPORT.items", m->count, text));
@@ -254,7 +282,8 @@ static enum err report_check(const struct msg_report *m, struct span payload, ch
 			return size_refused(text, "REPORT.items", i, m->items[i].size, report_size_max(verb));
 		bytes += m->items[i].size;
 	}
-	return check_payload("REPORT", payload, bytes, m->crc, text);
+	CHECK(check_payload("REPORT", payload, bytes, m->crc, text));
+	return report_pieces_check(m, payload, text);
 }
 
 static enum err reported_check(const struct msg_reported *m, char text[128])
@@ -360,7 +389,14 @@ static enum err plain_check(const struct msg *msg, char text[128])
 	case FRAME_CALL_CANCEL:
 	case FRAME_BIND:
 	case FRAME_BINDING:
-	case FRAME_UNBIND: break;
+	case FRAME_UNBIND:
+	case FRAME_BLOB_PUT:
+	case FRAME_BLOB_STATE:
+	case FRAME_BLOB_CHUNK:
+	case FRAME_BLOB_END:
+	case FRAME_BLOB_GET:
+	case FRAME_BLOB_DATA:
+	case FRAME_BLOB_MORE: break;
 	}
 	ENSURE(false); /* codec_read knows no other kinds */
 	return ERR_UNKNOWN_KIND;
@@ -374,6 +410,8 @@ enum err msg_check(const struct msg *msg, struct span payload, char text[128])
 		return msg_check_directory(msg, payload, text);
 	if (msg->kind >= FRAME_CALL && msg->kind <= FRAME_UNBIND)
 		return msg_check_call(msg, payload, text);
+	if (msg->kind >= FRAME_BLOB_PUT && msg->kind <= FRAME_BLOB_MORE)
+		return msg_check_blob(msg, payload, text);
 	if (msg->kind == FRAME_SUBMIT)
 		return submit_check(&msg->submit, payload, text);
 	if (msg->kind == FRAME_DELIVER)

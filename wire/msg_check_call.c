@@ -40,7 +40,8 @@ static enum err call_check(const struct msg_call *m, struct span payload, char t
 	CHECK(event_head_decode(m->head, &head, text));
 	for (uint32_t i = 0; i < m->sizes.count; i++)
 		CHECK(size_check("CALL.sizes", i, m->sizes.at[i], &bytes, text));
-	return check_payload("CALL", payload, bytes, m->crc, text);
+	CHECK(check_payload("CALL", payload, bytes, m->crc, text));
+	return check_pieces("CALL", head.payload, m->sizes, payload, text);
 }
 
 static enum err invoke_check(const struct msg_invoke *m, struct span payload, char text[128])
@@ -54,7 +55,10 @@ static enum err invoke_check(const struct msg_invoke *m, struct span payload, ch
 	CHECK(event_head_decode(m->head, &head, text));
 	for (uint32_t i = 0; i < m->count; i++)
 		CHECK(size_check("INVOKE.items", i, m->items[i].size, &bytes, text));
-	return check_payload("INVOKE", payload, bytes, m->crc, text);
+	CHECK(check_payload("INVOKE", payload, bytes, m->crc, text));
+	for (uint32_t i = 0, at = 0; i < m->count; at += m->items[i++].size)
+		CHECK(payload_check("INVOKE", head.payload, span_sub(payload, at, m->items[i].size), text));
+	return ERR_OK;
 }
 
 static enum err answer_check(const struct msg_answer *m, struct span payload, char text[128])
@@ -63,7 +67,10 @@ static enum err answer_check(const struct msg_answer *m, struct span payload, ch
 	CHECK(check_count("ANSWER.items", m->count, text));
 	for (uint32_t i = 0; i < m->count; i++)
 		CHECK(size_check("ANSWER.items", i, m->items[i].size, &bytes, text));
-	return check_payload("ANSWER", payload, bytes, m->crc, text);
+	CHECK(check_payload("ANSWER", payload, bytes, m->crc, text));
+	for (uint32_t i = 0, at = 0; i < m->count; at += m->items[i++].size)
+		CHECK(payload_check("ANSWER.items", m->items[i].payload, span_sub(payload, at, m->items[i].size), text));
+	return ERR_OK;
 }
 
 static enum err bind_check(const struct msg_bind *m, char text[128])

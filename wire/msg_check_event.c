@@ -19,6 +19,8 @@ static enum err event_head_check(const struct event_head *h, char text[128])
 	CHECK(check_length("EventHead.key", h->key, LIMIT_KEY_BYTES, text));
 	CHECK(check_length("EventHead.trace", h->trace, LIMIT_NAME_BYTES, text));
 	CHECK(check_length("EventHead.correlation", h->correlation, LIMIT_NAME_BYTES, text));
+	if (h->payload >= PAYLOAD_KINDS)
+		return msg_refuse(text, ERR_INVALID_INPUT, "EventHead.payload: %u is not one of its values", (unsigned)h->payload);
 	for (uint32_t i = 0; i < h->header_count; i++)
 		CHECK(check_name("EventHead.headers.name", h->headers[i].name, text));
 	return ERR_OK;
@@ -51,7 +53,8 @@ static enum err events_part_check(const char *name, struct span head_bytes, cons
 					  sizes->at[i], (unsigned)LIMIT_PAYLOAD_BYTES);
 		bytes += sizes->at[i];
 	}
-	return check_payload(name, payload, bytes, crc, text);
+	CHECK(check_payload(name, payload, bytes, crc, text));
+	return check_pieces(name, head.payload, *sizes, payload, text);
 }
 
 static enum err publish_check(const struct msg_publish *m, struct span payload, char text[128])

@@ -8,6 +8,7 @@ struct event_head {
 	struct span type, key, trace, correlation;
 	uint64_t fingerprint;
 	struct task_header headers[LIMIT_HEADERS]; uint32_t header_count;
+	uint8_t payload; /* enum payload_kind */
 };
 struct msg_subscribe {
 	uint32_t subscription, credit, queue_max, queue_bytes;

@@ -8,7 +8,8 @@
 	X(HELLO) X(WELCOME) X(ERROR) X(PING) X(PONG) X(GOODBYE) X(SUBMIT) X(CONFIRMS) X(AWAIT) X(FORGET) \
 	X(RESULTS) X(UPDATES) X(SERVE) X(CREDIT) X(DELIVER) X(REPORT) X(REPORTED) X(SIGNALS) X(REQUEST) X(REPLY) \
 	X(SUBSCRIBE) X(SUBSCRIBED) X(UNSUBSCRIBE) X(PUBLISH) X(PUBLISHED) X(EVENTS) X(EVENT_CREDIT) X(INTEREST) \
-	X(WATCH) X(UNWATCH) X(CHANGES) X(CALL) X(ANSWER) X(INVOKE) X(CALL_CANCEL) X(BIND) X(BINDING) X(UNBIND)
+	X(WATCH) X(UNWATCH) X(CHANGES) X(CALL) X(ANSWER) X(INVOKE) X(CALL_CANCEL) X(BIND) X(BINDING) X(UNBIND) \
+	X(BLOB_PUT) X(BLOB_STATE) X(BLOB_CHUNK) X(BLOB_END) X(BLOB_GET) X(BLOB_DATA) X(BLOB_MORE)
 
 static const uint16_t sample_kinds[] = {
 #define X(name) FRAME_##name,
@@ -137,7 +138,7 @@ static inline bool sample_has_payload(uint16_t kind)
 {
 	return kind == FRAME_SUBMIT || kind == FRAME_RESULTS || kind == FRAME_DELIVER || kind == FRAME_REPORT ||
 	       kind == FRAME_UPDATES || kind == FRAME_PUBLISH || kind == FRAME_EVENTS || kind == FRAME_CALL ||
-	       kind == FRAME_INVOKE || kind == FRAME_ANSWER;
+	       kind == FRAME_INVOKE || kind == FRAME_ANSWER || kind == FRAME_BLOB_CHUNK || kind == FRAME_BLOB_DATA;
 }
 
 /* The kinds that codec_hot.c builds, so that the official library is a second encoder for them. */
@@ -162,7 +163,8 @@ static inline void sample_session_message(uint16_t kind, struct msg *m)
 			.version = 1, .features = 3, .node = span_str("n1"), .epoch = 4, .resumed = true,
 			.heartbeat_ms = 5000, .grace_ms = 30000, .payload_max = LIMIT_PAYLOAD_BYTES,
 			.frame_payload_max = LIMIT_FRAME_PAYLOAD, .window_max = LIMIT_PRODUCER_WINDOW,
-			.broker = span_str("hillockd 0.1.0"), .address = 0x400000007u,
+			.broker = span_str("hillockd 0.1.0"), .address = 0x400000007u, .blob_above = 262144,
+			.blob_chunk = LIMIT_BLOB_CHUNK, .blob_max = 1ull << 36,
 		};
 	else if (kind == FRAME_ERROR)
 		m->error = (struct msg_error){ ERR_MALFORMED, span_str("SUBMIT.sizes: empty"), FRAME_SUBMIT, true, 0 };
@@ -301,6 +303,30 @@ static inline void sample_call_message(uint16_t kind, struct msg *m, struct span
 		m->unbind = (struct msg_unbind){ 5 };
 }
 
+static inline void sample_blob_message(uint16_t kind, struct msg *m)
+{
+	struct span digest = span_of("0123456789abcdef0123456789abcdef", BLOB_DIGEST_BYTES);
+	if (kind == FRAME_BLOB_PUT)
+		m->blob_put = (struct msg_blob_put){ .upload = 1, .size = 1000000, .digest = digest, .media_type = span_str("image/png"),
+						     .number = 0x100000002u, .direct = true };
+	else if (kind == FRAME_BLOB_STATE)
+		m->blob_state = (struct msg_blob_state){ .upload = 1, .code = ERR_OK, .text = span_str("all of it"), .number = 0x100000002u,
+							 .offset = 1000000, .credit = 2000000, .stored = true, .digest = digest,
+							 .size = 1000000, .url = span_str("https://bucket/key"), .retry_after_ms = 5 };
+	else if (kind == FRAME_BLOB_CHUNK)
+		m->blob_chunk = (struct msg_blob_chunk){ .upload = 1, .size = 8, .offset = 262144 };
+	else if (kind == FRAME_BLOB_END)
+		m->blob_end = (struct msg_blob_end){ .upload = 1, .size = 1000000, .digest = digest };
+	else if (kind == FRAME_BLOB_GET)
+		m->blob_get = (struct msg_blob_get){ .read = 2, .offset = 10, .length = 20, .credit = 30, .digest = digest, .direct = true };
+	else if (kind == FRAME_BLOB_DATA)
+		m->blob_data = (struct msg_blob_data){ .read = 2, .size = 8, .code = ERR_OK, .end = true, .offset = 10, .total = 1000000,
+						       .text = span_str("fine"), .media_type = span_str("image/png"),
+						       .url = span_str("https://bucket/key") };
+	else
+		m->blob_more = (struct msg_blob_more){ .read = 2, .credit = 40, .cancel = true, .damaged = true };
+}
+
 static inline void sample_message(uint16_t kind, struct msg *m, struct sample_space *space)
 {
 	struct task_head head;
@@ -309,7 +335,9 @@ static inline void sample_message(uint16_t kind, struct msg *m, struct sample_sp
 	task_head_encode(&space->head, &head);
 	m->kind = (enum frame_kind)kind;
 	bool event_headed = (kind >= FRAME_SUBSCRIBE && kind <= FRAME_INTEREST) || kind >= FRAME_CALL;
-	if (event_headed) {
+	if (kind >= FRAME_BLOB_PUT) {
+		sample_blob_message(kind, m);
+	} else if (event_headed) {
 		struct event_head event;
 		sample_event_head(&event);
 		space->head.len = 0;
