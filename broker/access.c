@@ -227,6 +227,17 @@ static enum err judge(const struct access *a, enum access_op op, const struct ac
 
 /* ---- the steps of a change, each as good as its judgement ---- */
 
+static void set_limits(struct access_info *now, const struct access_info *change)
+{
+	for (uint32_t i = 0; i < ACCESS_LIMITS; i++) {
+		uint32_t bit = 1u << i;
+		if (!(change->limit_mask & bit))
+			continue;
+		now->limits[i] = change->limits[i];
+		now->limit_mask = change->limits[i] == ACCESS_LIMIT_INHERIT ? now->limit_mask & ~bit : now->limit_mask | bit;
+	}
+}
+
 static void set_principal(struct access *a, const struct access_info *info)
 {
 	uint32_t at = principal_place(a, info->name);
@@ -245,9 +256,18 @@ static void set_principal(struct access *a, const struct access_info *info)
 	}
 	if (info->set & ACCESS_SET_DISABLED)
 		now.disabled = info->disabled;
+	set_limits(&now, info);
 	struct access_item *item = item_new(&now);
 	item_free(a->principals.at[at]);
 	a->principals.at[at] = item;
+}
+
+static void add_principal(struct access *a, const struct access_info *info)
+{
+	struct access_info now = *info;
+	now.limit_mask = 0;
+	set_limits(&now, info); /* what is to be the broker's is not there */
+	list_insert(&a->principals, principal_place(a, info->name), item_new(&now));
 }
 
 static void remove_principal(struct access *a, struct span name)
@@ -280,7 +300,7 @@ static void change(struct access *a, enum access_op op, const struct access_info
 {
 	a->revision++;
 	switch (op) {
-	case ACCESS_OP_PRINCIPAL_ADD: list_insert(&a->principals, principal_place(a, info->name), item_new(info)); return;
+	case ACCESS_OP_PRINCIPAL_ADD: add_principal(a, info); return;
 	case ACCESS_OP_PRINCIPAL_SET: set_principal(a, info); return;
 	case ACCESS_OP_PRINCIPAL_REMOVE: remove_principal(a, info->name); return;
 	case ACCESS_OP_TOKEN_ADD: list_insert(&a->tokens, token_place(a, info->token), item_new(info)); return;
@@ -414,6 +434,12 @@ bool access_token_find(const struct access *a, uint64_t number, struct access_in
 	if (item)
 		*out = item->info;
 	return item != NULL;
+}
+
+uint64_t access_limit(const struct access *a, struct span principal, enum access_limit limit, uint64_t otherwise)
+{
+	const struct access_item *p = access_principal_named(a, principal);
+	return p && (p->info.limit_mask >> limit & 1) ? p->info.limits[limit] : otherwise;
 }
 
 bool access_is_open(const struct access *a) { return a->principals.count == 0; }

@@ -42,6 +42,8 @@ enum err access_login(const struct access *a, const struct credentials *c, uint6
 bool access_valid(const struct access *a, const struct who *who, uint64_t wall_ms);
 bool access_is_open(const struct access *a); /* no principal yet */
 bool access_has_vnet(const struct access *a, const struct who *who, struct span vnet);
+/* What this principal may have of it; `otherwise` where nothing is said of it. 0 = no limit. */
+uint64_t access_limit(const struct access *a, struct span principal, enum access_limit limit, uint64_t otherwise);
 struct span access_default_vnet(const struct access *a, const struct who *who);
 /* Signs one. The text is at most ACCESS_TEXT_MAX bytes. ERR_WRONG_STATE where there is nobody to make it for. */
 enum err access_token_make(const struct access *a, const struct who *who, uint64_t until_ms, uint64_t nonce, char out[ACCESS_TEXT_MAX])

@@ -27,7 +27,8 @@ void admin_reply(struct conn *c, uint32_t correlation, enum err code, const char
 	if (c->gone || c->closing)
 		return;
 	c->s->msg.kind = FRAME_REPLY;
-	c->s->msg.reply = (struct msg_reply){ .code = (uint16_t)code, .text = span_str(text), .count = count };
+	c->s->msg.reply = (struct msg_reply){ .code = (uint16_t)code, .text = span_str(text), .count = count,
+					      .retry_after_ms = err_retry_after_ms(code) };
 	msg_encode(&c->out, &c->s->msg, correlation, NULL, 0);
 	conn_touch(c);
 }

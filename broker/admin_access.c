@@ -4,6 +4,7 @@
  * 2. Every change is a line of the audit. */
 #include "audit.h"
 #include "permit.h"
+#include "usage.h"
 
 enum { ACCESS_PER_REPLY = 128 };
 
@@ -51,6 +52,8 @@ static enum err list(struct ask_access *a, item_of *item, uint32_t total)
 		item(a->s->access, at, &info);
 		if (a->m->name.len > 0 && !span_eq(a->m->name, info.name))
 			continue;
+		if (item == access_principal)
+			usage_of(a->s, info.name, &info);
 		access_info_encode(&bytes, &info);
 		ends[++count] = bytes.len;
 	}
@@ -154,6 +157,7 @@ static enum err principal_add(struct ask_access *a)
 	info.verbs = 0;
 	info.token = info.lifetime_ms = 0;
 	info.with_token = info.admin = info.deny = false;
+	info.used_mask = 0;
 	enum err e = sign_key(a);
 	if (e == ERR_OK)
 		e = propose(a, ACCESS_OP_PRINCIPAL_ADD, &info);
@@ -173,6 +177,7 @@ static enum err simple(struct ask_access *a, enum access_op op, const char *what
 	struct access_info info = a->spec;
 	info.created_ms = a->s->wall_ms;
 	info.hash = info.salt = info.secret = span_of(NULL, 0);
+	info.used_mask = 0;
 	if (op != ACCESS_OP_TOKEN_REMOVE)
 		info.name = a->m->name;
 	return changed(a, propose(a, op, &info), what, NULL);

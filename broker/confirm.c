@@ -60,7 +60,7 @@ static void reply_spec(const struct pending *p)
 
 static void encode_confirms(struct conn *c, const char *text)
 {
-	const struct msg_confirms m = {
+	struct msg_confirms m = {
 		.producer = c->confirm_producer,
 		.runs = (const struct confirm_run *)(const void *)c->confirms.data,
 		.run_count = (uint32_t)(c->confirms.len / sizeof(struct confirm_run)),
@@ -68,6 +68,9 @@ static void encode_confirms(struct conn *c, const char *text)
 	};
 	if (m.run_count == 0)
 		return;
+	for (uint32_t i = 0; c->confirms_refused && i < m.run_count; i++)
+		m.retry_after_ms = MAX_OF(m.retry_after_ms, err_retry_after_ms(m.runs[i].code));
+	c->confirms_refused = false;
 	msg_encode_confirms(&c->out, &m);
 	c->confirms.len = 0;
 }
@@ -96,9 +99,11 @@ void confirm_runs(struct conn *c, uint64_t producer, const struct confirm_run *r
 				    c->confirms.len >= ANSWER_ITEMS_MAX * sizeof *runs))
 		encode_confirms(c, "");
 	c->confirm_producer = producer;
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = 0; i < count; i++) {
+		c->confirms_refused = c->confirms_refused || runs[i].code != ERR_OK;
 		if (!merge_run(c, &runs[i]))
 			buf_append(&c->confirms, &runs[i], sizeof runs[i]);
+	}
 	if (text[0] != '\0')
 		encode_confirms(c, text);
 	conn_touch(c);
@@ -106,12 +111,14 @@ void confirm_runs(struct conn *c, uint64_t producer, const struct confirm_run *r
 
 static void encode_reported(struct conn *c)
 {
-	const struct msg_reported m = {
+	struct msg_reported m = {
 		.items = (const struct reported_item *)(const void *)c->reported.data,
 		.count = (uint32_t)(c->reported.len / sizeof(struct reported_item)),
 	};
 	if (m.count == 0)
 		return;
+	for (uint32_t i = 0; i < m.count; i++)
+		m.retry_after_ms = MAX_OF(m.retry_after_ms, err_retry_after_ms(m.items[i].code));
 	msg_encode_reported(&c->out, &m);
 	c->reported.len = 0;
 }

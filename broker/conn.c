@@ -133,6 +133,8 @@ void conn_refuse(struct conn *c, const struct msg_error *error, uint32_t correla
 	confirm_encode(c);
 	s->msg.kind = FRAME_ERROR;
 	s->msg.error = *error;
+	if (error->retry_after_ms == 0)
+		s->msg.error.retry_after_ms = err_retry_after_ms(error->code);
 	msg_encode(&c->out, &s->msg, correlation, NULL, 0);
 	s->counters.frames_refused_total++;
 	if (error->fatal) {
@@ -384,6 +386,14 @@ static void slow_down(struct conn *c, uint64_t ms)
 	c->slowed = true;
 	s->counters.conns_slowed_total++;
 	s->io->v->pause(s->io, c->io, true);
+}
+
+void conn_lift(struct conn *c)
+{
+	if (!c->slowed)
+		return;
+	c->slow_until_ms = c->s->now_ms;
+	timer_sooner(c->s, &c->timer, c->slow_until_ms);
 }
 
 static void on_received(void *owner, void *ctx, struct span bytes)

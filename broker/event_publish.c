@@ -267,7 +267,9 @@ void publish_answers_flush(struct event_peer *p)
 	for (uint32_t done = 0; c && !c->closing && !c->gone && done < count;) {
 		uint32_t part = MIN_OF(count - done, (uint32_t)LIMIT_FRAME_ITEMS);
 		m->kind = FRAME_PUBLISHED;
-		m->published = (struct msg_published){ items + done, part, span_str(p->answer_text) };
+		m->published = (struct msg_published){ items + done, part, span_str(p->answer_text), 0 };
+		for (uint32_t i = done; i < done + part; i++)
+			m->published.retry_after_ms = MAX_OF(m->published.retry_after_ms, err_retry_after_ms(items[i].code));
 		msg_encode(&c->out, m, 0, NULL, 0);
 		conn_touch(c);
 		done += part;

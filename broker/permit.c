@@ -9,6 +9,7 @@
 #include "call.h"
 #include "event.h"
 #include "sysevent.h"
+#include "usage.h"
 
 #include "../wire/sha256.h"
 
@@ -230,6 +231,9 @@ static void look_at(struct shard *s, struct session *session)
 		return;
 	}
 	permit_begin(session);
+	usage_limits(session);
+	if (session->conn)
+		conn_lift(session->conn);
 	if (session->always == ACCESS_ALL)
 		return;
 	if ((session->always >> ACCESS_SERVE & 1) == 0 && !entries_allowed(session)) {

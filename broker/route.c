@@ -40,7 +40,7 @@ static enum err on_hello(const struct call *call)
 		return refuse(call, e, "HELLO.versions: this broker speaks version 1");
 	if (e == ERR_DUPLICATE_SESSION)
 		return refuse(call, e, "HELLO.session: another live connection holds this session");
-	return e == ERR_OK || e == ERR_PERMISSION ? e : refuse(call, e, err_text(e));
+	return e == ERR_OK || call->text[0] ? e : refuse(call, e, err_text(e));
 }
 
 static enum err on_ping(const struct call *call)

@@ -281,7 +281,7 @@ enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t corre
 		conn_abort(old, "its session was resumed elsewhere");
 	}
 	if (!session) {
-		e = usage_room(s, &who, text);
+		e = usage_room(s, &who, c->peer, text);
 		if (e != ERR_OK) {
 			free(client);
 			return e;

@@ -98,7 +98,7 @@ void shard_set_tls(struct shard *s, struct tls_ctx *tls);
 /* ---- looking ---- */
 
 struct shard_counters {
-	uint64_t conns_slowed_total;
+	uint64_t conns_slowed_total, principal_limits_total;
 	uint64_t door_crowded_total, door_hasty_total, door_evicted_total, logins_failed_total, logins_held_total;
 	uint64_t conns, conns_total, conns_refused_total, sessions, sessions_resumed_total, sessions_lost_total;
 	uint64_t frames_in_total, bytes_in_total, bytes_out_total, frames_refused_total, handshakes_failed_total;

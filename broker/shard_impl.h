@@ -67,6 +67,7 @@ struct conn {
 	struct buf answers, answer_bytes; /* struct answer_item */
 	struct buf cancels;      /* numbers of calls */
 	uint64_t confirm_producer;
+	bool confirms_refused;   /* some of them */
 	struct head_cache *cache;
 	size_t accounted;        /* bytes counted in shard.buffer_bytes */
 	uint64_t in_ms, out_ms;  /* last traffic, monotonic */
@@ -96,6 +97,8 @@ void conn_refuse(struct conn *c, const struct msg_error *error, uint32_t correla
 void conn_error(struct conn *c, enum err code, const char *text, uint16_t kind, uint32_t correlation, bool fatal);
 /* Bytes of frames have come. */
 void conn_plain(struct conn *c, struct span bytes);
+/* Its principal may have another rate now: if it was slowed it is read again, and judged anew by what comes. */
+void conn_lift(struct conn *c);
 /* Orderly: what is queued is still sent. */
 void conn_close(struct conn *c);
 /* At once; nothing more is sent. */

@@ -31,6 +31,7 @@ static void put_shard(struct shard *s, struct out *o)
 	PUT("", c, conns_total);
 	PUT("", c, conns_refused_total);
 	PUT("", c, conns_slowed_total);
+	PUT("", c, principal_limits_total);
 	PUT("", c, door_crowded_total);
 	PUT("", c, door_hasty_total);
 	PUT("", c, door_evicted_total);

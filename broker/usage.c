@@ -1,15 +1,20 @@
 /* broker/usage.c: the contract and the invariants stand in usage.h. */
 #include "usage.h"
 
+#include "audit.h"
+#include "sysevent.h"
+
 enum { BUCKETS = 1024, AHEAD_MS = 1000 }; /* somebody may be ahead of its rate by as much as it may take in this time */
 
 /* What has been taken and is not yet paid for at the rate of the limit: thousandths. Credit is not kept. */
-struct meter { uint64_t debt, at_ms; };
+struct meter { uint64_t debt, at_ms; bool quiet; };
 
 struct usage {
 	struct usage *next, **link; /* of its bucket; NULL: of one session alone */
 	uint32_t sessions, entries, subscriptions;
 	struct meter bytes, frames;
+	uint64_t limits[ACCESS_LIMITS];
+	uint32_t told; /* bits: of its being at this limit, since it was last below it */
 	char name[];
 };
 
@@ -18,34 +23,99 @@ static uint64_t meter_take(struct meter *m, uint64_t rate, uint64_t count, uint6
 	if (rate == 0)
 		return 0;
 	uint64_t elapsed = now_ms - m->at_ms, paid = elapsed > m->debt / rate ? m->debt : elapsed * rate;
+	m->quiet = paid == m->debt; /* it had paid for everything */
 	m->debt += count * 1000 - paid;
 	m->at_ms = now_ms;
 	uint64_t ahead_ms = m->debt / rate;
 	return ahead_ms > AHEAD_MS ? ahead_ms - AHEAD_MS : 0;
 }
 
-static struct usage **bucket_of(struct shard *s, const char *name)
+static struct usage **bucket_of(struct shard *s, struct span name)
 {
 	if (!s->usages)
 		s->usages = zalloc(BUCKETS * sizeof(struct usage *));
-	return &s->usages[bytes_hash(span_str(name), s->hash_seed) % BUCKETS];
+	return &s->usages[bytes_hash(name, s->hash_seed) % BUCKETS];
 }
 
-static struct usage *usage_find(struct shard *s, const struct who *who)
+static struct usage *usage_named(struct shard *s, struct span name)
 {
-	struct usage *u = who->kind == WHO_PRINCIPAL ? *bucket_of(s, who->name) : NULL;
-	while (u && strcmp(u->name, who->name) != 0)
+	struct usage *u = *bucket_of(s, name);
+	while (u && !span_eq(span_str(u->name), name))
 		u = u->next;
 	return u;
 }
 
-enum err usage_room(struct shard *s, const struct who *who, char text[128])
+static struct usage *usage_find(struct shard *s, const struct who *who)
 {
-	const struct usage *u = usage_find(s, who);
-	uint32_t max = s->config.principal_sessions_max;
+	return who->kind == WHO_PRINCIPAL ? usage_named(s, span_str(who->name)) : NULL;
+}
+
+static uint64_t configured(const struct shard_config *k, enum access_limit limit)
+{
+	switch (limit) {
+	case ACCESS_LIMIT_SESSIONS: return k->principal_sessions_max;
+	case ACCESS_LIMIT_ENTRIES: return k->principal_entries_max;
+	case ACCESS_LIMIT_SUBSCRIPTIONS: return k->principal_subscriptions_max;
+	case ACCESS_LIMIT_BYTES_RATE: return k->principal_bytes_rate;
+	case ACCESS_LIMIT_FRAMES_RATE: return k->principal_frames_rate;
+	case ACCESS_LIMITS: break;
+	}
+	return 0;
+}
+
+static uint64_t limit_of(const struct shard *s, const struct who *who, enum access_limit limit)
+{
+	uint64_t otherwise = configured(&s->config, limit);
+	return who->kind == WHO_PRINCIPAL ? access_limit(s->access, span_str(who->name), limit, otherwise) : otherwise;
+}
+
+/* The first refusal, or pause, behind one that it did without. */
+static void tell(struct shard *s, struct usage *u, const char *peer, const char *name, enum access_limit limit)
+{
+	struct sys_text quoted;
+	uint64_t max = u->limits[limit];
+	s->counters.principal_limits_total++;
+	if (u->told >> limit & 1)
+		return;
+	u->told |= 1u << limit;
+	audit(s, peer, name, "limit", "reached", "%s %llu", access_limit_name(limit), (unsigned long long)max);
+	sys_event(s, "limit.principal", "\"principal\":\"%s\",\"limit\":\"%s\",\"max\":%llu", sys_quote(&quoted, span_str(name)),
+		  access_limit_name(limit), (unsigned long long)max);
+}
+
+static void tell_session(const struct session *session, enum access_limit limit)
+{
+	tell(session->shard, session->usage, session->conn ? session->conn->peer : "", session->who.name, limit);
+}
+
+static void untold(struct usage *u, enum access_limit limit)
+{
+	u->told &= ~(1u << limit);
+}
+
+void usage_limits(struct session *session)
+{
+	for (uint32_t i = 0; i < ACCESS_LIMITS; i++)
+		session->usage->limits[i] = limit_of(session->shard, &session->who, (enum access_limit)i);
+}
+
+void usage_of(struct shard *s, struct span principal, struct access_info *out)
+{
+	const struct usage *u = usage_named(s, principal);
+	out->used_mask = 1 << ACCESS_LIMIT_SESSIONS | 1 << ACCESS_LIMIT_ENTRIES | 1 << ACCESS_LIMIT_SUBSCRIPTIONS;
+	out->used[ACCESS_LIMIT_SESSIONS] = u ? u->sessions : 0;
+	out->used[ACCESS_LIMIT_ENTRIES] = u ? u->entries : 0;
+	out->used[ACCESS_LIMIT_SUBSCRIPTIONS] = u ? u->subscriptions : 0;
+}
+
+enum err usage_room(struct shard *s, const struct who *who, const char *peer, char text[128])
+{
+	struct usage *u = usage_find(s, who);
+	uint64_t max = limit_of(s, who, ACCESS_LIMIT_SESSIONS);
 	if (!u || max == 0 || u->sessions < max)
 		return ERR_OK;
-	(void)snprintf(text, 128, "HELLO: %.60s has %u sessions: principal_sessions_max", who->name, u->sessions);
+	tell(s, u, peer, who->name, ACCESS_LIMIT_SESSIONS);
+	(void)snprintf(text, 128, "HELLO: %.60s has %u sessions: its limit of sessions", who->name, u->sessions);
 	return ERR_RESOURCE_EXHAUSTED;
 }
 
@@ -62,7 +132,7 @@ void usage_join(struct session *session)
 		memcpy(u->name, who->name, size);
 		u->bytes.at_ms = u->frames.at_ms = s->now_ms;
 		if (who->kind == WHO_PRINCIPAL) {
-			u->link = bucket_of(s, who->name);
+			u->link = bucket_of(s, span_str(who->name));
 			u->next = *u->link;
 			if (u->next)
 				u->next->link = &u->next;
@@ -71,6 +141,7 @@ void usage_join(struct session *session)
 	}
 	u->sessions++;
 	session->usage = u;
+	usage_limits(session);
 }
 
 void usage_leave(struct session *session)
@@ -79,6 +150,7 @@ void usage_leave(struct session *session)
 	if (!u)
 		return;
 	session->usage = NULL;
+	untold(u, ACCESS_LIMIT_SESSIONS);
 	if (--u->sessions > 0)
 		return;
 	ENSURE(u->entries == 0 && u->subscriptions == 0);
@@ -91,20 +163,23 @@ void usage_leave(struct session *session)
 
 bool usage_may_serve(const struct session *session, uint32_t count, char text[128])
 {
-	uint32_t max = session->shard->config.principal_entries_max;
+	uint64_t max = session->usage->limits[ACCESS_LIMIT_ENTRIES];
 	uint32_t would = session->usage->entries - session->entry_count + count;
 	if (max == 0 || count <= session->entry_count || would <= max)
 		return true;
-	(void)snprintf(text, 128, "SERVE.entries: %u of all sessions of this principal: principal_entries_max is %u", would, max);
+	tell_session(session, ACCESS_LIMIT_ENTRIES);
+	(void)snprintf(text, 128, "SERVE.entries: %u of all sessions of this principal, whose limit of entries is %llu", would,
+		       (unsigned long long)max);
 	return false;
 }
 
 bool usage_may_subscribe(const struct session *session, char text[128])
 {
-	uint32_t max = session->shard->config.principal_subscriptions_max;
+	uint64_t max = session->usage->limits[ACCESS_LIMIT_SUBSCRIPTIONS];
 	if (max == 0 || session->usage->subscriptions < max)
 		return true;
-	(void)snprintf(text, 128, "SUBSCRIBE: this principal has %u subscriptions: principal_subscriptions_max",
+	tell_session(session, ACCESS_LIMIT_SUBSCRIPTIONS);
+	(void)snprintf(text, 128, "SUBSCRIBE: this principal has %u subscriptions: its limit of subscriptions",
 		       session->usage->subscriptions);
 	return false;
 }
@@ -112,20 +187,32 @@ bool usage_may_subscribe(const struct session *session, char text[128])
 void usage_entries(struct session *session, int64_t more)
 {
 	session->usage->entries = (uint32_t)(session->usage->entries + more);
+	if (more < 0)
+		untold(session->usage, ACCESS_LIMIT_ENTRIES);
 }
 
 void usage_subscriptions(struct session *session, int64_t more)
 {
 	session->usage->subscriptions = (uint32_t)(session->usage->subscriptions + more);
+	if (more < 0)
+		untold(session->usage, ACCESS_LIMIT_SUBSCRIPTIONS);
 }
 
 uint64_t usage_received(struct session *session, size_t bytes, uint32_t frames)
 {
-	const struct shard_config *k = &session->shard->config;
-	if (k->principal_bytes_rate == 0 && k->principal_frames_rate == 0)
+	struct usage *u = session->usage;
+	if (u->limits[ACCESS_LIMIT_BYTES_RATE] == 0 && u->limits[ACCESS_LIMIT_FRAMES_RATE] == 0)
 		return 0;
 	uint64_t now = session->shard->now_ms;
-	uint64_t a = meter_take(&session->usage->bytes, k->principal_bytes_rate, bytes, now);
-	uint64_t b = meter_take(&session->usage->frames, k->principal_frames_rate, frames, now);
+	uint64_t a = meter_take(&u->bytes, u->limits[ACCESS_LIMIT_BYTES_RATE], bytes, now);
+	uint64_t b = meter_take(&u->frames, u->limits[ACCESS_LIMIT_FRAMES_RATE], frames, now);
+	if (u->bytes.quiet)
+		untold(u, ACCESS_LIMIT_BYTES_RATE);
+	if (u->frames.quiet)
+		untold(u, ACCESS_LIMIT_FRAMES_RATE);
+	if (a > 0)
+		tell_session(session, ACCESS_LIMIT_BYTES_RATE);
+	if (b > 0)
+		tell_session(session, ACCESS_LIMIT_FRAMES_RATE);
 	return MAX_OF(a, b);
 }

@@ -11,6 +11,15 @@ static const char *text_of(struct span s)
 
 struct rows { hlk_access_fn *each; void *ctx; uint64_t next; int bad; };
 
+static size_t limits_of(const uint64_t *from, uint32_t mask, struct hlk_limit out[ACCESS_LIMITS])
+{
+	size_t count = 0;
+	for (uint32_t i = 0; i < ACCESS_LIMITS; i++)
+		if (mask >> i & 1)
+			out[count++] = (struct hlk_limit){ access_limit_name(i), from[i] };
+	return count;
+}
+
 static void take(struct hlk *c, const struct msg_reply *m, void *arg)
 {
 	struct rows *rows = arg;
@@ -20,6 +29,7 @@ static void take(struct hlk *c, const struct msg_reply *m, void *arg)
 	rows->next = m->next;
 	for (uint32_t i = 0; i < m->spec_count && rows->each; i++) {
 		const char *certificates[ACCESS_CERTIFICATES], *vnets[ACCESS_VNETS];
+		struct hlk_limit limits[ACCESS_LIMITS], used[ACCESS_LIMITS];
 		if (access_info_decode(msg_reply_spec(m, i), &a, text) != ERR_OK) {
 			rows->bad = HLK_MALFORMED;
 			continue;
@@ -38,6 +48,8 @@ static void take(struct hlk *c, const struct msg_reply *m, void *arg)
 			.vnet_count = a.vnet_count, .uids = a.uids, .uid_count = a.uid_count, .disabled = a.disabled, .denies = a.deny,
 			.verbs = a.verbs == ACCESS_ALL ? "*" : verbs, .target = text_of(a.target), .vnet = text_of(a.vnet), .token = a.token,
 			.created_ms = a.created_ms, .expires_ms = a.expires_ms, .secret = text_of(a.secret), .why = text_of(m->text),
+			.limits = limits, .limit_count = limits_of(a.limits, a.limit_mask, limits),
+			.used = used, .used_count = limits_of(a.used, a.used_mask, used),
 		};
 		rows->each(&row, rows->ctx);
 	}
@@ -67,6 +79,18 @@ static void put_texts(struct span *out, uint32_t *count, uint32_t max, const cha
 		out[i] = span_str(from[i]);
 }
 
+static int put_limits(struct hlk *c, const struct hlk_principal_spec *o, struct access_info *a)
+{
+	for (size_t i = 0; i < o->limit_count; i++) {
+		uint32_t limit = access_limit_find(span_str(o->limits[i].name));
+		if (limit == ACCESS_LIMITS)
+			return error_set(c, HLK_INVALID_INPUT, "there is no limit of %.60s", o->limits[i].name);
+		a->limit_mask |= 1u << limit;
+		a->limits[limit] = o->limits[i].value;
+	}
+	return HLK_OK;
+}
+
 static int put_spec(struct hlk *c, const struct hlk_principal_spec *o, struct access_info *a)
 {
 	*a = (struct access_info){ .disabled = o->disabled > 0, .with_token = o->with_token, .admin = o->admin };
@@ -80,7 +104,12 @@ static int put_spec(struct hlk *c, const struct hlk_principal_spec *o, struct ac
 		a->uids[i] = o->uids[i];
 	a->set = (o->certificates ? ACCESS_SET_CERTIFICATES : 0u) | (o->uids ? ACCESS_SET_UIDS : 0u) | (o->vnets ? ACCESS_SET_VNETS : 0u) |
 		 (o->disabled ? ACCESS_SET_DISABLED : 0u);
-	return HLK_OK;
+	return put_limits(c, o, a);
+}
+
+uint32_t hlk_retry_after_ms(const struct hlk *c)
+{
+	return c->retry_after_ms;
 }
 
 int hlk_principal_add(struct hlk *c, const char *name, const struct hlk_principal_spec *spec, hlk_access_fn *each, void *ctx)

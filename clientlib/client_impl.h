@@ -357,6 +357,7 @@ struct hlk {
 	struct admin admin;
 	struct msg msg;                  /* the frame being read: large, so not on the stack */
 	struct mock *mock;
+	uint32_t retry_after_ms;         /* said in the last refusal that said one */
 };
 
 /* ---- error.c ---- */

@@ -10,6 +10,10 @@ extern "C" {
 
 /* ---------------------------------------------------------------- principals, tokens, rules (blocking, as administration) */
 
+/* One limit of a principal: "sessions", "entries", "subscriptions", "bytes-rate", "frames-rate" (a second). */
+#define HLK_LIMIT_INHERIT UINT64_MAX        /* of a change: what the broker's configuration says, again */
+struct hlk_limit { const char *name; uint64_t value; }; /* value 0: none; borrowed as what it is in */
+
 /* One principal, token, rule or answer; what does not apply is empty. Borrowed until return. */
 struct hlk_access_row {
 	const char *name;                       /* of the principal; of a rule: a pattern */
@@ -22,6 +26,8 @@ struct hlk_access_row {
 	uint64_t created_ms, expires_ms;        /* since 1970; 0 = never */
 	const char *secret;                     /* of a new token, said this once */
 	const char *why;                        /* hlk_rule_test: what decided; where a rule did, it is in the other fields */
+	const struct hlk_limit *limits; size_t limit_count; /* of the principal alone; others are as the broker's configuration says */
+	const struct hlk_limit *used; size_t used_count;    /* how much of each it takes now, over all its sessions */
 };
 typedef void hlk_access_fn(const struct hlk_access_row *row, void *ctx);
 
@@ -32,6 +38,7 @@ struct hlk_principal_spec {
 	const uint32_t *uids; size_t uid_count;                    /* users of the broker's machine, over a unix socket */
 	int disabled;                                              /* 1: all its credentials are void; -1: good again */
 	bool with_token, admin;                                    /* add: with a token; allowed everything everywhere */
+	const struct hlk_limit *limits; size_t limit_count;        /* those named here change, at once and for sessions that are there */
 };
 /* The first principal closes the broker: from then on nobody gets in without credentials. `each` gets the token; may be NULL without. */
 HLK_API int hlk_principal_add(struct hlk *c, const char *name, const struct hlk_principal_spec *spec, hlk_access_fn *each, void *ctx);
@@ -47,6 +54,10 @@ HLK_API int hlk_token_remove(struct hlk *c, uint64_t token); /* sessions that ca
 HLK_API int hlk_token_list(struct hlk *c, const char *principal, hlk_access_fn *each, void *ctx); /* NULL: of all */
 /* A short-lived one for this client's own principal, to hand on. lifetime_ms 0: as long as the broker gives; never longer. */
 HLK_API int hlk_access_token(struct hlk *c, uint64_t lifetime_ms, hlk_access_fn *each, void *ctx);
+
+/* How long (ms) the broker asked to wait in its last refusal at a limit (HLK_RESOURCE_EXHAUSTED, HLK_QUEUE_FULL, HLK_DISK_FULL), of
+ * whatever kind; 0: there was none. */
+HLK_API uint32_t hlk_retry_after_ms(const struct hlk *c);
 
 /* Principal, target and vnet are names, or patterns with a * at the end; verbs are "submit,see" or "*". NULL: target "*", vnet
  * "default". */

@@ -159,6 +159,18 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	net_fail(c, HLK_MALFORMED, "the broker sent a %s, which is not its to send", frame_kind_name(frame->kind));
 }
 
+/* How long the broker asks those to wait whom it refuses. */
+static void note_retry(struct hlk *c, const struct msg *m)
+{
+	uint32_t ms = m->kind == FRAME_ERROR ? m->error.retry_after_ms
+		    : m->kind == FRAME_CONFIRMS ? m->confirms.retry_after_ms
+		    : m->kind == FRAME_PUBLISHED ? m->published.retry_after_ms
+		    : m->kind == FRAME_REPORTED ? m->reported.retry_after_ms
+		    : m->kind == FRAME_REPLY ? m->reply.retry_after_ms : 0;
+	if (ms > 0)
+		c->retry_after_ms = ms;
+}
+
 void session_frame(struct hlk *c, const struct frame *frame)
 {
 	char text[128];
@@ -175,6 +187,8 @@ void session_frame(struct hlk *c, const struct frame *frame)
 	enum err e = msg_decode(frame, m, text);
 	if (e == ERR_UNKNOWN_KIND && ready)
 		return; /* a newer broker may say more than we asked for */
+	if (e == ERR_OK)
+		note_retry(c, m);
 	if (e != ERR_OK)
 		net_fail(c, (int)e, "the broker sent a bad %s: %s", frame_kind_name(frame->kind), text);
 	else if (m->kind == FRAME_ERROR)

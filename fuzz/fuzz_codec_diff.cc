@@ -51,7 +51,7 @@ extern "C" void official_encode(struct buf *out, const struct msg *msg, uint32_t
 	} else if (msg->kind == FRAME_CONFIRMS) {
 		auto runs = put_structs<hw::ConfirmRun>(b, msg->confirms.runs, msg->confirms.run_count);
 		auto text = put_text(b, msg->confirms.text);
-		b.Finish(hw::CreateConfirms(b, msg->confirms.producer, runs, text));
+		b.Finish(hw::CreateConfirms(b, msg->confirms.producer, runs, text, msg->confirms.retry_after_ms));
 	} else if (msg->kind == FRAME_RESULTS) {
 		auto items = put_structs<hw::ResultItem>(b, msg->results.items, msg->results.count);
 		b.Finish(hw::CreateResults(b, items, crc));
@@ -76,7 +76,7 @@ extern "C" void official_encode(struct buf *out, const struct msg *msg, uint32_t
 		ENSURE(msg->kind == FRAME_REPORTED);
 		auto items = put_structs<hw::ReportedItem>(b, msg->reported.items, msg->reported.count);
 		auto text = put_text(b, msg->reported.text);
-		b.Finish(hw::CreateReported(b, items, text));
+		b.Finish(hw::CreateReported(b, items, text, msg->reported.retry_after_ms));
 	}
 	size_t begin = frame_begin(out, msg->kind, correlation);
 	buf_append(out, b.GetBufferPointer(), b.GetSize());
@@ -221,6 +221,7 @@ static void make(struct values *v, struct reader *r)
 	} else if (v->msg.kind == FRAME_CONFIRMS) {
 		v->msg.confirms.producer = read_u64(r);
 		v->msg.confirms.text = read_text(r, 255);
+		v->msg.confirms.retry_after_ms = count % 3 == 0 ? 1000 : 0;
 		v->msg.confirms.runs = read_items(r, v->runs, count);
 		v->msg.confirms.run_count = count;
 	} else if (v->msg.kind == FRAME_RESULTS) {
@@ -237,6 +238,7 @@ static void make(struct values *v, struct reader *r)
 		v->msg.credit.count = count;
 	} else {
 		v->msg.reported.text = read_text(r, 255);
+		v->msg.reported.retry_after_ms = count % 3 == 0 ? 1000 : 0;
 		v->msg.reported.items = read_items(r, v->reported, count);
 		v->msg.reported.count = count;
 	}

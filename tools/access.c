@@ -14,6 +14,20 @@ static json_t *texts(const char *const *from, size_t count)
 	return json_string(line);
 }
 
+/* "sessions=10,bytes-rate=none" */
+static json_t *limits_text(const struct hlk_limit *limits, size_t count, bool used)
+{
+	char line[512] = "";
+	size_t len = 0;
+	for (size_t i = 0; i < count && len < sizeof line - 1; i++) {
+		len += (size_t)snprintf(line + len, sizeof line - len, "%s%s=", i ? "," : "", limits[i].name);
+		len = MIN_OF(len, sizeof line - 1);
+		len += (size_t)(limits[i].value == 0 && !used ? snprintf(line + len, sizeof line - len, "none")
+			      : snprintf(line + len, sizeof line - len, "%" PRIu64, limits[i].value));
+	}
+	return json_string(line);
+}
+
 static json_t *principal_json(const struct hlk_access_row *row)
 {
 	json_t *object = json_object();
@@ -27,12 +41,15 @@ static json_t *principal_json(const struct hlk_access_row *row)
 	cli_set(object, "uids", json_string(uids));
 	cli_set(object, "disabled", json_boolean(row->disabled));
 	cli_set(object, "created_ms", cli_integer(row->created_ms));
+	cli_set(object, "limits", limits_text(row->limits, row->limit_count, false));
+	cli_set(object, "used", limits_text(row->used, row->used_count, true));
 	return object;
 }
 
 static const struct column principal_columns[] = {
 	{ "name", "NAME", COLUMN_TEXT }, { "vnets", "VNETS", COLUMN_TEXT }, { "certificates", "CERTIFICATES", COLUMN_TEXT },
 	{ "uids", "UIDS", COLUMN_TEXT }, { "disabled", "DISABLED", COLUMN_TEXT }, { "created_ms", "CREATED", COLUMN_TIME },
+	{ "limits", "LIMITS", COLUMN_TEXT }, { "used", "USED", COLUMN_TEXT },
 };
 
 static void principal_row(const struct hlk_access_row *row, void *ctx)
@@ -94,7 +111,39 @@ static const char *const *list_split(struct list *l, const char *from)
 	return l->at;
 }
 
-struct spec { struct list vnets, certificates, uids; uint32_t numbers[17]; struct hlk_principal_spec spec; };
+enum { LIMITS_MAX = 16 };
+struct spec {
+	struct list vnets, certificates, uids;
+	uint32_t numbers[17];
+	struct hlk_limit limits[LIMITS_MAX];
+	char names[LIMITS_MAX][32];
+	struct hlk_principal_spec spec;
+};
+
+/* KEY=VALUE of each --limit. */
+static int spec_limits(struct cli *cli, struct spec *s)
+{
+	if (cli->args.list_count > LIMITS_MAX)
+		return cli_usage(cli, "--limit: at most %d", LIMITS_MAX);
+	for (uint32_t i = 0; i < cli->args.list_count; i++) {
+		const char *text = cli->args.list[i], *value = strchr(text, '=');
+		struct hlk_limit *limit = &s->limits[i];
+		if (!value || value == text || (size_t)(value - text) >= sizeof s->names[i])
+			return cli_usage(cli, "--limit %.60s: expected KEY=VALUE", text);
+		(void)snprintf(s->names[i], sizeof s->names[i], "%.*s", (int)(value - text), text);
+		limit->name = s->names[i];
+		value++;
+		if (strcmp(value, "default") == 0)
+			limit->value = HLK_LIMIT_INHERIT;
+		else if (strcmp(value, "none") == 0)
+			limit->value = 0;
+		else if (!(strstr(text, "bytes") ? parse_size(value, &limit->value) : parse_count(value, &limit->value)) || limit->value == 0)
+			return cli_usage(cli, "--limit %.60s: expected a number above 0, none, or default", text);
+	}
+	s->spec.limits = s->limits;
+	s->spec.limit_count = cli->args.list_count;
+	return CLI_OK;
+}
 
 static int spec_of(struct cli *cli, struct spec *s)
 {
@@ -110,7 +159,7 @@ static int spec_of(struct cli *cli, struct spec *s)
 			return cli_usage(cli, "--uids %.60s: expected numbers of users", s->uids.at[i]);
 		s->numbers[i] = (uint32_t)number;
 	}
-	return CLI_OK;
+	return spec_limits(cli, s);
 }
 
 /* ---- principals ---- */
@@ -248,6 +297,8 @@ static const struct option add_options[] = {
 	{ "uids", OPTION_TEXT, 0, "N,M", NULL, 0, 0, "users of the broker's machine it is known by, over a unix socket" },
 	{ "with-token", OPTION_FLAG, 0, NULL, NULL, 0, 0, "make a token for it, too, and print it" },
 	{ "admin", OPTION_FLAG, 0, NULL, NULL, 0, 0, "allow it everything everywhere" },
+	{ "limit", OPTION_LIST, 0, "KEY=VALUE", NULL, 0, 0,
+	  "sessions, entries, subscriptions, bytes-rate, frames-rate: a number, none, or default (the broker's); repeat it" },
 	{ 0 },
 };
 static const struct option set_options[] = {
@@ -256,6 +307,8 @@ static const struct option set_options[] = {
 	{ "uids", OPTION_TEXT, 0, "N,M", NULL, 0, 0, "users of the broker's machine it is known by" },
 	{ "disable", OPTION_FLAG, 0, NULL, NULL, 0, 0, "none of its credentials is accepted any more" },
 	{ "enable", OPTION_FLAG, 0, NULL, NULL, 0, 0, "they are again" },
+	{ "limit", OPTION_LIST, 0, "KEY=VALUE", NULL, 0, 0,
+	  "sessions, entries, subscriptions, bytes-rate, frames-rate: a number, none, or default (the broker's); repeat it" },
 	{ 0 },
 };
 static const struct option sure_options[] = {
@@ -289,7 +342,9 @@ const struct command principal_add_command = {
 };
 const struct command principal_set_command = {
 	"principal", "set", "NAME", 1, 1, "changes a principal; sessions that it no longer allows end",
-	NULL, "hillock principal set gpu-1 --disable\tat once, wherever it is", set_options, principal_set_run,
+	"A limit counts from now on, also for sessions that are there: what is above it stays, and nothing more comes.",
+	"hillock principal set gpu-1 --disable\tat once, wherever it is\n"
+	"hillock principal set gpu-1 --limit sessions=4 --limit bytes-rate=10M\tof its own, not the broker's", set_options, principal_set_run,
 };
 const struct command principal_rm_command = {
 	"principal", "rm", "NAME", 1, 1, "removes a principal, its tokens and its sessions", NULL,

@@ -71,6 +71,9 @@ int cli_failed(struct cli *cli, int code, const char *format, ...)
 	(void)vsnprintf(what, sizeof what, format, list);
 	va_end(list);
 	cli_say("%s: %s (%s)", what, described ? error->text : hlk_error_text(code), hlk_error_name(code));
+	bool limit = code == HLK_RESOURCE_EXHAUSTED || code == HLK_QUEUE_FULL || code == HLK_DISK_FULL;
+	if (limit && hlk_retry_after_ms(cli->client) > 0)
+		cli_say("the broker asks to wait %u ms before another try", hlk_retry_after_ms(cli->client));
 	return described ? exit_of_error(error) : cli_exit_of(code);
 }
 

@@ -1,4 +1,4 @@
-/* wire/access.c: the words of permissions and the patterns of rules, the same for broker, library and command. */
+/* wire/access.c: the words of permissions and limits, and the patterns of rules, the same for broker, library and command. */
 #include "msg_access.h"
 
 static const char *const names[ACCESS_VERBS] = { "submit", "serve", "publish", "subscribe", "call", "see", "control", "admin" };
@@ -24,6 +24,21 @@ uint32_t access_verbs_parse(const char *text)
 		text += len + (text[len] == ',');
 	}
 	return verbs;
+}
+
+static const char *const limits[ACCESS_LIMITS] = { "sessions", "entries", "subscriptions", "bytes-rate", "frames-rate" };
+
+const char *access_limit_name(uint32_t limit)
+{
+	return limit < ACCESS_LIMITS ? limits[limit] : NULL;
+}
+
+uint32_t access_limit_find(struct span name)
+{
+	uint32_t limit = 0;
+	while (limit < ACCESS_LIMITS && !span_eq(span_str(limits[limit]), name))
+		limit++;
+	return limit;
 }
 
 bool access_pattern_ok(struct span p)

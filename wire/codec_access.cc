@@ -15,6 +15,20 @@ static enum err texts(const fb::Vector<text_at> *from, const char *name, struct 
 	return ERR_OK;
 }
 
+typedef fb::Vector<const hw::AccessLimit *> limits_at;
+
+static enum err limits(const limits_at *from, const char *name, uint64_t *out, uint32_t *mask, char *text)
+{
+	for (uint32_t i = 0; from && i < from->size(); i++) {
+		uint32_t key = from->Get(i)->key();
+		if (key >= ACCESS_LIMITS || (*mask >> key & 1))
+			return msg_refuse(text, ERR_INVALID_INPUT, "%s: key %u is not known, or there twice", name, key);
+		*mask |= 1u << key;
+		out[key] = from->Get(i)->value();
+	}
+	return ERR_OK;
+}
+
 static enum err read(const hw::AccessInfo *m, struct access_info *out, char *text)
 {
 	*out = access_info();
@@ -41,7 +55,11 @@ static enum err read(const hw::AccessInfo *m, struct access_info *out, char *tex
 	for (uint32_t i = 0; i < out->uid_count; i++)
 		out->uids[i] = m->uids()->Get(i);
 	enum err e = texts(m->certificates(), "AccessInfo.certificates", out->certificates, ACCESS_CERTIFICATES, &out->certificate_count, text);
-	return e == ERR_OK ? texts(m->vnets(), "AccessInfo.vnets", out->vnets, ACCESS_VNETS, &out->vnet_count, text) : e;
+	if (e == ERR_OK)
+		e = texts(m->vnets(), "AccessInfo.vnets", out->vnets, ACCESS_VNETS, &out->vnet_count, text);
+	if (e == ERR_OK)
+		e = limits(m->limits(), "AccessInfo.limits", out->limits, &out->limit_mask, text);
+	return e == ERR_OK ? limits(m->used(), "AccessInfo.used", out->used, &out->used_mask, text) : e;
 }
 
 static enum err check(const struct access_info *a, char *text)
@@ -80,6 +98,16 @@ static fb::Offset<fb::Vector<text_at>> put_texts(builder &b, const struct span *
 	return count ? b.CreateVector(at, count) : fb::Offset<fb::Vector<text_at>>();
 }
 
+static fb::Offset<limits_at> put_limits(builder &b, const uint64_t *from, uint32_t mask)
+{
+	hw::AccessLimit at[ACCESS_LIMITS];
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < ACCESS_LIMITS; i++)
+		if (mask >> i & 1)
+			at[count++] = hw::AccessLimit(from[i], i);
+	return count ? b.CreateVectorOfStructs(at, count) : fb::Offset<limits_at>();
+}
+
 extern "C" void access_info_encode(struct buf *out, const struct access_info *a)
 {
 	heap memory;
@@ -95,8 +123,10 @@ extern "C" void access_info_encode(struct buf *out, const struct access_info *a)
 	auto secret = put_text(b, a->secret);
 	auto hash = put_bytes(b, a->hash);
 	auto salt = put_bytes(b, a->salt);
+	auto put = put_limits(b, a->limits, a->limit_mask);
+	auto used = put_limits(b, a->used, a->used_mask);
 	b.Finish(hw::CreateAccessInfo(b, name, certificates, vnets, uids, a->set, a->disabled, a->deny, a->verbs, target, vnet, a->token,
 				      a->created_ms, a->expires_ms, a->lifetime_ms, a->overlap_ms, a->with_token, a->admin, secret, hash,
-				      salt));
+				      salt, put, used));
 	buf_append(out, b.GetBufferPointer(), b.GetSize());
 }

@@ -39,6 +39,7 @@ static enum err read(const hw::Reply *m, struct msg_reply *out, char *)
 {
 	out->code = m->code();
 	out->text = text_of(m->text());
+	out->retry_after_ms = m->retry_after_ms();
 	out->count = m->count();
 	out->next = m->next();
 	out->tasks = nullptr;
@@ -317,7 +318,8 @@ static void write(builder &b, const struct msg_reply *m)
 	auto stats = put_all<hw::Stat>(b, m->stats, m->stat_count, put);
 	auto topics = put_all<hw::TopicInfo>(b, m->topics, m->topic_count, put);
 	auto specs = put_all<hw::Spec>(b, m->specs, m->spec_count, put);
-	b.Finish(hw::CreateReply(b, m->code, text, m->count, m->next, tasks, queues, workers, stats, specs, topics));
+	b.Finish(hw::CreateReply(b, m->code, text, m->count, m->next, tasks, queues, workers, stats, specs, topics,
+				   m->retry_after_ms));
 }
 
 static void write_kind(builder &b, const struct msg *m)

@@ -64,6 +64,7 @@ static enum err read(const hw::Publish *m, struct msg_publish *out, char *)
 static enum err read(const hw::Published *m, struct msg_published *out, char text[128])
 {
 	out->text = text_of(m->text());
+	out->retry_after_ms = m->retry_after_ms();
 	return borrow(m->items(), &out->items, &out->count) ? ERR_OK : misaligned("PUBLISHED.items", text);
 }
 
@@ -166,7 +167,7 @@ static void write(builder &b, const struct msg_published *m)
 	ENSURE(m->count <= LIMIT_FRAME_ITEMS);
 	auto text = put_text(b, m->text);
 	auto items = b.CreateVectorOfStructs(reinterpret_cast<const hw::PublishedItem *>(m->items), m->count);
-	b.Finish(hw::CreatePublished(b, items, text));
+	b.Finish(hw::CreatePublished(b, items, text, m->retry_after_ms));
 }
 
 static void write(builder &b, const struct msg_events *m, uint32_t crc)

@@ -30,6 +30,11 @@ struct confirms_meta {
 	uint64_t producer;
 	uint32_t runs, text;
 };
+struct confirms_wait_meta { /* the same, of a refusal that says how long to wait */
+	TEMPLATE_HEAD(4, 4);
+	uint64_t producer;
+	uint32_t runs, text, retry_after_ms, end;
+};
 struct credit_meta {
 	TEMPLATE_HEAD(1, 2);
 	uint32_t items;
@@ -50,6 +55,10 @@ struct reported_meta {
 	TEMPLATE_HEAD(2, 0);
 	uint32_t items, text;
 };
+struct reported_wait_meta {
+	TEMPLATE_HEAD(3, 2);
+	uint32_t items, text, retry_after_ms;
+};
 
 #define TABLE(type) offsetof(struct type, table)
 #define FIELD(type, name) ((uint16_t)(offsetof(struct type, name) - TABLE(type)))
@@ -62,12 +71,15 @@ struct reported_meta {
 	_Static_assert(sizeof(struct type) == (size) && offsetof(struct type, vtable) == 4, "template layout")
 NO_HOLES(submit_meta, 72);
 NO_HOLES(confirms_meta, 40);
+NO_HOLES(confirms_wait_meta, 48);
+NO_HOLES(reported_wait_meta, 32);
 NO_HOLES(credit_meta, 20);
 NO_HOLES(deliver_meta, 68);
 NO_HOLES(checked_meta, 24);
 NO_HOLES(results_meta, 32);
 NO_HOLES(reported_meta, 24);
 _Static_assert(offsetof(struct submit_meta, producer) == 32 && TABLE(submit_meta) == 28, "8-aligned fields");
+_Static_assert(offsetof(struct confirms_wait_meta, producer) == 24 && TABLE(confirms_wait_meta) == 20, "8-aligned fields");
 _Static_assert(offsetof(struct confirms_meta, producer) == 24 && TABLE(confirms_meta) == 20, "8-aligned fields");
 
 /* A frame under construction. */
@@ -172,9 +184,30 @@ void msg_encode_submit(struct buf *out, const struct msg_submit *m, const struct
 	put_payload(&h, offsetof(struct submit_meta, crc), payload, payload_count, expected);
 }
 
+static void encode_confirms_wait(struct buf *out, const struct msg_confirms *m)
+{
+	struct confirms_wait_meta t = {
+		CONSTANTS(confirms_wait_meta, 4, FIELD(confirms_wait_meta, producer), FIELD(confirms_wait_meta, runs),
+			  FIELD(confirms_wait_meta, text), FIELD(confirms_wait_meta, retry_after_ms)),
+		.producer = m->producer, .retry_after_ms = m->retry_after_ms,
+	};
+	if (m->text.len == 0)
+		t.vtable[4] = 0; /* absent */
+	struct hot h = hot_begin(out, FRAME_CONFIRMS, &t, sizeof t,
+				 sizeof(struct confirm_run) * m->run_count + m->text.len);
+	put_vector(&h, offsetof(struct confirms_wait_meta, runs), m->runs, m->run_count, sizeof(struct confirm_run), 0);
+	if (m->text.len > 0)
+		put_string(&h, offsetof(struct confirms_wait_meta, text), m->text);
+	finish_without_payload(&h);
+}
+
 void msg_encode_confirms(struct buf *out, const struct msg_confirms *m)
 {
 	ENSURE(m->run_count <= LIMIT_FRAME_ITEMS);
+	if (m->retry_after_ms > 0) {
+		encode_confirms_wait(out, m);
+		return;
+	}
 	struct confirms_meta t = {
 		CONSTANTS(confirms_meta, 3, FIELD(confirms_meta, producer), FIELD(confirms_meta, runs),
 			  FIELD(confirms_meta, text)),
@@ -294,9 +327,30 @@ void msg_encode_updates(struct buf *out, const struct msg_updates *m, const stru
 	put_payload(&h, offsetof(struct checked_meta, crc), payload, payload_count, expected);
 }
 
+static void encode_reported_wait(struct buf *out, const struct msg_reported *m)
+{
+	struct reported_wait_meta t = {
+		CONSTANTS(reported_wait_meta, 3, FIELD(reported_wait_meta, items), FIELD(reported_wait_meta, text),
+			  FIELD(reported_wait_meta, retry_after_ms)),
+		.retry_after_ms = m->retry_after_ms,
+	};
+	if (m->text.len == 0)
+		t.vtable[3] = 0; /* absent */
+	struct hot h = hot_begin(out, FRAME_REPORTED, &t, sizeof t,
+				 sizeof(struct reported_item) * m->count + m->text.len);
+	put_vector(&h, offsetof(struct reported_wait_meta, items), m->items, m->count, sizeof(struct reported_item), 0);
+	if (m->text.len > 0)
+		put_string(&h, offsetof(struct reported_wait_meta, text), m->text);
+	finish_without_payload(&h);
+}
+
 void msg_encode_reported(struct buf *out, const struct msg_reported *m)
 {
 	ENSURE(m->count <= LIMIT_FRAME_ITEMS);
+	if (m->retry_after_ms > 0) {
+		encode_reported_wait(out, m);
+		return;
+	}
 	struct reported_meta t = {
 		CONSTANTS(reported_meta, 2, FIELD(reported_meta, items), FIELD(reported_meta, text)),
 	};

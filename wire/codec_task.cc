@@ -82,6 +82,7 @@ static enum err read(const hw::Confirms *m, struct msg_confirms *out, char text[
 {
 	out->producer = m->producer();
 	out->text = text_of(m->text());
+	out->retry_after_ms = m->retry_after_ms();
 	return borrow(m->runs(), &out->runs, &out->run_count) ? ERR_OK : misaligned("CONFIRMS.runs", text);
 }
 
@@ -159,6 +160,7 @@ static enum err read(const hw::Report *m, struct msg_report *out, char text[128]
 static enum err read(const hw::Reported *m, struct msg_reported *out, char text[128])
 {
 	out->text = text_of(m->text());
+	out->retry_after_ms = m->retry_after_ms();
 	return borrow(m->items(), &out->items, &out->count) ? ERR_OK : misaligned("REPORTED.items", text);
 }
 

@@ -68,5 +68,7 @@ enum err {
 /* The name ("QUEUE_FULL") and the text of a code; unknown codes give "UNKNOWN". Static strings. */
 const char *err_name(uint32_t code);
 const char *err_text(uint32_t code);
+/* How long (ms) whoever is refused with it does well to wait: what is not there now is somebody else's to give back. 0 = no use. */
+uint32_t err_retry_after_ms(uint32_t code);
 /* True where the same request may succeed later. Unknown codes are not retryable. */
 bool err_retryable(uint32_t code);

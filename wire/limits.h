@@ -15,6 +15,7 @@ enum {
 	LIMIT_FRAME_BYTES = LIMIT_FRAME_HEADER + LIMIT_META_BYTES + LIMIT_FRAME_PAYLOAD,
 	LIMIT_HANDSHAKE_BYTES = 4 << 10,  /* everything a connection may send before WELCOME */
 	LIMIT_HANDSHAKE_MS = 5000,
+	LIMIT_RETRY_MS = 1000,            /* who is refused at a limit is asked to wait, where nothing better is known */
 	LIMIT_FRAME_ITEMS = 16384,        /* tasks, reports, refs in one frame */
 
 	LIMIT_NAME_BYTES = 255,           /* type, queue, client name */

@@ -116,7 +116,7 @@ struct msg_submit {
 	struct span head; /* TaskHead bytes, verified: task_head_decode cannot fail on them */
 	struct u32s sizes; uint32_t crc; bool crc_known; /* decoded: the crc is that of the payload part */
 };
-struct msg_confirms { uint64_t producer; const struct confirm_run *runs; uint32_t run_count; struct span text; };
+struct msg_confirms { uint64_t producer; const struct confirm_run *runs; uint32_t run_count; struct span text; uint32_t retry_after_ms; };
 struct msg_tasks { struct u64s tasks; bool want_updates; struct u32s from_yield; }; /* AWAIT, FORGET (the tasks alone) */
 struct msg_results {
 	const struct result_item *items; uint32_t count; uint32_t crc;
@@ -149,7 +149,7 @@ struct msg_deliver {
 	bool once; /* they are never handed out again */
 };
 struct msg_report { const struct report_item *items; uint32_t count; uint32_t crc; };
-struct msg_reported { const struct reported_item *items; uint32_t count; struct span text; };
+struct msg_reported { const struct reported_item *items; uint32_t count; struct span text; uint32_t retry_after_ms; };
 struct msg_signals { const struct signal_item *items; uint32_t count; struct span text; };
 
 struct msg_request {
@@ -183,7 +183,7 @@ enum { TOPIC_KIND_TASKS = 1, TOPIC_KIND_EVENTS = 2 };
 struct topic_info { uint8_t kind; struct span queue, pattern, vnet; };
 struct stat_item { struct span name; double value; };
 struct msg_reply {
-	uint16_t code; struct span text; uint64_t count, next;
+	uint16_t code; struct span text; uint64_t count, next; uint32_t retry_after_ms;
 	/* Encoding: arrays owned by the caller. Decoding: counts only; read items with msg_reply_*. */
 	const struct task_info *tasks; uint32_t task_count;
 	const struct queue_info *queues; uint32_t queue_count;

@@ -17,6 +17,15 @@ const char *access_verb_name(uint32_t verb);
 /* "submit,see" or "*" to bits; 0 where a word is none of them. */
 uint32_t access_verbs_parse(const char *text);
 
+/* What is limited for each principal. On disk and on the wire by number. */
+enum access_limit { ACCESS_LIMIT_SESSIONS, ACCESS_LIMIT_ENTRIES, ACCESS_LIMIT_SUBSCRIPTIONS, ACCESS_LIMIT_BYTES_RATE,
+		    ACCESS_LIMIT_FRAMES_RATE, ACCESS_LIMITS };
+#define ACCESS_LIMIT_INHERIT UINT64_MAX /* in a change: as the broker's configuration says, again */
+/* "sessions", "bytes-rate" ...; NULL for unknown numbers. Static strings. */
+const char *access_limit_name(uint32_t limit);
+/* Its number; ACCESS_LIMITS where there is none of this name. */
+uint32_t access_limit_find(struct span name);
+
 enum { ACCESS_SET_CERTIFICATES = 1, ACCESS_SET_UIDS = 2, ACCESS_SET_VNETS = 4, ACCESS_SET_DISABLED = 8 };
 
 struct access_info {
@@ -33,6 +42,8 @@ struct access_info {
 	bool with_token, admin;       /* of a new principal: with a token, and allowed everything */
 	struct span secret;           /* said once, in the answer to who asked for it */
 	struct span hash, salt;       /* in the log only */
+	uint32_t limit_mask, used_mask; /* bits 1 << enum access_limit: which of these are said */
+	uint64_t limits[ACCESS_LIMITS], used[ACCESS_LIMITS]; /* 0 = none */
 };
 
 /* Appends the bytes of an AccessInfo. */

@@ -32,7 +32,7 @@ struct msg_publish {
 };
 struct published_item { uint64_t number; uint32_t receivers, rejected; uint16_t code; uint8_t status, pad0; uint32_t pad; };
 _Static_assert(sizeof(struct published_item) == 24, "wire layout");
-struct msg_published { const struct published_item *items; uint32_t count; struct span text; };
+struct msg_published { const struct published_item *items; uint32_t count; struct span text; uint32_t retry_after_ms; };
 struct msg_events {
 	struct event_id id; uint64_t origin; bool retained;
 	struct span head; /* as above; empty where there are no sizes */

@@ -196,6 +196,29 @@ def all_of_it_survives_kill_9(scratch):
         realm.as_("ops", "checkpoint")
 
 
+def limits_of_a_principal_survive_kill_9_and_are_told(scratch):
+    realm = Realm(scratch)
+    realm.as_("ops", "principal", "set", "ann", "--limit", "sessions=1", "--limit", "bytes-rate=none")
+    contains(realm.as_("ops", "principal", "set", "ann", "--limit", "beauty=1", status=1).stderr, "no limit of beauty")
+    realm.as_("ops", "principal", "set", "ann", "--limit", "sessions=many", status=1)
+    realm.again()
+    with realm.dial("ann"), realm.dial("ops") as ops:
+        ops.send("SUBSCRIBE", subscription=1, pattern="hillock.sys.limit.principal", unlimited=True)
+        ops.expect("SUBSCRIBED")
+        second = Connection(realm.broker.port, hello=False)
+        second.send("HELLO", versions=[1], session=os.urandom(16), client="second", token=realm.secrets["ann"])
+        refused = second.expect("ERROR")
+        equal((refused["code"], refused["retry_after_ms"]), (CODES["RESOURCE_EXHAUSTED"], 1000), "one session more")
+        contains(refused["text"], "its limit of sessions")
+        contains(ops.expect("EVENTS").payload.decode(), '"principal":"ann","limit":"sessions","max":1')
+        shown = json.loads(realm.as_("ops", "principal", "show", "ann", "-o", "json"))[0]
+        equal((shown["limits"], "sessions=1" in shown["used"]), ("sessions=1,bytes-rate=none", True), "shown")
+        realm.as_("ops", "principal", "set", "ann", "--limit", "sessions=default")
+        realm.as_("ann", "queue", "ls")
+    realm.broker.end(signal.SIGTERM)
+    contains((scratch / "data" / "audit.log").read_text(), '"who":"ann","from":"127.0.0.1')
+
+
 def a_secret_is_nowhere_but_in_the_answer(scratch):
     realm = Realm(scratch)
     realm.as_("ann", "queue", "ls")
@@ -216,5 +239,5 @@ def a_secret_is_nowhere_but_in_the_answer(scratch):
 main([an_open_broker_listens_on_loopback_only, the_first_principal_closes_the_broker_at_once, the_users_of_a_unix_socket_are_known,
       a_worker_with_a_token_works_in_its_own_vnet,
       vlm_v26_wrong_and_right_credentials, a_token_is_rotated_with_overlap_and_revoked,
-      rekuest_10_an_unauthorised_app_is_refused_everything, vlm_v24_a_third_party_removes_no_entry, all_of_it_survives_kill_9,
+      rekuest_10_an_unauthorised_app_is_refused_everything, limits_of_a_principal_survive_kill_9_and_are_told, vlm_v24_a_third_party_removes_no_entry, all_of_it_survives_kill_9,
       a_secret_is_nowhere_but_in_the_answer])

@@ -306,6 +306,39 @@ static void certificates_and_users_find_their_principal(void **state)
 	access_free(a);
 }
 
+static void limits_of_a_principal_are_kept_and_given_back_to_the_configuration(void **state)
+{
+	struct access *a = access_new(), *b = access_new();
+	struct buf bytes = { NULL, 0, 0 };
+	char why[256];
+	struct span ann = span_str("ann");
+	(void)state;
+	struct access_info set = { .name = ann, .limit_mask = 1 << ACCESS_LIMIT_SESSIONS | 1 << ACCESS_LIMIT_BYTES_RATE };
+	set.limits[ACCESS_LIMIT_SESSIONS] = 3;
+	assert_int_equal(principal(a, "ann", "lab"), ERR_OK);
+	assert_int_equal(access_limit(a, ann, ACCESS_LIMIT_SESSIONS, 7), 7);
+	assert_int_equal(change(a, ACCESS_OP_PRINCIPAL_SET, set), ERR_OK);
+	assert_int_equal(access_limit(a, ann, ACCESS_LIMIT_SESSIONS, 7), 3);
+	assert_int_equal(access_limit(a, ann, ACCESS_LIMIT_BYTES_RATE, 7), 0);
+	assert_int_equal(access_limit(a, ann, ACCESS_LIMIT_ENTRIES, 7), 7);
+	assert_int_equal(access_limit(a, span_str("bob"), ACCESS_LIMIT_SESSIONS, 7), 7);
+	access_checkpoint(a, &bytes);
+	assert_int_equal(access_restore(b, buf_span(&bytes), why), ERR_OK);
+	assert_int_equal(access_limit(b, ann, ACCESS_LIMIT_SESSIONS, 7), 3);
+	assert_int_equal(access_limit(b, ann, ACCESS_LIMIT_BYTES_RATE, 7), 0);
+	set.limit_mask = 1 << ACCESS_LIMIT_SESSIONS;
+	set.limits[ACCESS_LIMIT_SESSIONS] = ACCESS_LIMIT_INHERIT;
+	assert_int_equal(change(b, ACCESS_OP_PRINCIPAL_SET, set), ERR_OK);
+	assert_int_equal(access_limit(b, ann, ACCESS_LIMIT_SESSIONS, 7), 7);
+	assert_int_equal(access_limit(b, ann, ACCESS_LIMIT_BYTES_RATE, 7), 0);
+	set.name = span_str("eve"); /* of a new one, too, that is no limit of its own */
+	assert_int_equal(change(b, ACCESS_OP_PRINCIPAL_ADD, set), ERR_OK);
+	assert_int_equal(access_limit(b, set.name, ACCESS_LIMIT_SESSIONS, 7), 7);
+	buf_free(&bytes);
+	access_free(a);
+	access_free(b);
+}
+
 static void the_state_comes_back_from_its_bytes_and_damaged_bytes_are_refused(void **state)
 {
 	struct access *a = access_new(), *b = access_new();
@@ -352,6 +385,7 @@ int main(void)
 		cmocka_unit_test(only_the_very_token_gets_in_and_only_while_it_is_good),
 		cmocka_unit_test(an_access_token_is_good_as_long_as_what_it_was_made_from),
 		cmocka_unit_test(certificates_and_users_find_their_principal),
+		cmocka_unit_test(limits_of_a_principal_are_kept_and_given_back_to_the_configuration),
 		cmocka_unit_test(the_state_comes_back_from_its_bytes_and_damaged_bytes_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -539,6 +539,38 @@ static void test_bad_items_of_workers_are_refused_by_index(void **state)
 	wired_free(w);
 }
 
+static void test_a_refusal_says_how_long_to_wait_in_every_frame_that_can_be_one(void **state)
+{
+	static const uint16_t kinds[] = { FRAME_ERROR, FRAME_CONFIRMS, FRAME_REPORTED, FRAME_PUBLISHED, FRAME_REPLY };
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+		struct wired *w = wired_new(kinds[i]);
+		const struct { uint16_t kind; uint32_t *in, *out; } field[] = {
+			{ FRAME_ERROR, &w->in.error.retry_after_ms, &w->out.error.retry_after_ms },
+			{ FRAME_CONFIRMS, &w->in.confirms.retry_after_ms, &w->out.confirms.retry_after_ms },
+			{ FRAME_REPORTED, &w->in.reported.retry_after_ms, &w->out.reported.retry_after_ms },
+			{ FRAME_PUBLISHED, &w->in.published.retry_after_ms, &w->out.published.retry_after_ms },
+			{ FRAME_REPLY, &w->in.reply.retry_after_ms, &w->out.reply.retry_after_ms },
+		};
+		assert_int_equal(field[i].kind, kinds[i]);
+		*field[i].in = 1234;
+		wire_up(w, 1);
+		assert_int_equal(decode(w), ERR_OK);
+		assert_int_equal(*field[i].out, 1234);
+		assert_true(msg_equal(&w->in, &w->out));
+		if (kinds[i] == FRAME_CONFIRMS)
+			w->in.confirms.text = span_of(NULL, 0);
+		else if (kinds[i] == FRAME_REPORTED)
+			w->in.reported.text = span_of(NULL, 0);
+		wire_up(w, 1);
+		assert_int_equal(decode(w), ERR_OK);
+		assert_int_equal(*field[i].out, 1234);
+		wired_free(w);
+	}
+	assert_true(err_retry_after_ms(ERR_RESOURCE_EXHAUSTED) > 0 && err_retry_after_ms(ERR_QUEUE_FULL) > 0 &&
+		    err_retry_after_ms(ERR_DISK_FULL) > 0 && err_retry_after_ms(ERR_PERMISSION) == 0);
+}
+
 static void test_bad_items_from_a_broker_are_refused_by_index(void **state)
 {
 	(void)state;
@@ -739,6 +771,7 @@ int main(void)
 		cmocka_unit_test(test_bad_entries_are_refused_by_index),
 		cmocka_unit_test(test_bad_calls_and_bindings_are_refused_by_field),
 		cmocka_unit_test(test_bad_items_of_workers_are_refused_by_index),
+		cmocka_unit_test(test_a_refusal_says_how_long_to_wait_in_every_frame_that_can_be_one),
 		cmocka_unit_test(test_bad_items_from_a_broker_are_refused_by_index),
 		cmocka_unit_test(test_bad_requests_are_refused_by_field),
 		cmocka_unit_test(test_a_session_id_has_sixteen_bytes_and_a_version),

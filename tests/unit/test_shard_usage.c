@@ -126,11 +126,100 @@ static void test_who_sends_too_much_is_read_more_slowly_and_loses_nothing(void *
 	realm_close(&r);
 }
 
+static void set_limit(struct realm *r, const char *name, enum access_limit limit, uint64_t value)
+{
+	struct access_info info = { .limit_mask = 1u << limit };
+	info.limits[limit] = value;
+	assert_int_equal(access_ask(&r->ops, VERB_PRINCIPAL_SET, name, info)->code, ERR_OK);
+}
+
+static struct access_info shown(struct realm *r, const char *name)
+{
+	struct access_info info;
+	char text[128];
+	struct msg_reply *m = client_ask(&r->ops, (struct msg_request){ .verb = VERB_PRINCIPAL_LIST, .name = span_str(name) });
+	assert_int_equal(m->spec_count, 1);
+	assert_int_equal(access_info_decode(msg_reply_spec(m, 0), &info, text), ERR_OK);
+	return info; /* its numbers; what it borrows is over with the next frame */
+}
+
+static void serve_two(struct client *c)
+{
+	struct msg *m = calloc(1, sizeof *m);
+	assert_non_null(m);
+	m->kind = FRAME_SERVE;
+	for (uint32_t i = 0; i < 2; i++)
+		m->serve.entries[i] = (struct wire_entry){ .id = i + 1, .service = span_str("q") };
+	m->serve.count = 2;
+	client_send(c, m, 0, (struct span){ NULL, 0 });
+	free(m);
+}
+
+static void test_a_limit_of_one_principal_counts_at_once_and_for_nobody_else(void **state)
+{
+	struct realm r;
+	struct client a[2], b[2];
+	(void)state;
+	world_init(&r.w);
+	r.w.config.principal_sessions_max = 2;
+	realm_open(&r);
+	enter(&a[0], &r, 10, r.ann);
+	enter(&b[0], &r, 20, r.bob);
+	set_limit(&r, "ann", ACCESS_LIMIT_SESSIONS, 1);
+	set_limit(&r, "ann", ACCESS_LIMIT_ENTRIES, 1);
+	hello_with(&a[1], &r.w, 11, r.ann, "");
+	struct msg *m = client_expect(&a[1], FRAME_ERROR);
+	assert_int_equal(m->error.code, ERR_RESOURCE_EXHAUSTED);
+	assert_true(m->error.retry_after_ms > 0);
+	client_serve(&a[0], "q", 1);
+	serve_two(&a[0]);
+	m = client_expect(&a[0], FRAME_ERROR);
+	assert_int_equal(m->error.code, ERR_RESOURCE_EXHAUSTED);
+	assert_true(m->error.retry_after_ms > 0);
+	enter(&b[1], &r, 21, r.bob); /* as the configuration says */
+	struct access_info info = shown(&r, "ann");
+	assert_true(info.limits[ACCESS_LIMIT_SESSIONS] == 1 && info.used[ACCESS_LIMIT_SESSIONS] == 1 && info.used[ACCESS_LIMIT_ENTRIES] == 1);
+	set_limit(&r, "ann", ACCESS_LIMIT_SESSIONS, ACCESS_LIMIT_INHERIT);
+	client_free(&a[1]);
+	enter(&a[1], &r, 11, r.ann);
+	for (int i = 0; i < 2; i++) {
+		client_free(&a[i]);
+		client_free(&b[i]);
+	}
+	realm_close(&r);
+}
+
+static void test_whoever_is_slowed_goes_on_when_its_limit_is_lifted(void **state)
+{
+	struct realm r;
+	struct client a;
+	(void)state;
+	world_init(&r.w);
+	realm_open(&r);
+	enter(&a, &r, 10, r.ann);
+	(void)submit_ms(&a, 1, 1);
+	set_limit(&r, "ann", ACCESS_LIMIT_BYTES_RATE, 10);
+	for (uint32_t i = 0; i < 20; i++)
+		client_submit(&a, (struct submit_args){ .type = "q", .producer = 9, .first_seq = 2 + i, .count = 1, .size = 1000 });
+	world_run(&r.w, 5 * SIM_S);
+	for (uint32_t i = 0; i < 20; i++) /* a debt of half an hour and more */
+		client_submit(&a, (struct submit_args){ .type = "q", .producer = 9, .first_seq = 22 + i, .count = 1, .size = 1000 });
+	uint64_t begun = io_now_ns(r.w.io);
+	set_limit(&r, "ann", ACCESS_LIMIT_BYTES_RATE, 0);
+	for (uint32_t done = 0; done < 40;)
+		done += (uint32_t)client_expect(&a, FRAME_CONFIRMS)->confirms.runs[0].count;
+	assert_true(io_now_ns(r.w.io) - begun < 5 * SIM_S);
+	client_free(&a);
+	realm_close(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_principal_has_so_many_sessions_and_one_that_is_resumed_is_no_new_one),
 		cmocka_unit_test(test_entries_and_subscriptions_are_counted_over_all_sessions_of_a_principal),
+		cmocka_unit_test(test_a_limit_of_one_principal_counts_at_once_and_for_nobody_else),
+		cmocka_unit_test(test_whoever_is_slowed_goes_on_when_its_limit_is_lifted),
 		cmocka_unit_test(test_who_sends_too_much_is_read_more_slowly_and_loses_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

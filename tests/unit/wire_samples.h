@@ -181,7 +181,7 @@ static inline void sample_task_message(uint16_t kind, struct msg *m, struct span
 						 .confirm = CONFIRM_ACCEPTED, .head = head,
 						 .sizes = { sample_sizes, 3 } };
 	else if (kind == FRAME_CONFIRMS)
-		m->confirms = (struct msg_confirms){ 9, sample_runs, 3, span_str("queue q is full") };
+		m->confirms = (struct msg_confirms){ 9, sample_runs, 3, span_str("queue q is full"), 0 };
 	else if (kind == FRAME_RESULTS)
 		m->results = (struct msg_results){ .items = sample_results, .count = 3 };
 	else if (kind == FRAME_UPDATES)
@@ -201,7 +201,7 @@ static inline void sample_task_message(uint16_t kind, struct msg *m, struct span
 	else if (kind == FRAME_REPORT)
 		m->report = (struct msg_report){ .items = sample_reports, .count = 3 };
 	else if (kind == FRAME_REPORTED)
-		m->reported = (struct msg_reported){ sample_reported, 3, span_str("the lease of 101 ran out") };
+		m->reported = (struct msg_reported){ sample_reported, 3, span_str("the lease of 101 ran out"), 0 };
 	else if (kind == FRAME_SIGNALS)
 		m->signals = (struct msg_signals){ sample_signals, 3, span_str("by the operator") };
 	else if (kind == FRAME_AWAIT)
@@ -241,7 +241,7 @@ static inline void sample_event_message(uint16_t kind, struct msg *m, struct spa
 		m->publish = (struct msg_publish){ .number = 7, .origin = 5, .id = { 5, 1000 }, .retain = true, .confirm = true,
 						   .elsewhere = true, .interest = true, .head = head, .sizes = sizes };
 	else if (kind == FRAME_PUBLISHED)
-		m->published = (struct msg_published){ sample_published, 2, span_str("a payload is too big") };
+		m->published = (struct msg_published){ sample_published, 2, span_str("a payload is too big"), 0 };
 	else if (kind == FRAME_EVENTS)
 		m->events = (struct msg_events){ .id = { 5, 1000 }, .origin = 5, .retained = true, .head = head,
 						 .sizes = sizes, .matched = 1, .delivered = 2, .dropped = 3 };

@@ -112,8 +112,8 @@ _hillock()
 	'principal ') words="ls show add set rm" ;;
 	'principal ls') words="$globals" ;;
 	'principal show') words="$globals" ;;
-	'principal add') words="$globals --vnets --certificates --uids --with-token --admin" ;;
-	'principal set') words="$globals --vnets --certificates --uids --disable --enable" ;;
+	'principal add') words="$globals --vnets --certificates --uids --with-token --admin --limit" ;;
+	'principal set') words="$globals --vnets --certificates --uids --disable --enable --limit" ;;
 	'principal rm') words="$globals --yes" ;;
 	'token ') words="ls add rotate rm access" ;;
 	'token ls') words="$globals" ;;
