@@ -159,7 +159,7 @@ static void fly(struct log *log, enum batch_type type, uint64_t index, uint64_t 
 	log->flown = 0;
 	log->flying = true;
 	log->flying_ns = io_now_ns(log->config.io);
-	log->segments.end = head.offset + log->flying_bytes;
+	segments_wrote(&log->segments, log->flying_bytes);
 	log->index = index;
 	log->term = term;
 	log->hash = head.hash;
@@ -200,8 +200,10 @@ void log_flush(struct log *log, uint64_t now_ms)
 			write_mark(log);
 		return;
 	}
-	if (!segments_may_write(&log->segments, pending->offset, batch_disk_bytes(pending->body_len)))
+	if (!segments_may_write(&log->segments, pending->offset, batch_disk_bytes(pending->body_len))) {
+		segments_batch_waits(&log->segments);
 		return;
+	}
 	log->flushed_ms = now_ms;
 	log->time_ms = MAX_OF(now_ms, log->time_ms);
 	struct span body = { pending->data + BATCH_HEADER, pending->body_len };

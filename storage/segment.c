@@ -4,7 +4,8 @@
  *
  * 1. A file exists durably (sync_dir) before anything is written to it.
  * 2. Zeros never race with a batch: segments_may_write says no while a zero write overlaps, and they go only where no batch
- *    has been: in front of `end` by SEGMENT_ZERO_GAP, so that a small batch does not have to wait for them.
+ *    has been: in front of `end` by SEGMENT_ZERO_GAP, so that a small batch does not have to wait for them. A large one that
+ *    does is written before the next of them.
  * 3. Zeros never reach a sealed segment: it is sealed after they are back (segments_zeroing), or they would make it grow.
  * 4. A file with a read in flight is not closed. */
 #include "segment.h"
@@ -260,6 +261,18 @@ int segments_rotate(struct segments *s)
 	return 0;
 }
 
+void segments_wrote(struct segments *s, uint64_t len)
+{
+	s->end += len;
+	s->batch_waits = false;
+	s->batch_mean = (s->batch_mean * (SEGMENT_ZERO_WEIGHT - 1) + len) / SEGMENT_ZERO_WEIGHT;
+}
+
+static bool zeros_pay(const struct segments *s)
+{
+	return s->batch_mean <= s->config->segment_bytes / SEGMENT_ZERO_BATCHES;
+}
+
 void segments_zero_later(struct segments *s)
 {
 	s->zero_at = s->end + SEGMENT_ZERO_GAP;
@@ -293,14 +306,15 @@ static void zero_completed(struct io_op *op, int64_t res)
 	s->zero_done = true;
 }
 
-static void zero_submit(struct segments *s, enum io_op_kind kind)
+static void zero_submit(struct segments *s)
 {
-	uint64_t left = s->config->segment_bytes - s->zero_end;
+	bool write = s->zero_end < s->config->segment_bytes;
+	uint64_t left = write ? s->config->segment_bytes - s->zero_end : 0;
 
 	s->zero_op = (struct io_op){
-		.kind = kind, .file = s->zero_file, .data = kind == IO_SYNC ? NULL : s->zeros,
-		.len = kind == IO_SYNC ? 0 : (size_t)MIN_OF(left, (uint64_t)SEGMENT_ZERO_BYTES),
-		.offset = kind == IO_SYNC ? 0 : s->zero_end, .done = zero_completed, .ctx = s,
+		.kind = write ? IO_WRITE : IO_SYNC, .file = s->zero_file, .data = write ? s->zeros : NULL,
+		.len = (size_t)MIN_OF(left, (uint64_t)SEGMENT_ZERO_BYTES), .offset = write ? s->zero_end : 0,
+		.done = zero_completed, .ctx = s,
 	};
 	s->zero_busy = true;
 	s->zero_done = false;
@@ -329,12 +343,24 @@ static int zero_start(struct segments *s, uint32_t number, uint64_t from)
 	memset(s->zeros, 0, SEGMENT_ZERO_BYTES);
 	s->zero_segment = number;
 	s->zero_end = from;
-	zero_submit(s, IO_WRITE);
+	zero_submit(s);
 	return 0;
+}
+
+/* Batches are large now: what is not zeroed yet stays so until they are small again. */
+static void zero_give_up(struct segments *s)
+{
+	zero_stop(s);
+	if (s->zero_segment == s->active)
+		segments_zero_later(s);
+	else
+		s->next = NEXT_ALLOCATED;
 }
 
 static int zero_continue(struct segments *s)
 {
+	if (s->batch_waits && s->zero_segment == s->active)
+		return 0;
 	s->zero_done = false;
 	bool again = s->zero_op.kind == IO_WRITE && (s->zero_result == -EINTR || s->zero_result == -EAGAIN);
 	if (again)
@@ -351,7 +377,10 @@ static int zero_continue(struct segments *s)
 		s->zero_end += (uint64_t)s->zero_result / DISK_BLOCK * DISK_BLOCK;
 		if (s->zero_segment == s->active)
 			s->zero_end = MAX_OF(s->zero_end, s->end + SEGMENT_ZERO_GAP);
-		zero_submit(s, s->zero_end < s->config->segment_bytes ? IO_WRITE : IO_SYNC);
+		if (zeros_pay(s))
+			zero_submit(s);
+		else
+			zero_give_up(s);
 		return 0;
 	}
 	zero_stop(s);
@@ -362,8 +391,8 @@ static int zero_continue(struct segments *s)
 
 bool segments_due(const struct segments *s)
 {
-	return s->zero_done || (s->zero_file < 0 && (s->end >= s->zero_at || (s->next == NEXT_ALLOCATED &&
-									      s->end >= s->config->segment_bytes / 2)));
+	bool next = s->next == NEXT_ALLOCATED && s->end >= s->config->segment_bytes / 2;
+	return s->zero_done || (s->zero_file < 0 && zeros_pay(s) && (s->end >= s->zero_at || next));
 }
 
 int segments_drive(struct segments *s)
@@ -378,13 +407,18 @@ int segments_drive(struct segments *s)
 		return from < s->config->segment_bytes ? zero_start(s, s->active, from) : 0;
 	}
 	s->next = NEXT_ZEROING;
-	return zero_start(s, s->active + 1, 0);
+	return zero_start(s, s->active + 1, s->zero_segment > s->active ? s->zero_end : 0); /* on from where it was given up */
 }
 
 bool segments_may_write(const struct segments *s, uint64_t offset, uint64_t len)
 {
 	return !s->zero_busy || s->zero_segment != s->active || s->zero_op.kind == IO_SYNC ||
 	       offset + len <= s->zero_op.offset || offset >= s->zero_op.offset + s->zero_op.len;
+}
+
+void segments_batch_waits(struct segments *s)
+{
+	s->batch_waits = true;
 }
 
 void segments_sample(struct segments *s, uint64_t now_ms, bool force)

@@ -3,13 +3,16 @@
  * Segments are numbered from 1 and never recycled. The highest two exist ahead of their use: `active` takes writes, `next`
  * is allocated at rotation and, when the active one is half full, filled with zeros in the background, because a
  * durable write into written blocks costs half of one into merely reserved blocks: the file system has to write the inode,
- * too. What is left of a segment that becomes active without that, as the one at a start, is filled once it is written to. */
+ * too. What is left of a segment that becomes active without that, as the one at a start, is filled once it is written to.
+ * Only while batches are small, though: for large ones the inode costs little, and zeros would take half of the disk. */
 #pragma once
 
 #include "log.h"
 
 enum { SEGMENT_NAME_MAX = 24, SEGMENT_READERS_MAX = 64, SEGMENT_ZERO_BYTES = 1 << 20,
-       SEGMENT_ZERO_GAP = 64 << 10 };
+       SEGMENT_ZERO_GAP = 64 << 10,
+       SEGMENT_ZERO_BATCHES = 64, /* no zeros where, on average, fewer batches fill a segment: of 64 MiB, larger ones than 1 MiB */
+       SEGMENT_ZERO_WEIGHT = 8 }; /* a batch counts one part in so many in that average */
 
 struct segment {
 	uint32_t number;
@@ -45,6 +48,8 @@ struct segments {
 	int64_t zero_result;
 	bool zero_busy, zero_done;
 	uint64_t zero_at;    /* the rest of the active one is to be zeroed when `end` gets here; UINT64_MAX: it is, or will be */
+	uint64_t batch_mean; /* bytes of a batch */
+	bool batch_waits;    /* for zeros that are on their way: no more of them before it is written */
 
 	bool full;           /* the last try to allocate found the disk full; cleared with each sample */
 	uint64_t free_bytes; /* of the file system, as last sampled */
@@ -77,6 +82,8 @@ int segments_prepare(struct segments *s) MUST_CHECK;
 int segments_rotate(struct segments *s) MUST_CHECK;
 /* Gives back what the segment, not the active one, has not used, and closes its writer. 0 or -errno. */
 int segments_seal(struct segments *s, uint32_t number) MUST_CHECK;
+/* A batch of so many bytes is on its way to `end`. */
+void segments_wrote(struct segments *s, uint64_t len);
 /* What is left of the active segment may not have been written yet: fill it with zeros when it takes writes. */
 void segments_zero_later(struct segments *s);
 /* Runs the zeroing. 0 or -errno. Nothing to do unless segments_due. */
@@ -84,8 +91,10 @@ int segments_drive(struct segments *s) MUST_CHECK;
 bool segments_due(const struct segments *s);
 /* Zeros are on their way to this segment: it must not be sealed. */
 bool segments_zeroing(const struct segments *s, uint32_t number);
-/* False while zeros are on their way to these bytes of the active segment. */
+/* False while zeros are on their way to these bytes of the active segment; segments_batch_waits: once they are back, the
+ * batch is next. */
 bool segments_may_write(const struct segments *s, uint64_t offset, uint64_t len);
+void segments_batch_waits(struct segments *s);
 /* Asks how much is free, at most once a second unless forced. */
 void segments_sample(struct segments *s, uint64_t now_ms, bool force);
 

@@ -305,24 +305,48 @@ static void test_the_cache_keeps_to_its_size_and_gives_back_its_memory(void **st
 	}
 }
 
+/* Batches of one item each, so that the segment is written to in small steps. */
+static void put_singly(struct world *w, uint64_t count, uint32_t size)
+{
+	for (uint64_t i = 0; i < count; i++)
+		put_all(w, 1, size);
+}
+
 static void test_the_next_segment_is_zeroed_ahead(void **state)
 {
 	struct world *w = *state;
 
 	open_log(w);
 	uint64_t syncs = sim_calls_of(w->sim, SIM_SYNC);
-	put_all(w, 200, 1000);
+	put_singly(w, 50, 3000);
 	for (int i = 0; i < 20; i++)
 		model_turn(&w->m, 1000000);
 	assert_int_equal(w->m.log->segments.next, NEXT_READY);
 	assert_true(sim_calls_of(w->sim, SIM_SYNC) > syncs);
 }
 
-/* Batches of one item each, so that the segment is written to in small steps. */
-static void put_singly(struct world *w, uint64_t count, uint32_t size)
+static void test_large_batches_get_no_zeros_until_they_are_small_again(void **state)
 {
-	for (uint64_t i = 0; i < count; i++)
-		put_all(w, 1, size);
+	struct world *w = *state;
+
+	open_log(w);
+	struct segments *s = &w->m.log->segments;
+	put_all(w, 40, 1000);
+	put_all(w, 40, 1000);
+	put_all(w, 40, 1000);
+	uint32_t number = s->active;
+	while (s->active < number + 3) {
+		put_all(w, 40, 1000);
+		assert_false(s->zero_busy);
+		assert_int_not_equal(s->next, NEXT_READY);
+	}
+	for (int i = 0; s->next != NEXT_READY; i++) {
+		assert_true(i < 200);
+		put_singly(w, 1, 3000);
+	}
+	check_items(w, 0, w->m.count);
+	reopen(w);
+	check_items(w, 0, w->m.count);
 }
 
 static void test_what_is_left_of_a_segment_is_zeroed_when_it_takes_writes_after_a_start(void **state)
@@ -399,6 +423,26 @@ static void test_a_batch_waits_for_the_zeros_where_it_goes_and_for_no_others(voi
 	reopen(w);
 	assert_int_equal(w->m.count, count + 2);
 	check_items(w, 0, count + 2);
+}
+
+static void test_a_large_batch_that_waits_for_zeros_is_written_before_the_next_of_them(void **state)
+{
+	struct world *w = *state;
+
+	w->m.config.segment_bytes = 16 << 20;
+	w->m.config.batch_bytes = 2 << 20;
+	open_and_zero(w, 100 * SIM_MS);
+	struct segments *s = &w->m.log->segments;
+	const uint64_t zeros_at = s->zero_op.offset;
+	uint64_t count = w->m.count;
+	for (int i = 0; i < 30; i++)
+		assert_true(model_put(&w->m, 50000)); /* more than one write of zeros, so that it would meet the next one, too */
+	for (const uint64_t end = s->end; s->end == end; model_turn(&w->m, 1000000))
+		assert_int_equal(s->zero_op.offset, zeros_at);
+	model_settle_down(&w->m);
+	assert_int_equal(w->m.count, count + 30);
+	reopen(w);
+	check_items(w, 0, count + 30);
 }
 
 static void test_a_segment_is_sealed_after_the_zeros_on_their_way_to_it(void **state)
@@ -595,8 +639,10 @@ int main(void)
 		TEST(test_a_cold_record_bigger_than_a_chunk_is_read_whole),
 		TEST(test_the_cache_keeps_to_its_size_and_gives_back_its_memory),
 		TEST(test_the_next_segment_is_zeroed_ahead),
+		TEST(test_large_batches_get_no_zeros_until_they_are_small_again),
 		TEST(test_what_is_left_of_a_segment_is_zeroed_when_it_takes_writes_after_a_start),
 		TEST(test_a_batch_waits_for_the_zeros_where_it_goes_and_for_no_others),
+		TEST(test_a_large_batch_that_waits_for_zeros_is_written_before_the_next_of_them),
 		TEST(test_a_segment_is_sealed_after_the_zeros_on_their_way_to_it),
 		TEST(test_items_go_on_into_the_next_segment_while_zeros_are_on_their_way_to_the_one_before),
 		TEST(test_a_full_disk_leaves_room_for_settling_and_comes_back),
