@@ -48,7 +48,7 @@ static void place(struct asking *a, uint32_t index, struct span payload)
 	}
 	a->full = choice.entry == NULL;
 	a->nobody = choice;
-	if (choice.holders == 0) {
+	if (choice.holders == 0 && !m->wait) {
 		call_refuse(a->c, number, ERR_NOT_DELIVERED,
 			      m->session ? "nobody is at this address" : m->binding ? "there is no such binding"
 										    : "no holder of this service fits");
@@ -60,12 +60,15 @@ static void place(struct asking *a, uint32_t index, struct span payload)
 	}
 	struct live_call *call = call_new(s, a->c->session, number, a->deadline_ms);
 	call->stream = m->stream;
+	call->wait = m->wait;
 	if (choice.entry) {
 		call_hand_to(s, call, choice.entry);
 		calls->chosen[index] = choice.entry;
 		calls->items[index] = (struct invoke_item){ call->id, (uint32_t)payload.len, m->deadline_ms };
 		return;
 	}
+	if (m->wait && !a->service)
+		a->service = directory_service_get(s, m->service);
 	struct dir_service *service = a->service;
 	if (m->session) {
 		service = directory_entry(directory_session(s, m->session), m->entry)->service;
@@ -76,7 +79,8 @@ static void place(struct asking *a, uint32_t index, struct span payload)
 	if (!*line)
 		*line = call_line_new(s, a->binding ? NULL : service, a->binding);
 	if (!call_wait(calls, call, *line, &(struct asked){ a->where, m->head, payload }))
-		call_end(s, call, ERR_RESOURCE_EXHAUSTED, "all holders are busy and the line is full");
+		call_end(s, call, ERR_RESOURCE_EXHAUSTED,
+			 choice.holders ? "all holders are busy and the line is full" : "no holder of this service fits, and the line is full");
 }
 
 /* One INVOKE for each holder that was chosen, with all of its calls. */
@@ -184,6 +188,8 @@ static void judge_head(struct asking *a)
 		return;
 	a->type = types_find(a->s->types, head.type);
 	a->admits = type_admits(a->type, head.fingerprint, a->text);
+	if (a->admits == ERR_OK)
+		a->admits = type_answers(a->type, a->m->stream, a->text);
 }
 
 static enum err judge_payload(struct asking *a, struct span payload)

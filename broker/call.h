@@ -35,4 +35,5 @@ bool calls_holder(const struct dir_entry *e);
 void calls_changed(struct shard *s);
 void calls_run(struct shard *s);
 
+uint32_t calls_open(const struct calls *calls); /* in work or waiting */
 uint32_t calls_held(const struct session *session); /* in work at its entries */

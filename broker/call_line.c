@@ -73,22 +73,24 @@ static void leave_line(struct shard *s, struct live_call *call, struct dir_entry
 static void serve_line(struct shard *s, struct call_line *line)
 {
 	struct span no_where = span_of(NULL, 0), no_vnet = no_where; /* found nobody free: nor will the next that asks the same */
+	bool nobody = false;                                         /* nor anybody at all */
 	for (struct live_call *call = line->first, *next; call; call = next) {
 		next = call->next;
 		struct span where = span_sub(buf_span(&call->kept), call->head_len, call->where_len);
 		struct span vnet = span_str(call->caller->vnet);
-		if (!call->target_session && no_vnet.data && span_eq(where, no_where) && span_eq(vnet, no_vnet))
+		if (!call->target_session && no_vnet.data && span_eq(where, no_where) && span_eq(vnet, no_vnet) && (call->wait || !nobody))
 			continue;
 		struct choice c = line->binding ? call_choose_leg(s, line->binding)
 				  : call->target_session ? call_choose_address(s, call->target_session, call->target_entry, vnet)
 							 : call_choose(line->service, vnet, where);
 		if (c.entry) {
 			leave_line(s, call, c.entry);
-		} else if (c.holders == 0) {
+		} else if (c.holders == 0 && !call->wait) {
 			call_end(s, call, ERR_NOT_DELIVERED, "the holders it waited for have gone");
 		} else if (!call->target_session) {
 			no_where = where;
 			no_vnet = vnet;
+			nobody = c.holders == 0;
 		}
 	}
 }

@@ -22,6 +22,11 @@ void calls_free(struct calls *calls)
 	free(calls);
 }
 
+uint32_t calls_open(const struct calls *calls)
+{
+	return calls->open;
+}
+
 struct live_call *call_at(const struct calls *calls, uint64_t id)
 {
 	uint32_t index = (uint32_t)id;

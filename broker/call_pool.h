@@ -24,6 +24,7 @@ struct live_call {
 	uint64_t target_session;           /* while it waits: an address */
 	uint32_t target_entry;
 	bool stream, refused;
+	bool wait;                         /* also where there is no holder at all */
 	struct buf kept;                   /* while it waits: predicate, head, payload */
 	size_t where_len, head_len;
 };

@@ -8,10 +8,9 @@
  * 2. A queue is on the runnable list, or parked until a record is read, or has no tasks or no entry that could take one.
  * 3. A task is leased in the same step in which its DELIVER is put into the buffer of a live connection.
  * 4. The work of a turn is bounded; what is left goes on in the next. */
+#include "directory.h"
 #include "permit.h"
 #include "outlet.h"
-
-#include "../wire/params.h"
 
 enum { FRAMES_PER_TURN = 2048, BYTES_PER_TURN = 32 << 20, BROKEN_RETRY_MS = 1000 };
 
@@ -135,7 +134,7 @@ static void describe(struct shard *s, struct consumer *x, const struct wire_entr
 {
 	struct buf params = { NULL, 0, 0 };
 	char text[128];
-	if (params_parse(e->params, &params, text) == ERR_OK) /* checked where the frame was read */
+	if (directory_params(x->session, e->params, &params, text) == ERR_OK) /* checked where the frame was read */
 		x->params = buf_span(&params);
 	x->cost = e->cost;
 	x->hot_count = e->hot_count;
@@ -157,9 +156,24 @@ static void consumer_free(struct consumer *x)
 
 void deliver_drain(struct shard *s, struct session *session)
 {
-	for (struct consumer *x = session->consumers; x; x = x->session_next)
+	for (struct consumer *x = session->consumers; x; x = x->session_next) {
+		outlet_able(x, false);
 		if (x->queue > 0)
 			unlink_consumer(s, x);
+	}
+}
+
+bool deliver_could(struct shard *s, uint32_t queue, struct span name, struct span requires)
+{
+	if (queue > 0)
+		return queue < s->outlet_cap && s->outlets[queue] && outlet_could(s->outlets[queue], requires);
+	for (const struct consumer *x = s->unbound; x; x = x->next) {
+		struct vnet_name room;
+		struct span own = vnet_full(x->session, types_resolve(s->types, span_of(x->name, x->name_len)), &room);
+		if (x->able && span_eq(own, name) && predicate_holds(requires, x->params))
+			return true;
+	}
+	return false;
 }
 
 void deliver_withdraw(struct shard *s, struct session *session)
@@ -209,6 +223,7 @@ void deliver_serve(struct session *session, const struct msg_serve *m)
 		x->session = session;
 		x->entry = e->id;
 		x->credit = e->credit;
+		x->able = !session->draining && (e->credit > 0 || (session->holder && tasks_holder_leases(session->holder) > 0));
 		describe(s, x, e);
 		*tail = x;
 		tail = &x->session_next;
@@ -228,6 +243,8 @@ void deliver_credit(struct session *session, const struct msg_credit *m)
 		if (!x)
 			continue; /* an entry that a later SERVE took back */
 		x->credit = MIN_OF(x->credit + m->items[i].credit, (uint32_t)LIMIT_ENTRY_CREDIT);
+		if (x->credit > 0 && !x->able && !session->draining)
+			outlet_able(x, true);
 		if (x->queue > 0)
 			link_consumer(s, x);
 	}

@@ -324,14 +324,30 @@ static struct dir_entry *entry_declare(struct directory *d, struct session *sess
 	return entry_add(d, session, line);
 }
 
-static enum err params_pack(struct directory *d, const struct msg_serve *m, size_t *ends, size_t *bytes, char text[128])
+enum err directory_params(const struct session *session, struct span params, struct buf *out, char text[128])
+{
+	size_t begin = out->len;
+	enum err e = params_parse(params, out, text);
+	if (e != ERR_OK)
+		return e;
+	if (params_are_brokers(span_sub(buf_span(out), begin, out->len - begin))) {
+		(void)snprintf(text, 128, "params: names that begin with " PARAMS_BROKER " are the broker's");
+		return ERR_INVALID_INPUT;
+	}
+	if (session->identity)
+		params_insert(out, begin, span_str(PARAMS_IDENTITY), span_str(session->identity));
+	return ERR_OK;
+}
+
+static enum err params_pack(struct directory *d, const struct session *session, const
+			     struct msg_serve *m, size_t *ends, size_t *bytes, char text[128])
 {
 	d->packed.len = 0;
 	*bytes = 0;
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct wire_entry *e = &m->entries[i];
 		char why[128];
-		enum err code = params_parse(e->params, &d->packed, why);
+		enum err code = directory_params(session, e->params, &d->packed, why);
 		if (code != ERR_OK) {
 			(void)snprintf(text, 128, "SERVE.entries[%u].%.100s", i, why);
 			return code;
@@ -349,7 +365,7 @@ enum err directory_serve(struct session *session, const struct msg_serve *m, cha
 	struct shard *s = session->conn->s;
 	struct directory *d = s->directory;
 	size_t ends[LIMIT_SESSION_ENTRIES], bytes;
-	enum err code = params_pack(d, m, ends, &bytes, text);
+	enum err code = params_pack(d, session, m, ends, &bytes, text);
 	if (code != ERR_OK)
 		return code;
 	if (!usage_may_serve(session, m->count, text))

@@ -88,6 +88,8 @@ struct dir_service *directory_service_get(struct shard *s, struct span name); /*
 void directory_service_drop(struct shard *s, struct dir_service *service);    /* where nobody uses it any more */
 /* Seen from this vnet, and its parameters fit. */
 bool directory_fits(const struct dir_line *line, struct span vnet, struct span where);
+/* Appends the packed form of an entry's parameters, with what the broker says of the session itself. */
+enum err directory_params(const struct session *session, struct span params, struct buf *out, char text[128]) MUST_CHECK;
 /* Packs a predicate; borrowed until the next call of this. */
 enum err directory_where(struct shard *s, struct span text_form, struct span *out, char text[128]) MUST_CHECK;
 /* To the end of those of its service with room: others come first now. */

@@ -235,7 +235,23 @@ void outlet_join(struct shard *s, struct outlet *o, struct consumer *x)
 		map64_add(&o->group_names, hash, x->group->index, &o->memory);
 	}
 	x->group->entries++;
+	x->group->able += x->able;
 	o->consumers++;
+}
+
+void outlet_able(struct consumer *x, bool able)
+{
+	if (x->group)
+		x->group->able += (uint32_t)able - (uint32_t)x->able;
+	x->able = able;
+}
+
+bool outlet_could(const struct outlet *o, struct span requires)
+{
+	for (uint32_t i = 0; i < o->group_count; i++)
+		if (o->groups[i] && o->groups[i]->able > 0 && predicate_holds(requires, o->groups[i]->params))
+			return true;
+	return false;
 }
 
 void outlet_leave(struct shard *s, struct outlet *o, struct consumer *x)
@@ -244,6 +260,7 @@ void outlet_leave(struct shard *s, struct outlet *o, struct consumer *x)
 	outlet_unlink(o, x);
 	x->group = NULL;
 	o->consumers--;
+	g->able -= x->able;
 	if (--g->entries > 0)
 		return;
 	map64_remove(&o->group_names, map64_find(&o->group_names, g->hash));

@@ -22,6 +22,7 @@ struct group {
 	struct consumer **tails[CREDIT_BUCKETS];
 	uint32_t filled;        /* bit per bucket */
 	uint32_t index, entries;
+	uint32_t able;          /* entries that are */
 	uint64_t hash;
 	struct span params;     /* packed */
 	uint32_t cost, hot_count;
@@ -72,6 +73,10 @@ void outlet_leave(struct shard *s, struct outlet *o, struct consumer *x);
 /* It can take tasks, as many as its credit says; or not now. */
 void outlet_link(struct outlet *o, struct consumer *x);
 void outlet_unlink(struct outlet *o, struct consumer *x);
+/* The entry could take tasks, now or when it has done what it has; or could not any more. */
+void outlet_able(struct consumer *x, bool able);
+/* Is there an entry that could, and for which this packed predicate holds? */
+bool outlet_could(const struct outlet *o, struct span requires);
 /* Is there room for the group of an entry, or the group itself? */
 bool outlet_takes(const struct shard *s, const struct outlet *o, const struct consumer *x);
 /* Asks on, as far as the turn has time. True: there is more. */

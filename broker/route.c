@@ -241,6 +241,25 @@ static uint64_t own_producer(const struct session *session, uint64_t producer)
 	return own == 0 || own == SCHEDULE_PRODUCER ? own + 1 : own;
 }
 
+/* One that is not to wait in vain: is there an entry that could take it, free or not? */
+static enum err may_fail_fast(struct conn *c, char text[256])
+{
+	const struct task_head *head = &c->cache->head;
+	struct shard *s = c->s;
+	struct span requires = span_of(NULL, 0), name;
+	char room[LIMIT_NAME_BYTES + 2], why[128];
+	if (!head->fail_fast)
+		return ERR_OK;
+	if (head->requirements.len > 0 && directory_where(s, head->requirements, &requires, why) != ERR_OK)
+		return ERR_OK; /* refused for that, with better words */
+	uint32_t queue = tasks_submit_queue(s->tasks, head, &name, room);
+	if (deliver_could(s, queue, name, requires))
+		return ERR_OK;
+	(void)snprintf(text, 256, "TaskHead.fail_fast: no live entry of %.*s could take it", (int)MIN_OF(name.len, 180u),
+		       (const char *)name.data);
+	return ERR_NOT_DELIVERED;
+}
+
 /* A parent is in the hands of the session when the task is made; one that was accepted before is answered all the same. */
 static const struct submit_check *check_submit(struct conn *c, const struct msg_submit *m, struct span payload,
 					       struct submit_check *check, char text[256])
@@ -251,6 +270,8 @@ static const struct submit_check *check_submit(struct conn *c, const struct msg_
 	if (e == ERR_OK && parent)
 		e = tasks_parent(s->tasks, parent, c->session->holder, &root, text);
 	tasks_set_root(s->tasks, root);
+	if (e == ERR_OK)
+		e = may_fail_fast(c, text);
 	if (e == ERR_OK)
 		return check_payloads(s, c->cache, m, payload, check, text);
 	memset(s->refused_bits, 0xff, (m->sizes.count + 63) / 64 * sizeof s->refused_bits[0]);

@@ -193,6 +193,7 @@ static void welcome(struct conn *c, bool resumed, uint32_t correlation)
 		.window_max = k->producer_window,
 		.broker = span_str(k->broker),
 		.address = c->session->number,
+		.store = log_store(s->log),
 	};
 	msg_encode(&c->out, &s->msg, correlation, NULL, 0);
 	conn_touch(c);

@@ -578,5 +578,6 @@ void shard_counters_get(const struct shard *s, struct shard_counters *out)
 	*out = s->counters;
 	out->buffer_bytes = s->buffer_bytes;
 	out->entries = s->directory->entry_count;
+	out->calls_open = calls_open(s->calls);
 	out->watches = s->watch_count + s->results_waiting;
 }

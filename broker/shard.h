@@ -108,7 +108,8 @@ struct shard_counters {
 	uint64_t submits_total, submits_refused_total, submits_paused_total;
 	uint64_t delivered_total, deliver_frames_total, deliver_damaged_total;
 	uint64_t reports_total, results_total, updates_total, updates_dropped_total, requests_total, watches, consumers, turns_total;
-	uint64_t entries, calls_total, invokes_total, answers_total, answers_late_total, calls_timeout_total, calls_not_delivered_total;
+	uint64_t entries, calls_open;
+	uint64_t calls_total, invokes_total, answers_total, answers_late_total, calls_timeout_total, calls_not_delivered_total;
 };
 void shard_counters_get(const struct shard *s, struct shard_counters *out);
 

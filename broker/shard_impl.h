@@ -126,6 +126,7 @@ struct consumer {
 	uint32_t hot_count, cost;
 	uint8_t bucket;
 	uint8_t name_len;
+	bool able;           /* it is for tasks, and not on its way out: had credit since it was declared, or work from before */
 	char name[];
 };
 
@@ -191,6 +192,9 @@ void deliver_slot(struct shard *s, uint32_t queue, uint32_t slot);
 void deliver_settled(struct shard *s, uint64_t task);
 void deliver_fetched(struct shard *s, uint64_t addr);
 uint32_t deliver_workers(const struct shard *s, uint32_t queue); /* entries that serve it */
+/* Is there a live entry of the queue (0: of the one of this name, which is not there yet) that could take a task with these packed
+ * requirements, now or when it has done what it has? */
+bool deliver_could(struct shard *s, uint32_t queue, struct span name, struct span requires);
 void deliver_rebind(struct shard *s);           /* queues came or went */
 void deliver_unblock(struct conn *c);           /* its output has room again */
 bool deliver_run(struct shard *s);              /* true = there is more */

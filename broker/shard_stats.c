@@ -68,6 +68,7 @@ static void put_shard(struct shard *s, struct out *o)
 	PUT("", c, consumers);
 	PUT("", c, turns_total);
 	PUT("", c, entries);
+	PUT("", c, calls_open);
 	PUT("", c, calls_total);
 	PUT("", c, invokes_total);
 	PUT("", c, answers_total);

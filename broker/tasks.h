@@ -126,6 +126,9 @@ struct submit_check { const uint64_t *refused; enum err code; const char *text; 
 void tasks_propose_checked(struct tasks *t, struct log *log, const struct msg_submit *m, const struct task_head *head,
 			   struct span payload, uint64_t now_ms, const struct submit_check *check, struct submit_answer *out);
 
+/* The queue that a task with this head goes to, by its number; 0 = it is not there yet, and *name is how it would be kept (in `room`, or
+ * borrowed from the head). */
+uint32_t tasks_submit_queue(const struct tasks *t, const struct task_head *head, struct span *name, char room[LIMIT_NAME_BYTES + 2]);
 /* A task that comes after others says so in its head. Has one of those a settling record under way, or is a purge? Then the submission
  * waits until that is applied, so that apply need not ask what was remembered of it. */
 bool tasks_submit_early(const struct tasks *t, const struct msg_submit *m, const struct task_head *head);

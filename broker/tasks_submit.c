@@ -79,11 +79,28 @@ static void refuse(struct submit_answer *out, struct submission *s, uint32_t cou
 	answer(out, s, count, code, 0);
 }
 
+/* A queue of a vnet is kept under VNET/NAME. A name that was cut is too long, and refused as such. */
+static struct span in_vnet(struct span vnet, struct span name, char full[LIMIT_NAME_BYTES + 2])
+{
+	int len = snprintf(full, LIMIT_NAME_BYTES + 2, "%.*s/%.*s", (int)vnet.len, (const char *)vnet.data, (int)name.len,
+			   (const char *)name.data);
+	return span_of(full, MIN_OF((size_t)len, (size_t)LIMIT_NAME_BYTES + 1));
+}
+
+uint32_t tasks_submit_queue(const struct tasks *t, const struct task_head *head, struct span *name, char room[LIMIT_NAME_BYTES + 2])
+{
+	uint32_t id = head->queue.len ? 0 : topics_queue(t->topics, head->vnet, head->type);
+	*name = head->queue.len ? head->queue : head->type;
+	if (head->vnet.len > 0)
+		*name = in_vnet(head->vnet, *name, room);
+	return id ? id : tasks_queue_find(t, *name);
+}
+
 /* The queue named by the head, made if policy allows. 0 = refused. */
 static uint32_t submit_queue(struct tasks *t, struct log *log, const struct task_head *head, enum err *code, char text[256])
 {
 	struct span name = head->queue.len ? head->queue : head->type;
-	char full[LIMIT_NAME_BYTES + 1];
+	char full[LIMIT_NAME_BYTES + 2];
 	uint32_t id = head->queue.len ? 0 : topics_queue(t->topics, head->vnet, head->type); /* bound to its type */
 	if (id)
 		return id;
@@ -91,9 +108,7 @@ static uint32_t submit_queue(struct tasks *t, struct log *log, const struct task
 	if (head->vnet.len > 0 || memchr(name.data, '/', name.len)) { /* a name that reaches into another vnet is none */
 		if (!queue_name_ok(name, text))
 			return 0;
-		size_t len = (size_t)snprintf(full, sizeof full, "%.*s/%.*s", (int)head->vnet.len, (const char *)head->vnet.data,
-					      (int)name.len, (const char *)name.data);
-		name = span_of(full, len); /* one that was cut is too long, and refused as such */
+		name = in_vnet(head->vnet, name, full);
 	}
 	id = queue_lookup(t, name);
 	if (id)

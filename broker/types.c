@@ -164,6 +164,14 @@ enum err type_admits(const struct type *type, uint64_t fingerprint, char text[25
 	return ERR_SCHEMA_MISMATCH;
 }
 
+enum err type_answers(const struct type *type, bool stream, char text[256])
+{
+	if (!type || type->answers == TYPE_ANSWERS_UNSET || stream == (type->answers == TYPE_ANSWERS_STREAM))
+		return ERR_OK;
+	return types_refuse(text, ERR_SCHEMA_MISMATCH, "type %.150s: its calls are answered %s", type->name,
+			    stream ? "once, and this one asks for parts" : "in parts, and this one does not ask for them");
+}
+
 bool type_verifies(const struct type *type)
 {
 	return type && type->policy == TYPE_VERIFY;
@@ -263,6 +271,7 @@ static void fill(const struct type *type, struct type_info *out)
 		.name = span_str(type->name), .root = span_str(type->root), .policy = type->policy,
 		.parent = type->parent ? span_str(type->parent->name) : span_of(NULL, 0), .alias_count = type->alias_count,
 		.fingerprint_count = type->fingerprint_count, .registered_ms = type->registered_ms, .changed_ms = type->changed_ms,
+		.answers = type->answers,
 	};
 	for (uint32_t i = 0; i < type->alias_count; i++)
 		out->aliases[i] = span_str(type->aliases[i]);

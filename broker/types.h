@@ -44,6 +44,8 @@ enum err types_check(const struct types *t, struct span type, uint64_t fingerpri
  * each payload goes through type_verify. `type` may be NULL: a plain name. */
 enum err type_admits(const struct type *type, uint64_t fingerprint, char text[256]) MUST_CHECK;
 bool type_verifies(const struct type *type);
+/* May a call of the type ask for its answer in parts, or in one? ERR_OK or ERR_SCHEMA_MISMATCH. */
+enum err type_answers(const struct type *type, bool stream, char text[256]) MUST_CHECK;
 enum err type_verify(const struct type *type, struct span payload, char text[256]) MUST_CHECK;
 struct span type_name(const struct type *type);
 

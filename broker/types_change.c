@@ -8,7 +8,7 @@ enum { TYPE_OP_REGISTER = 1, TYPE_OP_REMOVE = 2, REC_TYPE_VERSION = 1 };
 
 struct rec_type {
 	uint8_t version, op, policy;
-	uint8_t name_size, alias_size, parent_size, root_size, pad;
+	uint8_t name_size, alias_size, parent_size, root_size, answers; /* answers: 0 in old records */
 	uint32_t schema_size, pad1;
 };
 _Static_assert(sizeof(struct rec_type) == 16, "on disk");
@@ -89,6 +89,9 @@ static enum err judge_register(const struct types *t, struct span name, const st
 		e = types_judge_parent(t, type, spec->parent, text);
 	if (e == ERR_OK && spec->schema.len > 0)
 		e = judge_schema(t, type, spec, schema, text);
+	if (e == ERR_OK && spec->answers && type && type->answers && spec->answers != type->answers)
+		e = types_refuse(text, ERR_INCOMPATIBLE, "answers: calls of type %.*s are %s", SHOWN(name),
+				 type->answers == TYPE_ANSWERS_ONE ? "answered once" : "answered in parts");
 	if (e == ERR_OK && spec->policy != TYPE_OPEN && spec->policy != TYPE_POLICY_UNSET && !*schema && !(type && type->schema))
 		e = types_refuse(text, ERR_INVALID_INPUT, "policy %s needs a schema", type_policy_name(spec->policy));
 	if (e != ERR_OK) {
@@ -117,7 +120,7 @@ static enum err append(struct log *log, uint8_t op, struct span name, const stru
 	const struct span parts[] = { name, s->alias_count ? s->aliases[0] : span_of(NULL, 0), s->parent, s->root, s->schema };
 	const struct rec_type rec = { .version = REC_TYPE_VERSION, .op = op, .policy = s->policy, .name_size = (uint8_t)parts[0].len,
 				      .alias_size = (uint8_t)parts[1].len, .parent_size = (uint8_t)parts[2].len,
-				      .root_size = (uint8_t)parts[3].len, .schema_size = (uint32_t)parts[4].len };
+				      .root_size = (uint8_t)parts[3].len, .answers = s->answers, .schema_size = (uint32_t)parts[4].len };
 	size_t size = sizeof rec;
 	uint64_t addr;
 	for (size_t i = 0; i < COUNT_OF(parts); i++)
@@ -188,6 +191,8 @@ static void apply_register(struct types *t, struct span name, const struct type_
 		types_set_schema(t, type, schema, schema_root(schema));
 	if (spec->policy != TYPE_POLICY_UNSET)
 		type->policy = spec->policy;
+	if (spec->answers)
+		type->answers = spec->answers;
 	if (spec->alias_count > 0)
 		types_add_alias(t, type, spec->aliases[0]);
 	if (spec->parent.len > 0)
@@ -219,7 +224,8 @@ static bool rec_read(struct span body, struct rec_type *rec, struct span *name, 
 	spec->root = read_bytes(&r, rec->root_size);
 	spec->schema = read_bytes(&r, rec->schema_size);
 	spec->policy = rec->policy;
-	return !r.failed && r.rest.len == 0 && rec->version == REC_TYPE_VERSION &&
+	spec->answers = rec->answers;
+	return !r.failed && r.rest.len == 0 && rec->version == REC_TYPE_VERSION && rec->answers < TYPE_ANSWERS &&
 	       (rec->policy < TYPE_POLICIES || rec->policy == TYPE_POLICY_UNSET);
 }
 

@@ -13,7 +13,7 @@ struct section_type {
 	uint32_t schema_size;
 	uint64_t registered_ms, changed_ms;
 	uint16_t fingerprint_count;
-	uint8_t name_size, root_size, policy, alias_count, pad[2];
+	uint8_t name_size, root_size, policy, alias_count, answers, pad;
 };
 _Static_assert(sizeof(struct section_head) == 16 && sizeof(struct section_type) == 32, "on disk");
 
@@ -35,7 +35,7 @@ void types_checkpoint(const struct types *t, struct buf *out)
 					  .changed_ms = type->changed_ms, .fingerprint_count = (uint16_t)type->fingerprint_count,
 					  .name_size = (uint8_t)strlen(type->name), .policy = type->policy,
 					  .root_size = (uint8_t)(type->root ? strlen(type->root) : 0),
-					  .alias_count = (uint8_t)type->alias_count };
+					  .alias_count = (uint8_t)type->alias_count, .answers = type->answers };
 		for (uint32_t k = 0; type->parent && k < t->type_count; k++)
 			if (t->all[k] == type->parent)
 				s.parent = k + 1;
@@ -69,7 +69,7 @@ static bool get_type(struct types *t, struct reader *r, uint32_t *parent)
 	read_into(r, &s, sizeof s);
 	struct span name = read_bytes(r, s.name_size), root = read_bytes(r, s.root_size), bytes = read_bytes(r, s.schema_size);
 	if (r->failed || !types_name_ok("name", name, text) || types_get(t, name) || t->count == TYPES_MAX || s.policy >= TYPE_POLICIES ||
-	    s.alias_count > TYPE_ALIASES || s.fingerprint_count > TYPE_FINGERPRINTS)
+	    s.answers >= TYPE_ANSWERS || s.alias_count > TYPE_ALIASES || s.fingerprint_count > TYPE_FINGERPRINTS)
 		return false;
 	if (t->type_count > 0 && types_compare(t->all[t->type_count - 1]->name, name) >= 0)
 		return false;
@@ -79,6 +79,7 @@ static bool get_type(struct types *t, struct reader *r, uint32_t *parent)
 	if (schema)
 		types_set_schema(t, type, schema, root);
 	type->policy = schema ? s.policy : TYPE_OPEN;
+	type->answers = s.answers;
 	type->registered_ms = s.registered_ms;
 	type->changed_ms = s.changed_ms;
 	type->fingerprint_count = s.fingerprint_count;

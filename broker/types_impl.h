@@ -20,7 +20,7 @@ struct type {
 	char *name, *root;
 	struct type *parent;
 	struct schema *schema;
-	uint8_t policy;
+	uint8_t policy, answers;
 	uint32_t children;
 	char *aliases[TYPE_ALIASES];
 	uint32_t alias_count;

@@ -59,7 +59,7 @@ static void batch_close(struct hlk *c)
 		return;
 	const struct msg_call m = {
 		.first = b->first, .session = b->to.session, .entry = b->to.entry, .binding = b->binding, .deadline_ms = b->deadline_ms,
-		.all = b->all, .stream = b->stream, .service = span_str(b->service), .where = span_str(b->where),
+		.all = b->all, .stream = b->stream, .wait = b->wait, .service = span_str(b->service), .where = span_str(b->where),
 		.head = buf_span(&b->head), .sizes = { (const uint32_t *)(const void *)b->sizes.data, b->count },
 	};
 	const struct span payload = buf_span(&b->payload);
@@ -131,6 +131,8 @@ static int options_check(struct hlk *c, const struct hlk_call_options *o, size_t
 	*to = (struct address){ 0 };
 	if ((int)service + (int)address + (o->binding != 0) != 1)
 		return error_set(c, HLK_INVALID_INPUT, "call: needs one of a service, an address and a binding");
+	if (o->wait && (!service || o->all))
+		return error_set(c, HLK_INVALID_INPUT, "call: only a call to one holder of a service can wait for it");
 	if (address && !address_parse(span_str(o->address), to))
 		return error_set(c, HLK_INVALID_INPUT, "call: %.80s is not an address (NODE/SESSION/ENTRY)", o->address);
 	if (address && c->session.node && !span_eq(to->node, span_str(c->session.node)))
@@ -156,7 +158,7 @@ static bool fits_batch(const struct call_batch *b, const struct hlk_call_options
 		return false;
 	return same(b->service, o->service) && same(b->where, o->where) && same(b->type, o->type) && same(b->address, o->address) &&
 	       same(b->trace, o->trace) && same(b->correlation, o->correlation) && b->fingerprint == o->fingerprint &&
-	       b->binding == o->binding && b->all == o->all && b->stream == o->stream && b->deadline_ms == deadline_ms;
+	       b->binding == o->binding && b->all == o->all && b->stream == o->stream && b->wait == o->wait && b->deadline_ms == deadline_ms;
 }
 
 static int batch_open(struct hlk *c, const struct hlk_call_options *o, uint32_t deadline_ms, const struct address *to)
@@ -166,7 +168,7 @@ static int batch_open(struct hlk *c, const struct hlk_call_options *o, uint32_t 
 	batch_drop(b);
 	*b = (struct call_batch){ .service = copy(o->service), .where = copy(o->where), .type = copy(o->type), .address = copy(o->address),
 				  .trace = copy(o->trace), .correlation = copy(o->correlation), .to = *to, .all = o->all,
-				  .stream = o->stream, .headers = o->header_count > 0, .binding = o->binding,
+				  .stream = o->stream, .wait = o->wait, .headers = o->header_count > 0, .binding = o->binding,
 				  .deadline_ms = deadline_ms, .fingerprint = o->fingerprint };
 	b->to.node = (struct span){ NULL, 0 };
 	const char *type = o->type && *o->type ? o->type : o->service && *o->service ? o->service : "call";

@@ -298,7 +298,7 @@ struct pending_call;
 struct call_batch { /* calls that travel together */
 	char *service, *where, *type, *address, *trace, *correlation;
 	struct address to;
-	bool all, stream, headers;
+	bool all, stream, wait, headers;
 	uint32_t binding, deadline_ms, count, number;
 	uint64_t fingerprint, first;
 	struct buf head, sizes, payload;

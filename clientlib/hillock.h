@@ -150,6 +150,8 @@ struct hlk_submit_options {
 	const char *after_group;  /* it is the callback: starts when the last member is final; one for each group */
 	uint64_t group_size;      /* with after_group: how many members there will be; 0 = those confirmed so far, and no more */
 	bool again;               /* the task is handed out again when its worker is lost, though its queue says never */
+	const char *worker;       /* only for the worker of this identity (hlk_options); requirements hold besides */
+	bool fail_fast;           /* HLK_NOT_DELIVERED at once where no live entry, free or not, could take it; else it waits for one */
 };
 
 /* Encodes what equal tasks share, once. Belongs to the caller until hlk_head_free; may be used with any client. NULL and
@@ -459,6 +461,7 @@ struct hlk_call_options {
 	const char *trace, *correlation;
 	const struct hlk_header *headers; size_t header_count;
 	uint64_t fingerprint;
+	bool wait;             /* where no holder of the service fits, wait for one until the deadline; not with `all` */
 };
 struct hlk_answer {
 	uint64_t call;
@@ -697,37 +700,6 @@ HLK_API int hlk_stats(struct hlk *c, hlk_stat_fn *each, void *ctx);
 HLK_API int hlk_node_reload(struct hlk *c);
 HLK_API int hlk_checkpoint(struct hlk *c);
 
-/* ---------------------------------------------------------------- types (blocking, as administration) */
-
-/* What is NULL or empty stays as it is. */
-struct hlk_type_spec {
-	const void *schema; size_t schema_size; /* a .bfbs: what `flatc -b --schema` writes; add --bfbs-builtins for nested buffers */
-	const char *root;                       /* its root table; default: the file's root_type */
-	const char *policy;                     /* "open", "fingerprint", "verify" */
-	const char *alias, *parent;             /* one more name; the type whose subscribers get this one, too */
-};
-/* Makes a type or changes it. HLK_INCOMPATIBLE names the field that would break programs. */
-HLK_API int hlk_type_register(struct hlk *c, const char *name, const struct hlk_type_spec *spec);
-
-struct hlk_type_row {
-	const char *name, *root, *parent, *policy;
-	const char *const *aliases; size_t alias_count;
-	const uint64_t *fingerprints; size_t fingerprint_count; /* the first is that of the newest schema */
-	const void *schema; size_t schema_size;                 /* hlk_type_show only */
-	uint64_t registered_ms, changed_ms;
-};
-typedef void hlk_type_fn(const struct hlk_type_row *row, void *ctx); /* borrowed until return */
-HLK_API int hlk_type_list(struct hlk *c, hlk_type_fn *each, void *ctx);
-HLK_API int hlk_type_show(struct hlk *c, const char *name, hlk_type_fn *each, void *ctx);
-/* Is this a payload of the type? HLK_SCHEMA_MISMATCH names the path of the field. */
-HLK_API int hlk_type_check(struct hlk *c, const char *name, const void *payload, size_t size);
-/* May this schema take the place of the registered one? HLK_INCOMPATIBLE lists the differences. */
-HLK_API int hlk_type_diff(struct hlk *c, const char *name, const void *schema, size_t size, const char *root);
-HLK_API int hlk_type_remove(struct hlk *c, const char *name); /* with its aliases; or one alias */
-/* The fingerprint for hlk_submit_options, without a broker. *error may be NULL. */
-HLK_API int hlk_fingerprint(const char *name, const void *schema, size_t size, const char *root, uint64_t *out,
-			    struct hlk_error *error);
-
 /* ---------------------------------------------------------------- schedules (blocking, as administration) */
 
 struct hlk_schedule_spec {
@@ -795,5 +767,6 @@ HLK_API const char *hlk_version(void); /* "0.1.0" */
 }
 #endif
 #include "hillock_access.h"
+#include "hillock_types.h"
 
 #endif

@@ -120,7 +120,7 @@ static struct mock_call *call_new(struct mock *m, const struct msg_call *from, u
 	struct mock_call *call = calloc(1, sizeof *call), **at = &m->calls;
 	ENSURE(call != NULL);
 	*call = (struct mock_call){ .id = ++m->last_call, .number = number, .deadline_ms = m->now_ms + from->deadline_ms,
-				    .binding = from->binding, .stream = from->stream, .all = from->all, .to = from->entry,
+				    .binding = from->binding, .stream = from->stream, .all = from->all, .wait = from->wait, .to = from->entry,
 				    .service = from->service.len ? mock_text(from->service) : NULL };
 	buf_append(&call->head, from->head.data, from->head.len);
 	buf_append(&call->payload, payload.data, payload.len);
@@ -164,7 +164,7 @@ static void ask_one(struct mock *m, const struct msg_call *from, uint64_t number
 		c = choose(m, call);
 	if (c.entry)
 		invoke(m, call, c.entry);
-	else if (c.holders == 0)
+	else if (c.holders == 0 && !call->wait)
 		end_call(m, call, ERR_NOT_DELIVERED, nobody(call));
 	else if (line_is_full(m, call))
 		end_call(m, call, ERR_RESOURCE_EXHAUSTED, "all holders are busy and the line is full");
@@ -240,7 +240,7 @@ void mock_calls_tick(struct mock *m)
 			struct choice c = choose(m, call);
 			if (c.entry)
 				invoke(m, call, c.entry);
-			else if (c.holders == 0)
+			else if (c.holders == 0 && !call->wait)
 				end_call(m, call, ERR_NOT_DELIVERED, "the holders it waited for have gone");
 		}
 	}

@@ -65,7 +65,7 @@ struct mock_call {
 	struct mock_call *next;
 	uint64_t id, number, deadline_ms;
 	uint32_t entry, binding;         /* entry 0: it waits for one */
-	bool stream, all;
+	bool stream, all, wait;
 	char *service;                   /* NULL: to an address or a binding */
 	uint32_t to;                     /* the entry of an address */
 	struct buf where, head, payload;

@@ -99,6 +99,17 @@ static void task_fill(struct mock *m, struct mock_task *t, const struct task_hea
 	mock_task_state(m, t, h->delay_ms ? TASK_SCHEDULED : TASK_READY);
 }
 
+/* Is there an entry for tasks of the queue that fits, with credit or with work that it has? */
+static bool could_take(const struct mock *m, const struct mock_queue *q, struct span requirements)
+{
+	bool works = q->count[TASK_LEASED] + q->count[TASK_STARTED] > 0;
+	for (uint32_t i = 0; i < m->entry_count; i++)
+		if (strcmp(m->entries[i].name, q->name) == 0 && (m->entries[i].credit > 0 || works) &&
+		    mock_entry_fits(&m->entries[i], requirements))
+			return true;
+	return false;
+}
+
 struct mock_task *mock_task_submit(struct mock *m, struct span head, struct span payload, enum err *code, bool *duplicate)
 {
 	struct task_head h;
@@ -131,6 +142,8 @@ struct mock_task *mock_task_submit(struct mock *m, struct span head, struct span
 		*code = ERR_UNSUPPORTED;
 	if (*code == ERR_OK)
 		*code = predicate_parse(h.requirements, &requirements, text);
+	if (*code == ERR_OK && h.fail_fast && !could_take(m, q, buf_span(&requirements)))
+		*code = ERR_NOT_DELIVERED;
 	if (*code != ERR_OK) {
 		buf_free(&requirements);
 		return NULL;

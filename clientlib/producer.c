@@ -22,7 +22,7 @@ static const char *too_long(const struct hlk_submit_options *o)
 		{ "type", o->type, LIMIT_NAME_BYTES }, { "queue", o->queue, LIMIT_NAME_BYTES },
 		{ "key", o->key, LIMIT_KEY_BYTES }, { "trace", o->trace, LIMIT_NAME_BYTES },
 		{ "correlation", o->correlation, LIMIT_NAME_BYTES },
-		{ "requirements", o->requirements, LIMIT_PREDICATE_BYTES },
+		{ "requirements", o->requirements, LIMIT_PREDICATE_BYTES }, { "worker", o->worker, LIMIT_NAME_BYTES },
 		{ "order_key", o->order_key, LIMIT_KEY_BYTES },
 		{ "hot", o->hot, LIMIT_NAME_BYTES }, { "sticky", o->sticky, LIMIT_KEY_BYTES },
 		{ "group", o->group, LIMIT_NAME_BYTES }, { "after_group", o->after_group, LIMIT_NAME_BYTES },
@@ -37,13 +37,33 @@ static const char *too_long(const struct hlk_submit_options *o)
 	return NULL;
 }
 
+/* Those it has, and that the worker is a certain one. The caller frees it. */
+static struct buf requirements_of(const struct hlk_submit_options *o)
+{
+	const struct param_value worker = { .kind = PARAM_STRING, .string = optional(o->worker) };
+	bool more = o->requirements && *o->requirements;
+	struct buf out = { NULL, 0, 0 };
+	if (worker.string.len > 0) {
+		buf_append(&out, PARAMS_IDENTITY " == ", strlen(PARAMS_IDENTITY " == "));
+		value_print(&worker, &out);
+		buf_append(&out, " && (", more ? 5 : 0);
+	}
+	if (more)
+		buf_append(&out, o->requirements, strlen(o->requirements));
+	buf_append(&out, ")", more && worker.string.len > 0);
+	return out;
+}
+
 /* What the broker would refuse, with the same words, before it gets there. */
 static bool requirements_good(const struct hlk_submit_options *o, struct hlk_error *error)
 {
-	struct buf packed = { NULL, 0, 0 };
+	struct buf packed = { NULL, 0, 0 }, source = requirements_of(o);
 	char text[128] = "";
-	enum err e = predicate_parse(optional(o->requirements), &packed, text);
+	enum err e = predicate_parse(optional(o->requirements), &packed, text); /* as they were said: positions are those */
+	if (e == ERR_OK && o->worker)
+		e = predicate_parse(buf_span(&source), &packed, text);
 	buf_free(&packed);
+	buf_free(&source);
 	if (e != ERR_OK)
 		error_fill(error, (int)e, "submit: requirements: %s", text);
 	return e == ERR_OK;
@@ -94,6 +114,7 @@ static bool options_good(const struct hlk_submit_options *o, struct hlk_error *e
 
 static void encode_head(struct hlk_head *head, const struct hlk_submit_options *o)
 {
+	struct buf requirements = requirements_of(o);
 	struct task_head t = {
 		.type = span_str(o->type), .queue = optional(o->queue), .key = optional(o->key),
 		.trace = optional(o->trace), .correlation = optional(o->correlation), .fingerprint = o->fingerprint,
@@ -103,16 +124,17 @@ static void encode_head(struct hlk_head *head, const struct hlk_submit_options *
 		.want_updates = o->want_updates, .parent = o->parent, .heartbeat_ms = o->heartbeat_ms, .close_ms = o->close_ms,
 		.redelivery = o->never_again ? REDELIVERY_NEVER : o->again ? REDELIVERY_SAFE : REDELIVERY_DEFAULT,
 		.header_count = (uint32_t)o->header_count,
-		.requirements = optional(o->requirements), .order_key = optional(o->order_key),
+		.requirements = buf_span(&requirements), .order_key = optional(o->order_key),
 		.hot = optional(o->hot), .sticky = optional(o->sticky),
 		.after = span_of(o->after, o->after_count * sizeof *o->after),
 		.after_back = span_of(o->after_back, o->after_back_count * sizeof *o->after_back),
 		.group = optional(o->group), .after_group = optional(o->after_group), .group_size = o->group_size,
-		.on_failure = o->run_on_failure ? ON_FAILURE_RUN : ON_FAILURE_CANCEL,
+		.on_failure = o->run_on_failure ? ON_FAILURE_RUN : ON_FAILURE_CANCEL, .fail_fast = o->fail_fast,
 	};
 	for (size_t i = 0; i < o->header_count; i++)
 		t.headers[i] = (struct task_header){ span_str(o->headers[i].name), span_str(o->headers[i].value) };
 	task_head_encode(&head->bytes, &t);
+	buf_free(&requirements);
 }
 
 struct hlk_head *hlk_head_new(const struct hlk_submit_options *options, struct hlk_error *error)

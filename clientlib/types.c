@@ -31,7 +31,7 @@ static void type_rows(struct hlk *c, const struct msg_reply *m, void *arg)
 			.name = text_of(t.name), .root = text_of(t.root), .parent = text_of(t.parent),
 			.policy = type_policy_name(t.policy), .aliases = aliases, .alias_count = t.alias_count,
 			.fingerprints = t.fingerprints, .fingerprint_count = t.fingerprint_count, .schema = t.schema.data,
-			.schema_size = t.schema.len, .registered_ms = t.registered_ms, .changed_ms = t.changed_ms,
+			.schema_size = t.schema.len, .registered_ms = t.registered_ms, .changed_ms = t.changed_ms, .answers = type_answers_name(t.answers),
 		};
 		rows->each(&row, rows->ctx);
 	}
@@ -60,6 +60,11 @@ int hlk_type_register(struct hlk *c, const char *name, const struct hlk_type_spe
 			spec.policy = i;
 	if (o->policy && o->policy[0] && spec.policy == TYPE_POLICY_UNSET)
 		return error_set(c, HLK_INVALID_INPUT, "type register: policy %.40s: open, fingerprint or verify", o->policy);
+	for (uint8_t i = TYPE_ANSWERS_ONE; o->answers && i < TYPE_ANSWERS; i++)
+		if (strcmp(o->answers, type_answers_name(i)) == 0)
+			spec.answers = i;
+	if (o->answers && o->answers[0] && !spec.answers)
+		return error_set(c, HLK_INVALID_INPUT, "type register: answers %.40s: one or stream", o->answers);
 	return ask(c, VERB_TYPE_REGISTER, name, &spec, false, "type register");
 }
 

@@ -23,7 +23,8 @@ static inline bool head_equal(const struct task_head *a, const struct task_head 
 		    span_eq(a->order_key, b->order_key) && span_eq(a->hot, b->hot) && span_eq(a->sticky, b->sticky) &&
 		    span_eq(a->after, b->after) && span_eq(a->after_back, b->after_back) && a->on_failure == b->on_failure &&
 		    span_eq(a->group, b->group) && span_eq(a->after_group, b->after_group) && a->group_size == b->group_size &&
-		    a->payload == b->payload;
+		    a->payload == b->payload &&
+		    a->fail_fast == b->fail_fast;
 	for (uint32_t i = 0; same && i < a->header_count; i++)
 		same = span_eq(a->headers[i].name, b->headers[i].name) &&
 		       span_eq(a->headers[i].value, b->headers[i].value);
@@ -133,7 +134,7 @@ static inline bool welcome_equal(const struct msg_welcome *a, const struct msg_w
 	       a->grace_ms == b->grace_ms && a->payload_max == b->payload_max &&
 	       a->frame_payload_max == b->frame_payload_max && a->window_max == b->window_max &&
 	       span_eq(a->broker, b->broker) && a->address == b->address && a->blob_above == b->blob_above &&
-	       a->blob_max == b->blob_max && a->blob_chunk == b->blob_chunk;
+	       a->blob_max == b->blob_max && a->blob_chunk == b->blob_chunk && a->store == b->store;
 }
 
 static inline bool names_equal(const struct span *a, uint32_t a_count, const struct span *b, uint32_t b_count)
@@ -185,7 +186,7 @@ static inline bool call_message_equal(const struct msg *a, const struct msg *b)
 	const struct msg_invoke *i = &a->invoke, *j = &b->invoke;
 	if (a->kind == FRAME_CALL)
 		return c->first == d->first && c->session == d->session && c->entry == d->entry && c->binding == d->binding &&
-		       c->deadline_ms == d->deadline_ms && c->all == d->all && c->stream == d->stream &&
+		       c->deadline_ms == d->deadline_ms && c->all == d->all && c->stream == d->stream && c->wait == d->wait &&
 		       span_eq(c->service, d->service) && span_eq(c->where, d->where) && span_eq(c->head, d->head) &&
 		       bytes_equal(c->sizes.at, c->sizes.count, d->sizes.at, d->sizes.count, 4);
 	if (a->kind == FRAME_INVOKE)

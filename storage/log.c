@@ -456,6 +456,11 @@ enum log_room log_room(const struct log *log)
 	return s->free_bytes >= reserve ? LOG_ROOM_OK : LOG_ROOM_SETTLE;
 }
 
+uint64_t log_store(const struct log *log)
+{
+	return log->store;
+}
+
 void log_get_stats(const struct log *log, struct log_stats *out)
 {
 	*out = log->stats;

@@ -116,6 +116,9 @@ enum log_room {
 };
 enum log_room log_room(const struct log *log);
 
+/* The number of the store, as in its identity file: drawn once, never 0. */
+uint64_t log_store(const struct log *log);
+
 struct log_stats {
 	uint64_t index, term, batches, records, bytes_appended, bytes_written; /* written = with padding */
 	uint64_t syncs, sync_ns_total, sync_ns_max;

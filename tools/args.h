@@ -26,7 +26,7 @@ struct option {
 	const char *help;     /* one sentence without the full stop */
 };
 
-enum { ARGS_TABLES = 2, ARGS_OPTIONS = 32, ARGS_LIST = 64, ARGS_PLAIN = 4096 };
+enum { ARGS_TABLES = 2, ARGS_OPTIONS = 48, ARGS_LIST = 64, ARGS_PLAIN = 4096 };
 
 struct arg_value {
 	bool given; /* on the command line, not by default */

@@ -8,6 +8,7 @@ static const struct option options[] = {
 	{ "address", OPTION_TEXT, 0, "ADDRESS", NULL, 0, 0, "ask the entry at this address (hillock directory ls)" },
 	{ "type", OPTION_TEXT, 0, "TYPE", NULL, 0, 0, "what is asked; default: the service; hillock.Ping: are you there?" },
 	{ "deadline", OPTION_DURATION, 'd', "D", "10s", 1, 86400000, "how long to wait for the answer" },
+	{ "wait", OPTION_FLAG, 0, NULL, NULL, 0, 0, "where nobody fits, wait for somebody until the deadline" },
 	{ "stream", OPTION_FLAG, 0, NULL, NULL, 0, 0, "print parts of the answer as they come" },
 	{ 0 },
 };
@@ -59,7 +60,7 @@ static int call_run(struct cli *cli)
 	const struct hlk_call_options options_of_call = {
 		.service = address ? NULL : args->plain[0], .address = address, .where = args_text(args, "params"),
 		.all = args_number(args, "all"), .type = args_text(args, "type"), .stream = args_number(args, "stream"),
-		.deadline_ms = (uint32_t)args_number(args, "deadline"),
+		.deadline_ms = (uint32_t)args_number(args, "deadline"), .wait = args_number(args, "wait"),
 	};
 	struct asking asking = { .cli = cli };
 	int code = cli_connect_vnet(cli, "hillock call", args_text(args, "vnet"));
@@ -76,12 +77,13 @@ static int call_run(struct cli *cli)
 		output_end(&cli->out);
 	if (asking.failed == 0)
 		return CLI_OK;
-	return asking.failed < asking.answers ? CLI_PARTIAL : asking.code == HLK_NOT_DELIVERED ? CLI_NOT_FOUND : cli_exit_of(asking.code);
+	return asking.failed < asking.answers ? CLI_PARTIAL : cli_exit_of(asking.code);
 }
 
 const struct command call_command = {
 	"call", NULL, "[SERVICE]", 0, 1, "asks who is responsible for a service, now, and prints the answer",
-	"Nothing is stored: without a holder it is NOT_DELIVERED at once (exit status 2). For work that must be done, `hillock submit`.",
+	"Nothing is stored: without a holder it is NOT_DELIVERED at once (exit status 2), unless it is to --wait for one.\n"
+	"For work that must be done, `hillock submit`.",
 	"hillock call math.v1.AddOne -p 41\t42, where somebody serves it\n"
 	"hillock call media.v1.Resize --params 'vram_gb >= 40' -p @1\tonly of those that are large enough\n"
 	"hillock call math.v1.AddOne --all --type hillock.Ping\twho is there?", options, call_run,

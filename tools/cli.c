@@ -41,6 +41,7 @@ int cli_exit_of(int code)
 	case HLK_OK:
 		return CLI_OK;
 	case HLK_NOT_FOUND:
+	case HLK_NOT_DELIVERED:
 		return CLI_NOT_FOUND;
 	case HLK_TIMEOUT:
 	case HLK_UNAVAILABLE:

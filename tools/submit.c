@@ -42,6 +42,8 @@ static const struct option options[] = {
 	{ "again", OPTION_FLAG, 0, NULL, NULL, 0, 0, "handed out again when its worker is lost, though its queue says never" },
 	{ "heartbeat", OPTION_DURATION, 0, "D", "0", 0, 0, "its worker must be heard of it this often; 0: the queue's setting" },
 	{ "close", OPTION_DURATION, 0, "D", "0", 0, 0, "final after this long, whatever happens; 0: no limit" },
+	{ "worker", OPTION_TEXT, 0, "IDENTITY", NULL, 0, 0, "only for the worker of this identity" },
+	{ "fail-fast", OPTION_FLAG, 0, NULL, NULL, 0, 0, "refused at once where no live worker, free or not, could take it" },
 	{ "after", OPTION_TEXT, 0, "ID[,ID...]", NULL, 0, 0, "start when these tasks are final; a bad end cancels it" },
 	{ "chain", OPTION_FLAG, 0, NULL, NULL, 0, 0, "with --lines: each task comes after that of the line before" },
 	{ "group", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "member of this group; it is made by its first one" },
@@ -110,6 +112,8 @@ static int after_read(struct cli *cli, struct request *request)
 		at = *end ? end + 1 : end;
 	}
 	request->options.after = request->after;
+	request->options.worker = args_text(&cli->args, "worker");
+	request->options.fail_fast = args_number(&cli->args, "fail-fast");
 	request->chain = args_number(&cli->args, "chain");
 	request->callback = args_text(&cli->args, "callback");
 	request->options.group = args_text(&cli->args, "group");

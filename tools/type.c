@@ -30,6 +30,7 @@ static json_t *type_json(const struct hlk_type_row *row)
 	cli_set(object, "name", json_string(row->name));
 	cli_set(object, "policy", json_string(row->policy));
 	cli_set(object, "root", json_string(row->root));
+	cli_set(object, "answers", json_string(row->answers));
 	cli_set(object, "parent", json_string(row->parent));
 	cli_set(object, "aliases", aliases);
 	cli_set(object, "alias_list", json_string(joined));
@@ -51,6 +52,7 @@ static const struct column fields[] = {
 	{ "name", "name", COLUMN_TEXT },
 	{ "policy", "policy", COLUMN_TEXT },
 	{ "root", "root table", COLUMN_TEXT },
+	{ "answers", "answers of calls", COLUMN_TEXT },
 	{ "parent", "parent", COLUMN_TEXT },
 	{ "alias_list", "aliases", COLUMN_TEXT },
 	{ "fingerprint", "fingerprint", COLUMN_TEXT },
@@ -109,7 +111,8 @@ static int register_run(struct cli *cli)
 	const struct args *args = &cli->args;
 	const char *file = args_text(args, "schema");
 	struct hlk_type_spec spec = { .root = args_text(args, "root"), .policy = args_text(args, "policy"),
-				      .alias = args_text(args, "alias"), .parent = args_text(args, "parent") };
+				      .alias = args_text(args, "alias"), .parent = args_text(args, "parent"),
+				      .answers = args_text(args, "answers") };
 	struct buf schema = { NULL, 0, 0 };
 	int code = file ? file_read(cli, file, SCHEMA_BYTES_MAX, &schema) : CLI_OK;
 	spec.schema = schema.data;
@@ -195,6 +198,8 @@ static const struct option register_options[] = {
 	{ "schema", OPTION_TEXT, 0, "FILE", NULL, 0, 0, "a .bfbs, as flatc -b --schema --bfbs-builtins writes it" },
 	{ "root", OPTION_TEXT, 0, "TABLE", NULL, 0, 0, "the table that a payload is; default: the schema's root_type" },
 	{ "policy", OPTION_CHOICE, 0, "open|fingerprint|verify", NULL, 0, 0, "what a payload must be; default: as it was, or open" },
+	{ "answers", OPTION_CHOICE, 0, "one|stream", NULL, 0, 0,
+	  "how calls of it are answered: once, or in parts; said once and for all; default: either" },
 	{ "alias", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "one more name, for those who still use it" },
 	{ "parent", OPTION_TEXT, 0, "TYPE", NULL, 0, 0, "subscribers of this type get the new one, too" },
 	{ 0 },

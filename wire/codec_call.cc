@@ -32,6 +32,7 @@ static enum err read(const hw::Call *m, struct msg_call *out, char *)
 	out->deadline_ms = m->deadline_ms();
 	out->all = m->all();
 	out->stream = m->stream();
+	out->wait = m->wait();
 	out->service = text_of(m->service());
 	out->where = text_of(m->where());
 	out->head = bytes_of(m->head());
@@ -113,7 +114,7 @@ static void write(builder &b, const struct msg_call *m, uint32_t crc)
 	auto head = put_head(b, m->head);
 	auto sizes = b.CreateVector(m->sizes.at, m->sizes.count);
 	b.Finish(hw::CreateCall(b, m->first, service, where, m->all, m->session, m->entry, m->binding, m->deadline_ms,
-				m->stream, head, sizes, crc));
+				m->stream, head, sizes, crc, m->wait));
 }
 
 static void write(builder &b, const struct msg_invoke *m, uint32_t crc)

@@ -39,6 +39,7 @@ static enum err read(const hw::Welcome *m, struct msg_welcome *out, char *)
 	out->blob_above = m->blob_above();
 	out->blob_max = m->blob_max();
 	out->blob_chunk = m->blob_chunk();
+	out->store = m->store();
 	return ERR_OK;
 }
 
@@ -100,7 +101,8 @@ static void write(builder &b, const struct msg_welcome *m)
 	auto broker = put_text(b, m->broker);
 	b.Finish(hw::CreateWelcome(b, m->version, m->features, node, m->epoch, m->resumed, m->heartbeat_ms,
 				   m->grace_ms, m->payload_max, m->frame_payload_max, m->window_max, broker, m->address,
-				   m->blob_above, m->blob_max, m->blob_chunk));
+				   m->blob_above, m->blob_max, m->blob_chunk,
+				   m->store));
 }
 
 static void write(builder &b, const struct msg_error *m)

@@ -240,6 +240,7 @@ extern "C" enum err codec_head_read(struct span head, struct task_head *out, cha
 	out->after_group = text_of(m->after_group());
 	out->group_size = m->group_size();
 	out->payload = static_cast<uint8_t>(m->payload());
+	out->fail_fast = m->fail_fast();
 	out->vnet = none();
 	out->scope = 0;
 	out->header_count = m->headers() ? m->headers()->size() : 0;
@@ -330,7 +331,8 @@ static void write(builder &b, const struct task_head *h)
 				    correlation, headers, static_cast<hw::Redelivery>(h->redelivery), h->want_updates,
 				    h->parent, h->heartbeat_ms, h->close_ms, requirements, order_key, hot, sticky, after,
 				    after_back, static_cast<hw::OnFailure>(h->on_failure), group, after_group, h->group_size,
-				    static_cast<hw::PayloadKind>(h->payload)));
+				    static_cast<hw::PayloadKind>(h->payload),
+				    h->fail_fast));
 }
 
 extern "C" void codec_head_write(struct buf *out, const struct task_head *head)

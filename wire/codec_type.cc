@@ -13,6 +13,7 @@ static enum err read(const hw::TypeInfo *m, struct type_info *out, char *text)
 	out->policy = m->policy();
 	out->schema = bytes_of(m->schema());
 	out->payload = bytes_of(m->payload());
+	out->answers = m->answers();
 	out->registered_ms = m->registered_ms();
 	out->changed_ms = m->changed_ms();
 	out->alias_count = m->aliases() ? m->aliases()->size() : 0;
@@ -40,6 +41,8 @@ extern "C" enum err type_info_decode(struct span bytes, struct type_info *out, c
 		e = check_name("TypeInfo.aliases", out->aliases[i], text);
 	if (e == ERR_OK && out->policy >= TYPE_POLICIES && out->policy != TYPE_POLICY_UNSET)
 		e = msg_refuse(text, ERR_INVALID_INPUT, "TypeInfo.policy: %u is not one of its values", out->policy);
+	if (e == ERR_OK && out->answers >= TYPE_ANSWERS)
+		e = msg_refuse(text, ERR_INVALID_INPUT, "TypeInfo.answers: %u is not one of its values", out->answers);
 	return e;
 }
 
@@ -63,6 +66,6 @@ extern "C" void type_info_encode(struct buf *out, const struct type_info *info)
 	auto schema = put_bytes(b, info->schema);
 	auto payload = put_bytes(b, info->payload);
 	b.Finish(hw::CreateTypeInfo(b, name, root, parent, info->policy, alias_vector, schema, fingerprints,
-				    info->registered_ms, info->changed_ms, payload));
+				    info->registered_ms, info->changed_ms, payload, info->answers));
 	buf_append(out, b.GetBufferPointer(), b.GetSize());
 }

@@ -37,6 +37,7 @@ enum {
 	LIMIT_PARAMS = 64,                /* parameters of one entry; their text form */
 	LIMIT_PARAMS_BYTES = 4096,
 	LIMIT_PARAM_NAME_BYTES = 64,
+	LIMIT_PARAMS_TOLD = LIMIT_PARAMS_BYTES + 2 * LIMIT_NAME_BYTES + 32, /* with what the broker says of the session */
 	LIMIT_PREDICATE_BYTES = 2048,     /* text form of a predicate; nesting */
 	LIMIT_PREDICATE_DEPTH = 16,
 

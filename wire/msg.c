@@ -107,6 +107,11 @@ const char *type_policy_name(uint32_t policy)
 	return policy < COUNT_OF(names) ? names[policy] : "unknown";
 }
 
+const char *type_answers_name(uint32_t answers)
+{
+	return answers == TYPE_ANSWERS_ONE ? "one" : answers == TYPE_ANSWERS_STREAM ? "stream" : "";
+}
+
 void msg_encode(struct buf *out, const struct msg *msg, uint32_t correlation, const struct span *payload,
 		uint32_t payload_count)
 {

@@ -93,6 +93,7 @@ struct msg_welcome {
 	uint32_t heartbeat_ms, grace_ms, payload_max, frame_payload_max, window_max; struct span broker;
 	uint64_t address;
 	uint32_t blob_above, blob_chunk; uint64_t blob_max;
+	uint64_t store;
 };
 struct msg_error { uint16_t code; struct span text; uint16_t kind; bool fatal; uint32_t retry_after_ms; };
 struct msg_ping { uint64_t echo; };
@@ -109,6 +110,7 @@ struct task_head {
 	/* What it comes after. The bytes of u64 and u32 values, little-endian, at any alignment. */
 	struct span after, after_back, group, after_group; uint64_t group_size; uint8_t on_failure;
 	uint8_t payload; /* enum payload_kind */
+	bool fail_fast;
 	struct span vnet; uint64_t scope; /* not sent: where the broker puts it, and whose keys they are; empty and 0: default, anybody's */
 };
 struct msg_submit {

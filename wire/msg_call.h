@@ -9,7 +9,7 @@ struct leg { uint64_t session; uint32_t entry, pad; };
 _Static_assert(sizeof(struct invoke_item) == 16 && sizeof(struct answer_item) == 32 && sizeof(struct leg) == 16, "wire layout");
 
 struct msg_call {
-	uint64_t first, session; uint32_t entry, binding, deadline_ms; bool all, stream; struct span service, where;
+	uint64_t first, session; uint32_t entry, binding, deadline_ms; bool all, stream, wait; struct span service, where;
 	struct span head; /* EventHead bytes, verified */
 	struct u32s sizes; uint32_t crc;
 };

@@ -32,6 +32,8 @@ static enum err call_check(const struct msg_call *m, struct span payload, char t
 		return msg_refuse(text, ERR_INVALID_INPUT, "CALL: needs one of service, session (an address) and binding");
 	if (m->all && m->service.len == 0)
 		return msg_refuse(text, ERR_INVALID_INPUT, "CALL.all: only with a service");
+	if (m->wait && (m->service.len == 0 || m->all))
+		return msg_refuse(text, ERR_INVALID_INPUT, "CALL.wait: only with a service, and not to all of its holders");
 	if (m->deadline_ms == 0 || m->deadline_ms > LIMIT_CALL_MS)
 		return msg_refuse(text, ERR_INVALID_INPUT, "CALL.deadline_ms: %u is not within 1 and %u", m->deadline_ms,
 				  (unsigned)LIMIT_CALL_MS);

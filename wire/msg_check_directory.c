@@ -33,9 +33,9 @@ enum err msg_check_entry(const char *what, uint32_t index, const struct wire_ent
 	if (e->capacity > LIMIT_ENTRY_CREDIT)
 		return msg_refuse(text, ERR_TOO_BIG, "%s[%u].capacity: %u is over the limit of %u", what, index, e->capacity,
 				  (unsigned)LIMIT_ENTRY_CREDIT);
-	if (e->params.len > LIMIT_PARAMS_BYTES)
+	if (e->params.len > LIMIT_PARAMS_TOLD)
 		return msg_refuse(text, ERR_TOO_BIG, "%s[%u].params: %zu bytes are over the limit of %u", what, index, e->params.len,
-				  (unsigned)LIMIT_PARAMS_BYTES);
+				  (unsigned)LIMIT_PARAMS_TOLD);
 	CHECK(names_check(what, index, "vnets", e->vnets, e->vnet_count, text));
 	return names_check(what, index, "hot", e->hot, e->hot_count, text);
 }

@@ -6,6 +6,7 @@
 #include "span.h"
 
 enum type_policy { TYPE_OPEN, TYPE_FINGERPRINT, TYPE_VERIFY, TYPE_POLICIES, TYPE_POLICY_UNSET = 255 };
+enum type_answers { TYPE_ANSWERS_UNSET, TYPE_ANSWERS_ONE, TYPE_ANSWERS_STREAM, TYPE_ANSWERS }; /* unset: as it is, at first either */
 enum { TYPE_ALIASES = 16, TYPE_FINGERPRINTS = 64 };
 
 struct type_info {
@@ -18,10 +19,13 @@ struct type_info {
 	uint32_t fingerprint_count;
 	uint64_t registered_ms, changed_ms;
 	struct span payload;          /* VERB_TYPE_CHECK */
+	uint8_t answers;              /* enum type_answers */
 };
 
 /* "open", "fingerprint", "verify"; anything else gives "unknown". Static strings. */
 const char *type_policy_name(uint32_t policy);
+/* "one", "stream"; "" for anything else. Static strings. */
+const char *type_answers_name(uint32_t answers);
 
 /* Appends the bytes of a TypeInfo. */
 void type_info_encode(struct buf *out, const struct type_info *info);

@@ -302,6 +302,38 @@ enum err params_parse(struct span source, struct buf *out, char text[128])
 	return e;
 }
 
+bool params_are_brokers(struct span packed)
+{
+	const struct span mark = span_str(PARAMS_BROKER);
+	struct span name;
+	struct param_value value;
+	for (size_t at = 0; params_next(packed, &at, &name, &value);)
+		if (name.len >= mark.len && memcmp(name.data, mark.data, mark.len) == 0)
+			return true;
+	return false;
+}
+
+void params_insert(struct buf *out, size_t begin, struct span name, struct span string)
+{
+	const struct span packed = span_sub(buf_span(out), begin, out->len - begin);
+	size_t here = 0, at = 0, size = 1 + name.len + 1 + 2 + string.len;
+	struct span other;
+	struct param_value value;
+	while (params_next(packed, &at, &other, &value) && name_order(other, name) < 0)
+		here = at;
+	(void)buf_extend(out, size);
+	uint8_t *to = out->data + begin + here;
+	memmove(to + size, to, out->len - size - begin - here);
+	*to++ = (uint8_t)name.len;
+	memcpy(to, name.data, name.len);
+	to += name.len;
+	*to++ = PARAM_STRING;
+	const uint16_t len = (uint16_t)string.len;
+	memcpy(to, &len, 2);
+	if (string.len > 0)
+		memcpy(to + 2, string.data, string.len);
+}
+
 /* ---- text ---- */
 
 static void print_string(struct span string, struct buf *out)

@@ -26,6 +26,13 @@ struct param_value {
  * counted from 1, and what) or ERR_TOO_BIG (LIMIT_PARAMS; LIMIT_PARAMS_BYTES, of `source` and of what params_print makes of it).
  * An empty text gives empty bytes. */
 enum err params_parse(struct span source, struct buf *out, char text[128]) MUST_CHECK;
+/* Parameters whose name begins so are not the entry's own word but the broker's: who declares one is refused. */
+#define PARAMS_BROKER "hillock."
+/* The identity of the session, where it has one: what a task or call for that very worker requires. */
+#define PARAMS_IDENTITY PARAMS_BROKER "identity"
+bool params_are_brokers(struct span packed); /* one of the names begins so */
+/* Adds a string to the packed parameters that begin at `begin` of `out` and go to its end; there must be none of that name. */
+void params_insert(struct buf *out, size_t begin, struct span name, struct span string);
 /* Appends the text form: the same again, in order of names. */
 void params_print(struct span packed, struct buf *out);
 /* One after the other: *at starts at 0. False after the last. */

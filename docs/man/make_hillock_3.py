@@ -32,8 +32,9 @@ def page():
            ".SH SYNOPSIS\n.nf\n.B #include <hillock.h>\n.PP\n.B cc program.c $(pkg\\-config \\-\\-cflags \\-\\-libs hillock)\n.fi",
            ".SH DESCRIPTION\n" + comment(intro)]
     rest = rest[:rest.rindex("#ifdef __cplusplus")]
-    more = (ROOT / "clientlib/hillock_access.h").read_text()
-    rest += more[more.index("/* ----"):more.rindex("#ifdef __cplusplus")]
+    for part in re.findall(r'^#include "(hillock_\w+\.h)"$', header, re.M):
+        more = (ROOT / "clientlib" / part).read_text()
+        rest += more[more.index("/* ----"):more.rindex("#ifdef __cplusplus")]
     sections = re.split(r"/\* -{20,} (.*?) \*/\n", rest)
     for title, body in zip(sections[1::2], sections[2::2]):
         out.append(f".SH {escape(title.split(' (')[0]).upper()}")

@@ -21,7 +21,7 @@ CODES = {"OK": 0, "MALFORMED": 10, "TOO_BIG": 11, "UNKNOWN_KIND": 12, "VERSION":
          "INTEGRITY_MISMATCH": 16, "TIMEOUT": 17, "NOT_FOUND": 30, "EXISTS": 31, "QUEUE_FULL": 32, "DISK_FULL": 33,
          "RESOURCE_EXHAUSTED": 34, "STALE_LEASE": 35, "LATE_RESULT": 36, "WRONG_STATE": 37, "STALE_SUBMIT": 38,
          "DUPLICATE_SESSION": 39, "PERMISSION": 40, "UNAVAILABLE": 41, "CANCELLED": 42, "UNSUPPORTED": 43, "NOT_DELIVERED": 44,
-         "DOES_NOT_UNDERSTAND": 45, "BLOCKED": 49, "AGAIN": 1, "DISPLACED": 50, "TRANSIENT": 60,
+         "DOES_NOT_UNDERSTAND": 45, "SCHEMA_MISMATCH": 46, "BLOCKED": 49, "AGAIN": 1, "DISPLACED": 50, "TRANSIENT": 60,
          "PERMANENT": 61, "INTERNAL": 64, "EXPIRED": 65, "LOST": 66}
 CODE_NAMES = {number: name for name, number in CODES.items()}
 SCALARS = {"bool": "?", "ubyte": "B", "ushort": "H", "uint": "I", "ulong": "Q", "byte": "b", "short": "h", "int": "i",

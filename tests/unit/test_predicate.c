@@ -80,6 +80,33 @@ static void test_equal_params_pack_alike(void **state)
 	buf_free(&b);
 }
 
+static void test_a_parameter_of_the_broker_finds_its_place(void **state)
+{
+	(void)state;
+	static const char *const sources[] = { "", "a=1", "z=1", "a=1, z=true", "hillock.a=1, hillock.z=1" };
+	static const char *const printed[] = {
+		"hillock.identity=\"press \\\"4\\\"\"", "a=1, hillock.identity=\"press \\\"4\\\"\"",
+		"hillock.identity=\"press \\\"4\\\"\", z=1", "a=1, hillock.identity=\"press \\\"4\\\"\", z=true",
+		"hillock.a=1, hillock.identity=\"press \\\"4\\\"\", hillock.z=1" };
+	for (size_t i = 0; i < COUNT_OF(sources); i++) {
+		struct buf out = { NULL, 0, 0 }, text = { NULL, 0, 0 };
+		char why[128];
+		buf_append(&out, "other", 5); /* what is in front stays */
+		assert_int_equal(params_parse(span_str(sources[i]), &out, why), ERR_OK);
+		assert_int_equal(params_are_brokers(span_sub(buf_span(&out), 5, out.len - 5)), i == 4);
+		params_insert(&out, 5, span_str(PARAMS_IDENTITY), span_str("press \"4\""));
+		const struct span packed = span_sub(buf_span(&out), 5, out.len - 5);
+		params_print(packed, &text);
+		assert_true(span_eq(buf_span(&text), span_str(printed[i])));
+		assert_true(params_are_brokers(packed));
+		text.len = 0;
+		assert_int_equal(params_parse(span_str(printed[i]), &text, why), ERR_OK); /* packed as if it had been said */
+		assert_true(span_eq(buf_span(&text), packed));
+		buf_free(&out);
+		buf_free(&text);
+	}
+}
+
 static void test_no_params_are_no_bytes(void **state)
 {
 	(void)state;
@@ -306,6 +333,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_params_are_sorted_and_printed_back),
 		cmocka_unit_test(test_equal_params_pack_alike),
+		cmocka_unit_test(test_a_parameter_of_the_broker_finds_its_place),
 		cmocka_unit_test(test_no_params_are_no_bytes),
 		cmocka_unit_test(test_params_that_are_wrong_say_where),
 		cmocka_unit_test(test_sizes_are_bounded),

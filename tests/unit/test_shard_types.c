@@ -265,7 +265,7 @@ static void apply(struct types *t, struct span name, const struct type_info *spe
 	/* What propose would append, by hand: the layout on disk. */
 	struct buf body = { NULL, 0, 0 };
 	uint8_t fixed[16] = { 1, 1, spec->policy, (uint8_t)name.len, (uint8_t)spec->aliases[0].len, (uint8_t)spec->parent.len,
-			      (uint8_t)spec->root.len, 0 };
+			      (uint8_t)spec->root.len, spec->answers };
 	memcpy(fixed + 8, &(uint32_t){ (uint32_t)spec->schema.len }, 4);
 	buf_append(&body, fixed, sizeof fixed);
 	buf_append(&body, name.data, name.len);
@@ -293,7 +293,9 @@ static struct types *some_types(void)
 	apply(t, span_str("video.transcode"), &base, ERR_OK);
 	base.schema = buf_span(&bad); /* crossed another proposal: apply judges again */
 	apply(t, span_str("video.transcode"), &base, ERR_INCOMPATIBLE);
-	apply(t, span_str("media"), &(struct type_info){ .policy = TYPE_OPEN }, ERR_OK);
+	apply(t, span_str("media"), &(struct type_info){ .policy = TYPE_OPEN, .answers = TYPE_ANSWERS_STREAM }, ERR_OK);
+	apply(t, span_str("media"), &(struct type_info){ .policy = TYPE_OPEN }, ERR_OK); /* as it is */
+	apply(t, span_str("media"), &(struct type_info){ .policy = TYPE_OPEN, .answers = TYPE_ANSWERS_ONE }, ERR_INCOMPATIBLE);
 	apply(t, span_str("video.transcode"), &(struct type_info){ .policy = TYPE_POLICY_UNSET, .parent = span_str("media") }, ERR_OK);
 	buf_free(&schema);
 	buf_free(&next);
@@ -331,6 +333,9 @@ static void a_checkpoint_brings_everything_back(void **state)
 	assert_int_equal(a.fingerprint_count, 4); /* two schemas, two names */
 	assert_memory_equal(a.fingerprints, b.fingerprints, sizeof a.fingerprints);
 	assert_true(types_is_a(u, span_str("old"), span_str("media")));
+	assert_int_equal(type_answers(types_find(u, span_str("media")), true, text), ERR_OK);
+	assert_int_equal(type_answers(types_find(u, span_str("media")), false, text), ERR_SCHEMA_MISMATCH);
+	assert_int_equal(type_answers(types_find(u, span_str("old")), false, text), ERR_OK);
 	assert_int_equal(types_check(u, span_str("old"), 0, span_str("no payload"), text), ERR_SCHEMA_MISMATCH);
 	buf_free(&before);
 	buf_free(&after);

@@ -88,7 +88,7 @@ static inline void sample_head(struct task_head *h)
 		.hot = span_str("llama-70b"), .sticky = span_str("chat 9"),
 		.headers = { { span_str("lang"), span_str("de") }, { span_str("empty"), span_str("") } },
 		.header_count = 2, .redelivery = REDELIVERY_NEVER, .want_updates = true, .parent = 99, .heartbeat_ms = 50,
-		.close_ms = 60,
+		.close_ms = 60, .fail_fast = true,
 	};
 }
 
@@ -165,6 +165,7 @@ static inline void sample_session_message(uint16_t kind, struct msg *m)
 			.frame_payload_max = LIMIT_FRAME_PAYLOAD, .window_max = LIMIT_PRODUCER_WINDOW,
 			.broker = span_str("hillockd 0.1.0"), .address = 0x400000007u, .blob_above = 262144,
 			.blob_chunk = LIMIT_BLOB_CHUNK, .blob_max = 1ull << 36,
+			.store = 0x1234567890abcdefu,
 		};
 	else if (kind == FRAME_ERROR)
 		m->error = (struct msg_error){ ERR_MALFORMED, span_str("SUBMIT.sizes: empty"), FRAME_SUBMIT, true, 0 };

@@ -21,7 +21,7 @@ _hillock()
 	esac
 	case "$noun $verb" in
 	' ') words="submit work task queue dlq call serve bind directory worker stats checkpoint node bench fsck publish subscribe events subscription type schedule group principal token acl $globals --version" ;;
-	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --again --heartbeat --close --after --chain --group --after-group --group-size --callback --on-failure --dry-run" ;;
+	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --again --heartbeat --close --worker --fail-fast --after --chain --group --after-group --group-size --callback --on-failure --dry-run" ;;
 	'work ') words="$globals --queue --exec --concurrency --prefetch --name --count --limit --param --cost --hot --identity --force --quiet" ;;
 	'task ') words="ls show wait cancel retry why watch interrupt pause resume step tree" ;;
 	'task ls') words="$globals --queue --state --limit --all" ;;
@@ -55,7 +55,7 @@ _hillock()
 	'dlq purge') words="$globals --yes --dry-run" ;;
 	'dlq jobs') words="$globals" ;;
 	'dlq stop') words="$globals" ;;
-	'call ') words="$globals --payload --params --all --address --type --deadline --stream" ;;
+	'call ') words="$globals --payload --params --all --address --type --deadline --wait --stream" ;;
 	'serve ') words="$globals --exec --param --concurrency --count --name --type --limit --quiet" ;;
 	'bind ') words="$globals --params --min --desired --count" ;;
 	'directory ') words="ls resolve watch" ;;
@@ -91,7 +91,7 @@ _hillock()
 	'subscription ls') words="$globals" ;;
 	'subscription rm') words="$globals" ;;
 	'type ') words="register ls show check diff rm" ;;
-	'type register') words="$globals --schema --root --policy --alias --parent" ;;
+	'type register') words="$globals --schema --root --policy --answers --alias --parent" ;;
 	'type ls') words="$globals" ;;
 	'type show') words="$globals" ;;
 	'type check') words="$globals" ;;
