@@ -279,7 +279,7 @@ static void arm(struct hlk *c)
 		due = MIN_OF(due, c->worker.serve_again_ms);
 	if (c->worker.again_ms)
 		due = MIN_OF(due, c->worker.again_ms);
-	bool written = c->producer.none_frames > 0 && net_ready(c) && c->link.out.len == 0;
+	bool written = c->producer.none_frames > 0 && net_ready(c) && c->link.out.len == 0 && !net_full(c);
 	if (c->due || written || c->worker.dropped_count > 0 || c->producer.head || c->worker.item_count > 0 || c->events.topic)
 		due = 0;
 	if (due == c->armed_ms)

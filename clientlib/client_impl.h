@@ -132,6 +132,7 @@ struct producer {
 	struct slot *slots;              /* by sequence & mask */
 	uint8_t *resolved;
 	struct submit_frame *first, *last, *cursor, *spare;
+	struct submit_frame *unsent;     /* it and those behind it wait for room in the connection; NULL = none does, or there is none */
 	struct hlk_head *head;           /* of the batch that is being collected; NULL = none */
 	uint64_t batch_seq;
 	uint64_t told_below;             /* the highest resolved_below in a frame */
@@ -386,6 +387,7 @@ void net_fail(struct hlk *c, int code, const char *format, ...) PRINTF_LIKE(3, 4
 void net_close(struct hlk *c);
 static inline bool net_ready(const struct hlk *c) { return c->link.state == LINK_READY && !c->link.failed; }
 void net_queue(struct hlk *c, struct span bytes); /* whole frames */
+bool net_full(const struct hlk *c);   /* the socket takes nothing more for now */
 
 /* ---- net_tls.c: between net.c and the socket, where the url says tls:// ---- */
 int net_tls_options(struct hlk *c, const struct hlk_options *o, struct hlk_error *error);
@@ -409,6 +411,7 @@ void session_send(struct hlk *c, const struct msg *msg, uint32_t correlation);
 void producer_flush(struct hlk *c);
 void producer_up(struct hlk *c);
 void producer_down(struct hlk *c);
+bool producer_more(struct hlk *c);     /* queues frames until the connection is full; false: there were none */
 void producer_confirms(struct hlk *c, const struct msg_confirms *m);
 bool producer_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
 void producer_written(struct hlk *c);  /* after a write: submissions without a confirm are resolved by it */

@@ -266,7 +266,12 @@ static void watch_writable(struct hlk *c, bool want)
 		net_fail(c, HLK_NETWORK, "epoll: %s", strerror(errno));
 }
 
-void net_write(struct hlk *c)
+bool net_full(const struct hlk *c)
+{
+	return c->link.want_write;
+}
+
+static void write_out(struct hlk *c)
 {
 	struct link *l = &c->link;
 	if (l->state < LINK_HELLO || l->failed)
@@ -296,6 +301,13 @@ void net_write(struct hlk *c)
 	}
 }
 
+void net_write(struct hlk *c)
+{
+	do
+		write_out(c);
+	while (c->link.out.len == 0 && !c->link.failed && producer_more(c));
+}
+
 void net_queue(struct hlk *c, struct span bytes)
 {
 	struct link *l = &c->link;
@@ -312,7 +324,7 @@ void net_queue(struct hlk *c, struct span bytes)
 	if (sent > 0)
 		watch_writable(c, bytes.len > 0);
 	else if (l->out.len - l->out_sent >= OUT_EAGER_BYTES)
-		net_write(c); /* this is where an error is told */
+		write_out(c); /* this is where an error is told */
 }
 
 /* Hands every whole frame to the session; what is left is the beginning of one. Returns how many bytes it needs. */

@@ -165,15 +165,19 @@ bool net_tls_unsent(const struct hlk *c)
 ssize_t net_tls_send(struct hlk *c, struct span bytes)
 {
 	struct link *l = &c->link;
-	size_t part = net_tls_unsent(c) ? 0 : MIN_OF(bytes.len, (size_t)PART_BYTES);
-	if (part > 0 && !tls_write(l->tls, span_of(bytes.data, part))) {
-		failed(c);
-		errno = EPIPE;
-		return -1;
+	size_t done = 0;
+	while (push(l)) {
+		size_t part = MIN_OF(bytes.len - done, (size_t)PART_BYTES);
+		if (part == 0)
+			return (ssize_t)done;
+		if (!tls_write(l->tls, span_of(bytes.data + done, part))) {
+			failed(c);
+			errno = EPIPE;
+			return -1;
+		}
+		done += part;
 	}
-	if (!push(l) && (part == 0 || errno != EAGAIN))
-		return -1;
-	return (ssize_t)part;
+	return done > 0 && errno == EAGAIN ? (ssize_t)done : -1;
 }
 
 ssize_t net_tls_receive(struct hlk *c, void *room, size_t size)

@@ -4,7 +4,9 @@
  * 1. A task has a sequence number of this producer from the moment hlk_submit takes it; its bytes, head and number never
  *    change, and they are sent in every connection until there is an answer. The broker tells repeats by the number.
  * 2. Every callback runs exactly once: `resolved` of its slot is set before it is called.
- * 3. next_seq - resolved_below never exceeds the window, so a slot is free when its number comes round. */
+ * 3. A frame goes to the connection when that has room for it and not before: most of it then goes from here to the socket. Until then
+ *    what else the client has to say overtakes it.
+ * 4. next_seq - resolved_below never exceeds the window, so a slot is free when its number comes round. */
 #include "client_impl.h"
 
 #include "../wire/predicate.h"
@@ -205,6 +207,8 @@ static void frame_free(struct producer *p, struct submit_frame *f)
 	*(f->next ? &f->next->prev : &p->last) = f->prev;
 	if (p->cursor == f)
 		p->cursor = f->next;
+	if (p->unsent == f)
+		p->unsent = f->next;
 	p->frame_count--;
 	if (f->bytes.cap > 2 * BATCH_BYTES) {
 		buf_free(&f->bytes);
@@ -219,11 +223,22 @@ static void frame_free(struct producer *p, struct submit_frame *f)
 
 static void queue_frame(struct hlk *c, struct submit_frame *f)
 {
-	if (!net_ready(c) || f->queued)
-		return;
 	f->queued = true;
 	net_queue(c, buf_span(&f->bytes));
 	f->end = c->link.queued_total;
+}
+
+bool producer_more(struct hlk *c)
+{
+	struct producer *p = &c->producer;
+	bool any = false;
+	while (p->unsent && net_ready(c) && !net_full(c)) {
+		struct submit_frame *f = p->unsent;
+		p->unsent = f->next;
+		queue_frame(c, f);
+		any = true;
+	}
+	return any;
 }
 
 /* Turns the collected batch into a frame. */
@@ -257,7 +272,9 @@ static void seal(struct hlk *c)
 	p->batch_count = 0;
 	p->payload.len = 0;
 	hlk_head_free(head);
-	queue_frame(c, f);
+	if (net_ready(c) && !p->unsent)
+		p->unsent = f;
+	(void)producer_more(c);
 }
 
 void producer_flush(struct hlk *c)
@@ -416,12 +433,13 @@ void producer_written(struct hlk *c)
 
 void producer_up(struct hlk *c)
 {
-	for (struct submit_frame *f = c->producer.first; f; f = f->next)
-		queue_frame(c, f);
+	c->producer.unsent = c->producer.first;
+	(void)producer_more(c);
 }
 
 void producer_down(struct hlk *c)
 {
+	c->producer.unsent = NULL; /* all of them, once there is a connection: producer_up */
 	for (struct submit_frame *f = c->producer.first; f; f = f->next)
 		f->queued = false;
 }

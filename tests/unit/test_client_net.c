@@ -397,6 +397,48 @@ static void test_a_submission_without_confirm_is_resolved_when_written(void **st
 	broker_free(b);
 }
 
+/* Reads until the submission `last` has come, each behind the one before. True: SERVE came before it. */
+static bool hear_submissions(struct broker *b, struct hlk *c, uint64_t last)
+{
+	bool served = false;
+	uint64_t next = 1;
+	for (int64_t end = now_ms() + PATIENCE_MS; next <= last;) {
+		while (next <= last && next_frame(b)) {
+			served = served || b->msg.kind == FRAME_SERVE;
+			if (b->msg.kind != FRAME_SUBMIT)
+				continue;
+			assert_int_equal(b->msg.submit.first_seq, next);
+			next += b->msg.submit.sizes.count;
+		}
+		assert_true(now_ms() < end);
+		assert_int_equal(hlk_run(c, 2), HLK_OK);
+	}
+	return served;
+}
+
+static void test_submissions_that_the_socket_does_not_take_are_overtaken_and_none_is_lost(void **state)
+{
+	enum { COUNT = 4096, SIZE = 1000 };
+	struct broker *b = broker_unix(); /* its socket takes less than they are */
+	struct hlk *c = open_client(b->url);
+	struct log log = { .confirms = 0 };
+	const struct hlk_submit_options o = { .type = "t.X", .confirm = HLK_CONFIRM_NONE };
+	struct hlk_head *head = hlk_head_new(&o, NULL);
+	static const char payload[SIZE];
+	(void)state;
+	welcome(b, c, false, 60000);
+	for (int i = 0; i < COUNT; i++)
+		assert_int_equal(hlk_submit(c, head, payload, SIZE, on_confirm, &log), HLK_OK);
+	hlk_head_free(head);
+	serve(c, 1, false, &log);
+	assert_int_equal(hlk_flush(c), HLK_OK);
+	assert_int_equal(log.confirms, 0);
+	assert_true(hear_submissions(b, c, COUNT));
+	UNTIL(c, log.confirms == COUNT); /* none before it was written, all of them then */
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
 static void test_a_refused_frame_answers_all_its_submissions(void **state)
 {
 	struct broker *b = broker_tcp();
@@ -541,6 +583,7 @@ int main(void)
 		cmocka_unit_test(test_an_await_outside_of_a_callback_is_seen_by_a_poll_loop),
 		cmocka_unit_test(test_a_callback_that_submits_again_does_not_keep_a_client_open),
 		cmocka_unit_test(test_a_submission_without_confirm_is_resolved_when_written),
+		cmocka_unit_test(test_submissions_that_the_socket_does_not_take_are_overtaken_and_none_is_lost),
 		cmocka_unit_test(test_a_refused_frame_answers_all_its_submissions),
 		cmocka_unit_test(test_a_subscription_that_ends_during_a_cut_is_ended_at_the_broker),
 		cmocka_unit_test(test_each_of_many_subscriptions_gets_its_credit_back),
