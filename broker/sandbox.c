@@ -23,6 +23,7 @@ struct landlock_path { uint64_t access; int32_t fd; } __attribute__((packed));
 #define FILE_READ (1ull << 2)
 #define DIR_READ (1ull << 3)
 #define REMOVE_FILE (1ull << 5)
+#define MAKE_DIR (1ull << 7)
 #define MAKE_FILE (1ull << 8)
 #define FILES_V1 ((1ull << 13) - 1)
 #define FILE_REFER (1ull << 13)    /* version 2 */
@@ -98,7 +99,7 @@ static enum err allow(int ruleset, const struct landlock_rules *rules, const str
 		return errno == ENOENT || errno == EACCES ? ERR_OK : refuse(text, "sandbox:", p->path);
 	bool is_dir = fstat(rule.fd, &st) == 0 && S_ISDIR(st.st_mode);
 	uint64_t read = FILE_READ | (is_dir ? DIR_READ : 0);
-	uint64_t write = read | FILE_WRITE | REMOVE_FILE | MAKE_FILE | FILE_TRUNCATE | FILE_REFER;
+	uint64_t write = read | FILE_WRITE | REMOVE_FILE | MAKE_DIR | MAKE_FILE | FILE_TRUNCATE | FILE_REFER;
 	rule.access = rules->files & (p->access == SANDBOX_READ ? read : p->access == SANDBOX_WRITE ? write : REMOVE_FILE);
 	enum err e = ERR_OK;
 	if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_PATH, &rule, 0) != 0)

@@ -21,7 +21,7 @@ int sandbox_landlock_version(void);
 
 enum sandbox_access {
 	SANDBOX_READ,      /* a file, or a directory with all below it: read */
-	SANDBOX_WRITE,     /* a directory: files in it are made, read, written, renamed and removed */
+	SANDBOX_WRITE,     /* a directory: files in it are made, read, written, renamed and removed, and directories made */
 	SANDBOX_SOCKETS,   /* a directory: unix sockets in it are removed */
 };
 struct sandbox_path { const char *path; enum sandbox_access access; };

@@ -45,7 +45,7 @@ static void make_base(void)
 	model_settle_down(&m);
 	base.items = m.count;
 	model_close(&m);
-	ENSURE(m.config.io->v->list(m.config.io, each_name, NULL) == 0);
+	ENSURE(m.config.io->v->list(m.config.io, "", each_name, NULL) == 0);
 	for (uint32_t i = 0; i < base.count; i++)
 		ENSURE(sim_peek(w, 0, base.names[i], &base.bytes[i]) == 0);
 	m.config.io->v->free(m.config.io);

@@ -83,6 +83,8 @@ struct blob_backend {
 /* Files in blobs/XX/ below the data directory of `io`, XX the first byte of the digest in hex: DIGEST-NUMBER, both hex; blobs/up/NUMBER
  * while it is written. Makes the directories. 0, or -errno and a message. */
 int blob_local_open(struct io *io, struct blob_backend **out, char text[256]) MUST_CHECK;
+/* What a name in blobs/up/ (up) or in the directory of the digests that begin with `dir` means; false where nothing of ours. */
+bool blob_local_parse(const char *name, bool up, unsigned dir, struct blob_key *out);
 
 /* 0 in a number means the default in parentheses. All strings are copied. */
 struct blob_s3_config {

@@ -1,10 +1,26 @@
-/* storage/io_sync.c: blocking helpers for start and stop, on top of any struct io.
+/* storage/io_sync.c: blocking helpers for start and stop, on top of any struct io; what a name is.
  *
  * They turn the ring by themselves, so callbacks of other operations and connections may run inside them.
  * Invariant: on return no operation of theirs is in flight. */
 #include "io.h"
 
 #include <errno.h>
+
+bool io_name_ok(const char *name)
+{
+	size_t parts = 0;
+	if (strlen(name) > IO_NAME_MAX)
+		return false;
+	for (const char *at = name;; at++) {
+		size_t len = strcspn(at, "/");
+		bool dots = (len == 1 || len == 2) && strncmp(at, "..", len) == 0;
+		if (len == 0 || dots || ++parts > IO_NAME_PARTS)
+			return false;
+		at += len;
+		if (*at == '\0')
+			return true;
+	}
+}
 
 struct wait {
 	bool done;
@@ -31,7 +47,7 @@ int64_t io_do(struct io *io, enum io_op_kind kind, int file, void *data, size_t 
 			(void)io_reap(io, io_now_ns(io) + 1000000000u);
 		if (wait.res < 0)
 			return wait.res;
-		if (kind == IO_SYNC)
+		if (kind != IO_READ && kind != IO_WRITE)
 			return 0;
 		if (wait.res == 0)
 			return kind == IO_READ ? (int64_t)moved : -EIO; /* a write that moves nothing never will */

@@ -1,8 +1,8 @@
 /* storage/io_uring.c: the real world on one io_uring: the ring, waiting, waking, time and randomness.
  *
  * Place in the data flow: the bottom. io_reap() is the only place of the process that sleeps; it hands each
- * completion to the file that owns it: io_uring_file.c (operations), io_uring_net.c (connections),
- * io_uring_listen.c (accept).
+ * completion to the file that owns it: io_uring_op.c (operations), io_uring_net.c (connections),
+ * io_uring_listen.c (accept), io_uring_work.c (the helper thread).
  *
  * Invariants:
  *  1. Completions are copied out of the ring in small batches before their callbacks run, so that callbacks may
@@ -125,7 +125,7 @@ static bool spin_wanted(struct uring *u, uint64_t now)
 	/* Not for the disk: the kernel's worker that finishes a write is often queued on this very CPU, and would have to
 	 * wait until the spin is over (measured: the 99th percentile of a synced write goes from 70 us to spin_us;
 	 * giving way with sched_yield makes it 4 ms, a whole tick). */
-	if (u->ops_in_flight > 0 || now - u->useful_ns > SPIN_RECENT_NS)
+	if (u->ops_in_flight > 0 || uring_works_in_flight(u) || now - u->useful_ns > SPIN_RECENT_NS)
 		return false;
 	if (u->spin_credit > 0)
 		return true;
@@ -228,7 +228,9 @@ static void free_io(struct io *io)
 {
 	struct uring *u = uring_of(io);
 	ENSURE(u->ops_in_flight == 0);
+	uring_work_free(u);
 	uring_net_free(u);
+	uring_pours_free(u);
 	io_uring_queue_exit(&u->ring);
 	if (u->wake_fd >= 0)
 		(void)close(u->wake_fd);
@@ -241,9 +243,9 @@ static const struct io_vtable uring_vtable = {
 	.now_ns = now_ns, .wall_ms = wall_ms, .random = random_bytes,
 	.open = uring_open, .close = uring_close, .size = uring_size, .allocate = uring_allocate,
 	.truncate = uring_truncate, .rename = uring_rename, .unlink = uring_unlink, .sync_dir = uring_sync_dir,
-	.list = uring_list, .free_bytes = uring_free_bytes, .lock = uring_lock,
+	.mkdir = uring_mkdir, .size_of = uring_size_of, .list = uring_list, .free_bytes = uring_free_bytes, .lock = uring_lock,
 	.listen = uring_listen, .stop_listening = uring_stop_listening,
-	.send = uring_send, .pause = uring_pause, .close_conn = uring_close_conn,
+	.send = uring_send, .send_file = uring_send_file, .work = uring_work, .pause = uring_pause, .close_conn = uring_close_conn,
 	.peer_uid = uring_peer_uid, .wake = wake, .post = post, .free = free_io,
 };
 
@@ -275,7 +277,8 @@ static int ring_restrict(struct uring *u)
 {
 	static const uint8_t ops[] = { IORING_OP_NOP, IORING_OP_READ, IORING_OP_WRITE, IORING_OP_FSYNC, IORING_OP_ACCEPT,
 				       IORING_OP_RECV, IORING_OP_SEND, IORING_OP_TIMEOUT, IORING_OP_TIMEOUT_REMOVE,
-				       IORING_OP_ASYNC_CANCEL };
+				       IORING_OP_ASYNC_CANCEL, IORING_OP_UNLINKAT, IORING_OP_SYNC_FILE_RANGE,
+				       IORING_OP_SPLICE, IORING_OP_POLL_ADD };
 	struct io_uring_restriction rules[COUNT_OF(ops) + 1];
 	memset(rules, 0, sizeof rules);
 	for (size_t i = 0; i < COUNT_OF(ops); i++) {

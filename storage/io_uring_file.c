@@ -1,11 +1,10 @@
 /* storage/io_uring_file.c: the data directory of the io_uring world: cold calls that block for one metadata
- * operation, and the submission of reads, writes and syncs.
+ * operation. io_uring_op.c has those that do not.
  *
  * Invariants:
- *  1. Names are plain names below one directory descriptor; no path leaves this file.
- *  2. Each submitted op is completed exactly once; ops are counted per file and per ring.
- *  3. A file with ops in flight is not closed.
- *  4. Connections cannot take the last descriptors: some are held back for files, and taken back when files close. */
+ *  1. Names are names below one directory descriptor (io_name_ok); no other path leaves these files.
+ *  2. A file with ops in flight is not closed.
+ *  3. Connections cannot take the last descriptors: some are held back for files, and taken back when files close. */
 #include "io_uring_impl.h"
 
 #include <dirent.h>
@@ -16,15 +15,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { TRANSFER_MAX = 1 << 30 }; /* the kernel takes a little less than 2 GiB at a time */
-
-static void check_name(const char *name)
-{
-	ENSURE(name[0] != '\0' && strlen(name) < 256);
-	ENSURE(strchr(name, '/') == NULL);
-}
-
-static struct uring_file *file_get(struct uring *u, int file)
+struct uring_file *uring_file_get(struct uring *u, int file)
 {
 	ENSURE(file >= 0 && (uint32_t)file < u->file_count);
 	ENSURE(u->files[file].fd >= 0);
@@ -60,8 +51,7 @@ void uring_reserve_fill(struct uring *u)
 	}
 }
 
-/* openat() below the directory that does not fail for want of descriptors while the reserve lasts. */
-static int open_below(struct uring *u, const char *name, int how)
+int uring_open_below(struct uring *u, const char *name, int how)
 {
 	int fd = openat(u->dir_fd, name, how, 0640);
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE) && u->reserve_count > 0) {
@@ -74,15 +64,15 @@ static int open_below(struct uring *u, const char *name, int how)
 int uring_open(struct io *io, const char *name, unsigned flags)
 {
 	struct uring *u = uring_of(io);
-	check_name(name);
+	ENSURE(io_name_ok(name));
 	int how = O_CLOEXEC | O_NOFOLLOW | (flags & IO_READONLY ? O_RDONLY : O_RDWR);
 	how |= flags & IO_CREATE ? O_CREAT | O_EXCL : 0;
 	how |= flags & IO_DSYNC ? O_DSYNC : 0;
 	int direct = flags & IO_DIRECT ? O_DIRECT : 0;
-	int fd = open_below(u, name, how | direct);
+	int fd = uring_open_below(u, name, how | direct);
 	if (fd < 0 && errno == EINVAL && direct) {
 		/* tmpfs and some others have no O_DIRECT. The failed call may have created the file already. */
-		fd = open_below(u, name, how & ~O_EXCL);
+		fd = uring_open_below(u, name, how & ~O_EXCL);
 	}
 	return fd < 0 ? -errno : file_new(u, fd);
 }
@@ -90,7 +80,7 @@ int uring_open(struct io *io, const char *name, unsigned flags)
 void uring_close(struct io *io, int file)
 {
 	struct uring *u = uring_of(io);
-	struct uring_file *f = file_get(u, file);
+	struct uring_file *f = uring_file_get(u, file);
 	ENSURE(f->in_flight == 0);
 	(void)close(f->fd); /* what matters was synced, and its error seen, before */
 	f->fd = -1;
@@ -100,12 +90,12 @@ void uring_close(struct io *io, int file)
 int64_t uring_size(struct io *io, int file)
 {
 	struct stat st;
-	return fstat(file_get(uring_of(io), file)->fd, &st) == 0 ? (int64_t)st.st_size : -errno;
+	return fstat(uring_file_get(uring_of(io), file)->fd, &st) == 0 ? (int64_t)st.st_size : -errno;
 }
 
 int uring_allocate(struct io *io, int file, uint64_t bytes)
 {
-	int fd = file_get(uring_of(io), file)->fd;
+	int fd = uring_file_get(uring_of(io), file)->fd;
 	int err;
 	do {
 		err = fallocate(fd, 0, 0, (off_t)bytes) == 0 ? 0 : -errno;
@@ -117,20 +107,19 @@ int uring_allocate(struct io *io, int file, uint64_t bytes)
 
 int uring_truncate(struct io *io, int file, uint64_t bytes)
 {
-	return ftruncate(file_get(uring_of(io), file)->fd, (off_t)bytes) == 0 ? 0 : -errno;
+	return ftruncate(uring_file_get(uring_of(io), file)->fd, (off_t)bytes) == 0 ? 0 : -errno;
 }
 
 int uring_rename(struct io *io, const char *from, const char *to)
 {
-	check_name(from);
-	check_name(to);
+	ENSURE(io_name_ok(from) && io_name_ok(to));
 	int dir = uring_of(io)->dir_fd;
 	return renameat(dir, from, dir, to) == 0 ? 0 : -errno;
 }
 
 int uring_unlink(struct io *io, const char *name)
 {
-	check_name(name);
+	ENSURE(io_name_ok(name));
 	return unlinkat(uring_of(io)->dir_fd, name, 0) == 0 ? 0 : -errno;
 }
 
@@ -139,15 +128,38 @@ int uring_sync_dir(struct io *io)
 	return fsync(uring_of(io)->dir_fd) == 0 ? 0 : -errno;
 }
 
-int uring_list(struct io *io, void (*each)(void *ctx, const char *name), void *ctx)
+int uring_mkdir(struct io *io, const char *name)
+{
+	ENSURE(io_name_ok(name));
+	return mkdirat(uring_of(io)->dir_fd, name, 0750) == 0 || errno == EEXIST ? 0 : -errno;
+}
+
+int64_t uring_size_of(struct io *io, const char *name)
+{
+	struct stat st;
+	ENSURE(io_name_ok(name));
+	if (fstatat(uring_of(io)->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return -errno;
+	return S_ISDIR(st.st_mode) ? -EISDIR : (int64_t)st.st_size;
+}
+
+int uring_open_dir(struct uring *u, const char *name)
+{
+	ENSURE(name[0] == '\0' || io_name_ok(name));
+	int fd = uring_open_below(u, name[0] ? name : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int uring_list(struct io *io, const char *name, void (*each)(void *ctx, const char *name), void *ctx)
 {
 	/* A descriptor of its own: the position of dir_fd would be shared. */
-	int fd = open_below(uring_of(io), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	int fd = uring_open_dir(uring_of(io), name);
+	if (fd < 0)
+		return fd;
+	DIR *dir = fdopendir(fd);
 	if (!dir) {
 		int err = -errno;
-		if (fd >= 0)
-			(void)close(fd);
+		(void)close(fd);
 		return err;
 	}
 	int err = 0;
@@ -176,7 +188,7 @@ int64_t uring_free_bytes(struct io *io)
 int uring_lock(struct io *io, const char *name)
 {
 	struct uring *u = uring_of(io);
-	check_name(name);
+	ENSURE(io_name_ok(name));
 	int fd = openat(u->dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
 	if (fd < 0)
 		return -errno;
@@ -189,46 +201,6 @@ int uring_lock(struct io *io, const char *name)
 	ENSURE(u->locks != NULL);
 	u->locks[u->lock_count++] = fd;
 	return 0;
-}
-
-void uring_submit(struct io *io, struct io_op *op)
-{
-	struct uring *u = uring_of(io);
-	struct uring_file *f = file_get(u, op->file);
-	ENSURE(op->done != NULL);
-	struct io_uring_sqe *sqe = uring_sqe(u);
-	unsigned len = (unsigned)MIN_OF(op->len, (size_t)TRANSFER_MAX);
-	switch (op->kind) {
-	case IO_READ:
-		io_uring_prep_read(sqe, f->fd, op->data, len, op->offset);
-		break;
-	case IO_WRITE:
-		io_uring_prep_write(sqe, f->fd, op->data, len, op->offset);
-		break;
-	case IO_SYNC:
-		/* Of the metadata only the size matters, and fdatasync keeps that. */
-		io_uring_prep_fsync(sqe, f->fd, IORING_FSYNC_DATASYNC);
-		break;
-	}
-	io_uring_sqe_set_data64(sqe, uring_data(op, URING_TAG_OP));
-	f->in_flight++;
-	u->ops_in_flight++;
-}
-
-void uring_op_done(struct uring *u, struct io_op *op, int32_t res)
-{
-	struct uring_file *f = file_get(u, op->file);
-	if (res == -EINTR || res == -EAGAIN) { /* not a result; nothing was transferred */
-		f->in_flight--;
-		u->ops_in_flight--;
-		uring_submit(&u->io, op);
-		return;
-	}
-	ENSURE(f->in_flight > 0 && u->ops_in_flight > 0);
-	f->in_flight--;
-	u->ops_in_flight--;
-	u->callbacks++;
-	op->done(op, res);
 }
 
 void uring_files_free(struct uring *u)

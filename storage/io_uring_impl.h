@@ -7,6 +7,8 @@
 #include "io_post.h"
 
 struct uring_conn;
+struct uring_pour;
+struct uring_worker;
 struct uring_listener;
 
 struct uring_file {
@@ -46,6 +48,13 @@ struct uring {
 	uint32_t lock_count;
 	int reserve[URING_RESERVE]; /* given up for files when connections took every descriptor */
 	uint32_t reserve_count;
+
+	/* computation (io_uring_work.c); NULL until somebody wants some */
+	struct uring_worker *worker;
+
+	/* files to sockets (io_uring_pour.c): empty pipes */
+	struct uring_pour *pours;
+	uint32_t pours_kept;
 
 	/* connections (io_uring_net.c) */
 	uint32_t conns_max, conns_open, conns_made;
@@ -93,6 +102,10 @@ uint64_t uring_now(void);
 uint32_t uring_poll(struct uring *u);
 
 /* io_uring_file.c */
+struct uring_file *uring_file_get(struct uring *u, int file);
+/* openat() below the directory that does not fail for want of descriptors while the reserve lasts. -1 and errno. */
+int uring_open_below(struct uring *u, const char *name, int how);
+int uring_open_dir(struct uring *u, const char *name);      /* "" = the data directory; a descriptor or -errno */
 int uring_open(struct io *io, const char *name, unsigned flags);
 void uring_close(struct io *io, int file);
 int64_t uring_size(struct io *io, int file);
@@ -101,12 +114,29 @@ int uring_truncate(struct io *io, int file, uint64_t bytes);
 int uring_rename(struct io *io, const char *from, const char *to);
 int uring_unlink(struct io *io, const char *name);
 int uring_sync_dir(struct io *io);
-int uring_list(struct io *io, void (*each)(void *ctx, const char *name), void *ctx);
+int uring_mkdir(struct io *io, const char *name);
+int64_t uring_size_of(struct io *io, const char *name);
+int uring_list(struct io *io, const char *dir, void (*each)(void *ctx, const char *name), void *ctx);
 int64_t uring_free_bytes(struct io *io);
 int uring_lock(struct io *io, const char *name);
+void uring_files_free(struct uring *u);
+
+/* io_uring_op.c */
 void uring_submit(struct io *io, struct io_op *op);
 void uring_op_done(struct uring *u, struct io_op *op, int32_t res);
-void uring_files_free(struct uring *u);
+
+/* io_uring_work.c */
+void uring_work(struct io *io, struct io_work *work);
+bool uring_works_in_flight(const struct uring *u);
+void uring_work_free(struct uring *u);
+
+/* io_uring_pour.c */
+int uring_pour_new(struct uring *u, int fd, int file, uint64_t offset, uint64_t len, struct uring_pour **out); /* 0 or -errno */
+void uring_pour_arm(struct uring *u, const struct uring_pour *p, struct io_uring_sqe *sqe, int fd);
+/* The result of what was armed. 1 = arm again; 0 = all is sent; else -errno. */
+int uring_pour_step(struct uring_pour *p, int32_t res);
+void uring_pour_free(struct uring *u, struct uring_pour *p);
+void uring_pours_free(struct uring *u);
 
 /* io_uring_net.c */
 int uring_net_init(struct uring *u, const struct io_uring_config *config); /* 0 or -errno */
@@ -115,6 +145,7 @@ void uring_conn_new(struct uring *u, int fd, enum io_peer kind);
 void uring_on_conn(struct uring *u, uint64_t data, int32_t res, uint32_t flags);
 void uring_on_linger(struct uring *u);
 void uring_send(struct io *io, struct io_conn conn, struct span bytes);
+int uring_send_file(struct io *io, struct io_conn id, int file, uint64_t offset, uint64_t len);
 void uring_pause(struct io *io, struct io_conn conn, bool paused);
 void uring_close_conn(struct io *io, struct io_conn conn, bool abort);
 int64_t uring_peer_uid(struct io *io, struct io_conn id);

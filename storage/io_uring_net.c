@@ -52,6 +52,7 @@ struct uring_conn {
 	void *ctx;
 	const uint8_t *send_at;
 	size_t send_left;
+	struct uring_pour *pour;  /* the send is one of a file */
 };
 _Static_assert(sizeof(struct uring_conn) <= 64, "an idle connection must stay cheap");
 
@@ -216,6 +217,14 @@ static void send_arm(struct uring *u, uint32_t slot, struct uring_conn *c)
 	c->flags |= CONN_SEND;
 }
 
+static void pour_arm(struct uring *u, uint32_t slot, struct uring_conn *c)
+{
+	struct io_uring_sqe *sqe = uring_sqe(u);
+	uring_pour_arm(u, c->pour, sqe, c->fd);
+	io_uring_sqe_set_data64(sqe, conn_data(slot, c, URING_TAG_SEND));
+	c->flags |= CONN_SEND;
+}
+
 /* Has the connection looked at from inside reap. */
 static void nudge(struct uring *u, uint32_t slot, struct uring_conn *c)
 {
@@ -361,6 +370,15 @@ void uring_conn_new(struct uring *u, int fd, enum io_peer kind)
 		recv_arm(u, slot, c);
 }
 
+/* Nothing to send, or nowhere to: sent() must come all the same, and not from in here. */
+static void send_nothing(struct uring *u, uint32_t slot, struct uring_conn *c)
+{
+	struct io_uring_sqe *sqe = uring_sqe(u);
+	io_uring_prep_nop(sqe);
+	io_uring_sqe_set_data64(sqe, conn_data(slot, c, URING_TAG_SEND));
+	c->flags |= CONN_SEND;
+}
+
 void uring_send(struct io *io, struct io_conn id, struct span bytes)
 {
 	struct uring *u = uring_of(io);
@@ -374,11 +392,26 @@ void uring_send(struct io *io, struct io_conn id, struct span bytes)
 		send_arm(u, id.slot, c);
 		return;
 	}
-	/* Nothing to send, or nowhere to: sent() must come all the same, and not from in here. */
-	struct io_uring_sqe *sqe = uring_sqe(u);
-	io_uring_prep_nop(sqe);
-	io_uring_sqe_set_data64(sqe, conn_data(id.slot, c, URING_TAG_SEND));
-	c->flags |= CONN_SEND;
+	send_nothing(u, id.slot, c);
+}
+
+int uring_send_file(struct io *io, struct io_conn id, int file, uint64_t offset, uint64_t len)
+{
+	struct uring *u = uring_of(io);
+	struct uring_conn *c = conn_get(u, id);
+	if (!c)
+		return 0;
+	ENSURE(!(c->flags & CONN_SEND)); /* one at a time */
+	if (c->flags & (CONN_CLOSING | CONN_CANCELLED)) {
+		c->send_left = 1; /* never mind how much: it is not sent */
+		send_nothing(u, id.slot, c);
+		return 0;
+	}
+	int err = uring_pour_new(u, c->fd, file, offset, len, &c->pour);
+	if (err)
+		return err;
+	pour_arm(u, id.slot, c);
+	return 0;
 }
 
 void uring_pause(struct io *io, struct io_conn id, bool paused)
@@ -424,9 +457,38 @@ static void on_recv(struct uring *u, uint32_t slot, struct uring_conn *c, int32_
 		recv_arm(u, slot, c); /* also after ENOBUFS: this round's buffers are back by then */
 }
 
+static void send_over(struct uring *u, struct uring_conn *c, int result)
+{
+	c->flags = (uint16_t)(c->flags & ~CONN_SEND);
+	c->send_left = 0;
+	c->send_at = NULL;
+	if (result != 0)
+		begin_close(c, result, true);
+	if (!u->freeing) {
+		u->callbacks++;
+		u->io.net->sent(u->io.net_owner, c->ctx, result);
+	}
+}
+
+static void on_pour(struct uring *u, uint32_t slot, struct uring_conn *c, int32_t res)
+{
+	int result = uring_pour_step(c->pour, res);
+	if (result == 1 && !(c->flags & CONN_ABORT)) {
+		pour_arm(u, slot, c);
+		return;
+	}
+	uring_pour_free(u, c->pour);
+	c->pour = NULL;
+	send_over(u, c, result == 1 ? -ECANCELED : result);
+}
+
 static void on_send(struct uring *u, uint32_t slot, struct uring_conn *c, int32_t res)
 {
 	ENSURE(c->flags & CONN_SEND);
+	if (c->pour) {
+		on_pour(u, slot, c, res);
+		return;
+	}
 	if (res > 0) {
 		ENSURE((size_t)res <= c->send_left);
 		c->send_at += res;
@@ -437,18 +499,10 @@ static void on_send(struct uring *u, uint32_t slot, struct uring_conn *c, int32_
 		send_arm(u, slot, c);
 		return;
 	}
-	c->flags = (uint16_t)(c->flags & ~CONN_SEND);
 	int result = 0;
-	if (c->send_left > 0) {
+	if (c->send_left > 0)
 		result = res < 0 ? res : c->flags & CONN_ABORT ? -ECANCELED : -EPIPE;
-		c->send_left = 0;
-		begin_close(c, result, true);
-	}
-	c->send_at = NULL;
-	if (!u->freeing) {
-		u->callbacks++;
-		u->io.net->sent(u->io.net_owner, c->ctx, result);
-	}
+	send_over(u, c, result);
 }
 
 void uring_on_conn(struct uring *u, uint64_t data, int32_t res, uint32_t flags)

@@ -60,7 +60,7 @@ static int by_number(const void *a, const void *b)
 
 enum err recovery_list(struct recovery *r)
 {
-	int res = r->io->v->list(r->io, each_name, r);
+	int res = r->io->v->list(r->io, "", each_name, r);
 	if (res < 0)
 		return say(r, ERR_IO, "cannot list the data directory: %s", strerror(-res));
 	if (r->found_count > 1)

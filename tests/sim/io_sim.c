@@ -170,6 +170,7 @@ static const char *const call_names[SIM_CALL_KINDS] = {
 	[SIM_RENAME] = "rename", [SIM_UNLINK] = "unlink", [SIM_SYNC_DIR] = "sync_dir", [SIM_LIST] = "list",
 	[SIM_FREE_BYTES] = "free_bytes", [SIM_LOCK] = "lock", [SIM_LISTEN] = "listen", [SIM_READ] = "read",
 	[SIM_WRITE] = "write", [SIM_SYNC] = "sync", [SIM_SEND] = "send", [SIM_ACCEPT] = "accept",
+	[SIM_WRITEBACK] = "writeback", [SIM_MKDIR] = "mkdir", [SIM_SIZE_OF] = "size_of", [SIM_SEND_FILE] = "send_file",
 };
 
 int sim_call_begin(struct sim_proc *p, enum sim_call kind)
@@ -245,6 +246,32 @@ void sim_fail_more(struct sim *w, enum sim_call kind, uint64_t nth, int error, b
 	add_fault(w, nth_of(w, kind, nth, error, forever));
 }
 
+/* ---- computation ---- */
+
+static void work_runs(struct sim *w, void *ctx)
+{
+	struct sim_flight *f = ctx;
+	if (f->proc && !f->crashed && !w->freeing) {
+		sim_note(w, f->proc->node, "work", 0, 0);
+		f->work->run(f->work->ctx);
+		sim_push(f->proc, (struct sim_ready){ .kind = READY_WORK, .flight = f });
+	}
+	sim_flight_unref(f);
+}
+
+static void work(struct io *io, struct io_work *work)
+{
+	struct sim_proc *p = sim_proc_of(io);
+	struct sim *w = p->w;
+	struct sim_flight *f = sim_flight_new(p);
+	f->work = work;
+	if (f->crashed)
+		return;
+	f->refs++;
+	p->work_at = MAX_OF(p->work_at, w->now) + sim_world_between(w, 10 * SIM_US, 1000 * SIM_US);
+	sim_at(w, p->work_at, work_runs, f);
+}
+
 /* ---- processes ---- */
 
 struct sim_proc *sim_proc_of(struct io *io) { return (struct sim_proc *)(void *)io; }
@@ -262,15 +289,23 @@ void sim_push(struct sim_proc *p, struct sim_ready r)
 
 static void run_ready(struct sim_proc *p, struct sim_ready *r)
 {
+	struct sim_flight *f = r->flight;
+	if (r->kind == READY_WORK) {
+		struct io_work *work = f->work;
+		sim_flight_unlink(f);
+		work->done(work->ctx);
+		return;
+	}
 	if (r->kind != READY_OP) {
 		sim_net_ready(p, r);
 		return;
 	}
-	struct sim_flight *f = r->flight;
 	struct io_op *op = f->op;
 	int64_t res = f->res;
-	ENSURE(p->files[op->file].in_flight > 0);
-	p->files[op->file].in_flight--;
+	if (io_op_has_file(op->kind)) {
+		ENSURE(p->files[op->file].in_flight > 0);
+		p->files[op->file].in_flight--;
+	}
 	sim_flight_unlink(f);
 	sim_note(p->w, p->node, "done", (uint64_t)op->kind, (uint64_t)res);
 	op->done(op, res);
@@ -300,8 +335,12 @@ static void bury(struct sim_proc *p)
 	ENSURE(p->dead);
 	while (p->flights) {
 		struct io_op *op = p->flights->op;
+		struct io_work *work = p->flights->work;
 		sim_flight_unlink(p->flights);
-		op->done(op, -ECANCELED);
+		if (work)
+			work->done(work->ctx); /* whether it has run or not */
+		else
+			op->done(op, -ECANCELED);
 	}
 	sim_net_bury(p);
 }
@@ -410,7 +449,8 @@ struct io *sim_node_io(struct sim *w, int node)
 	ENSURE(p != NULL);
 	*p = (struct sim_proc){ .w = w, .node = node };
 	p->vtable = (struct io_vtable){ .reap = reap, .now_ns = now_ns, .wall_ms = wall_ms,
-					.random = random_bytes, .wake = wake, .post = post, .free = free_io };
+					.random = random_bytes, .work = work, .wake = wake, .post = post,
+					.free = free_io };
 	sim_disk_vtable(&p->vtable);
 	sim_net_vtable(&p->vtable);
 	p->io.v = &p->vtable;

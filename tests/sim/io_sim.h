@@ -104,6 +104,7 @@ struct io *sim_restart(struct sim *w, int node);
 enum sim_call {
 	SIM_OPEN, SIM_SIZE, SIM_ALLOCATE, SIM_TRUNCATE, SIM_RENAME, SIM_UNLINK, SIM_SYNC_DIR, SIM_LIST,
 	SIM_FREE_BYTES, SIM_LOCK, SIM_LISTEN, SIM_READ, SIM_WRITE, SIM_SYNC, SIM_SEND, SIM_ACCEPT,
+	SIM_WRITEBACK, SIM_MKDIR, SIM_SIZE_OF, SIM_SEND_FILE, /* IO_UNLINK counts as SIM_UNLINK, IO_SYNC_DIR as SIM_SYNC_DIR */
 	SIM_CALL_KINDS,
 	SIM_ANY_CALL = SIM_CALL_KINDS,
 };
@@ -113,8 +114,9 @@ uint64_t sim_calls(const struct sim *w);
 /* How many calls of one kind were made so far. */
 uint64_t sim_calls_of(const struct sim *w, enum sim_call kind);
 /* The call with this index fails with `error` (positive errno); with forever, all later ones too. One rule at a
- * time: the last set holds (but sim_fail_more). A failed read or write may have moved some bytes; a failed sync makes all unsynced data
- * of that file lost at the next crash while later syncs report 0, as on Linux; a failed send closes the connection. */
+ * time: the last set holds (but sim_fail_more). A failed read or write may have moved some bytes; a failed sync or writeback makes all
+ * unsynced data of that file lost at the next crash while later syncs report 0, as on Linux; a failed send closes the connection, as does
+ * a send_file that fails with EIO or EPIPE; with another error it did not begin. */
 void sim_fail_call(struct sim *w, uint64_t index, int error, bool forever);
 /* The nth call of this kind from now (0 = the next) fails; kind may be SIM_ANY_CALL. */
 void sim_fail_kind(struct sim *w, enum sim_call kind, uint64_t nth, int error, bool forever);

@@ -3,7 +3,8 @@
  *
  * Invariants:
  *  1. A sector is durable once a sync that was submitted after its write completed with 0, or its IO_DSYNC write did.
- *  2. A name is durable once sync_dir returned 0. Syncing a file does not make its name durable.
+ *  2. A name is durable once a sync of its directory returned 0, and there after a crash only where its directory is. Syncing a
+ *     file does not make its name durable. A file renamed to another directory may be in both after a sync of that one alone.
  *  3. After a failed sync what was dirty stays readable until a crash or sim_drop_caches, and no later sync saves it.
  *  4. After a crash cache and platter are the same. */
 #include "io_sim_disk.h"
@@ -59,9 +60,70 @@ void sim_dir_op(struct sim_disk *d, const char *remove, struct sim_inode *remove
 		ENSURE(d->ops != NULL);
 	}
 	struct dir_op *op = &d->ops[d->op_count++];
-	*op = (struct dir_op){ .removed = removed, .add = { .inode = inode } };
+	*op = (struct dir_op){ .removed = removed, .add = { .inode = inode }, .stamp = ++d->op_stamp };
 	(void)snprintf(op->remove, sizeof op->remove, "%s", remove ? remove : "");
 	(void)snprintf(op->add.text, sizeof op->add.text, "%s", add ? add : "");
+}
+
+size_t sim_parent_len(const char *text)
+{
+	const char *slash = strrchr(text, '/');
+	return slash ? (size_t)(slash - text) : 0;
+}
+
+bool sim_has_directory(struct names *n, const char *text, size_t len)
+{
+	char dir[SIM_NAME_MAX];
+	(void)snprintf(dir, sizeof dir, "%.*s", (int)len, text);
+	struct name *found = len > 0 ? sim_name_find(n, dir) : NULL;
+	return len == 0 || (found && found->inode->directory);
+}
+
+int sim_unlink(struct sim_disk *d, const char *text)
+{
+	struct name *found = sim_name_find(&d->now, text);
+	if (!found)
+		return -ENOENT;
+	if (found->inode->directory)
+		return -EISDIR;
+	sim_dir_op(d, text, found->inode, NULL, NULL);
+	sim_name_remove(&d->now, text);
+	sim_inodes_sweep(d);
+	return 0;
+}
+
+static bool is_in(const char *text, const char *dir)
+{
+	size_t len = strlen(dir);
+	return text[0] && sim_parent_len(text) == len && strncmp(text, dir, len) == 0;
+}
+
+static void apply_removal(struct sim_disk *d, const struct dir_op *op)
+{
+	struct name *old = sim_name_find(&d->durable, op->remove);
+	if (old && old->inode == op->removed)
+		sim_name_remove(&d->durable, op->remove);
+}
+
+void sim_dir_durable(struct sim_disk *d, const char *dir, uint64_t stamp)
+{
+	size_t left = 0;
+	for (size_t i = 0; i < d->op_count; i++) {
+		struct dir_op *op = &d->ops[i];
+		if (op->stamp <= stamp && is_in(op->remove, dir)) {
+			apply_removal(d, op);
+			op->remove[0] = '\0';
+			op->removed = NULL;
+		}
+		if (op->stamp <= stamp && op->add.inode && is_in(op->add.text, dir)) {
+			sim_name_set(&d->durable, op->add.text, op->add.inode);
+			op->add.inode = NULL;
+		}
+		if (op->removed || op->add.inode)
+			d->ops[left++] = *op;
+	}
+	d->op_count = left;
+	sim_inodes_sweep(d);
 }
 
 /* ---- inodes ---- */
@@ -203,12 +265,23 @@ int sim_load(struct sim_inode *n, uint64_t offset, uint8_t *out, size_t len)
 
 /* ---- submitted operations ---- */
 
-static void flight_unref(struct sim_flight *f)
+void sim_flight_unref(struct sim_flight *f)
 {
 	if (--f->refs == 0) {
 		free(f->snapshots);
 		free(f);
 	}
+}
+
+struct sim_flight *sim_flight_new(struct sim_proc *p)
+{
+	struct sim_flight *f = calloc(1, sizeof *f);
+	ENSURE(f != NULL);
+	*f = (struct sim_flight){ .proc = p, .refs = 1, .next = p->flights, .crashed = p->dead };
+	if (p->flights)
+		p->flights->prev = f;
+	p->flights = f;
+	return f; /* of a dead process: the next reap of its io completes it */
 }
 
 void sim_flight_unlink(struct sim_flight *f)
@@ -222,7 +295,7 @@ void sim_flight_unlink(struct sim_flight *f)
 	if (f->next)
 		f->next->prev = f->prev;
 	f->proc = NULL;
-	flight_unref(f);
+	sim_flight_unref(f);
 }
 
 static void take_snapshot(struct sim_flight *f, struct sim_disk *d)
@@ -270,6 +343,13 @@ static void sync_effect(struct sim_flight *f)
 	else if (!f->inode->size_lost)
 		f->inode->platter_size = MIN_OF(f->new_size, f->inode->size);
 	f->res = f->fault;
+}
+
+/* A writeback promises nothing, so one that went well does nothing: a crash may keep dirty sectors anyway. */
+static void writeback_effect(struct sim_flight *f)
+{
+	if (f->fault)
+		sync_effect(f);
 }
 
 /* How many bytes of a transfer of `len` are moved: all, fewer by the short-transfer knob. */
@@ -321,6 +401,16 @@ static void read_effect(struct sim *w, struct sim_flight *f)
 	f->res = f->fault ? f->fault : err ? err : (int64_t)len;
 }
 
+static void sync_dir_effect(struct sim_flight *f, struct sim_disk *d)
+{
+	const char *dir = f->op->data;
+	f->res = f->fault;
+	if (!f->fault && !sim_has_directory(&d->now, dir, strlen(dir)))
+		f->res = -ENOENT;
+	if (f->res == 0)
+		sim_dir_durable(d, dir, f->dir_stamp);
+}
+
 static void flight_lands(struct sim *w, void *ctx)
 {
 	struct sim_flight *f = ctx;
@@ -336,46 +426,64 @@ static void flight_lands(struct sim *w, void *ctx)
 		case IO_SYNC:
 			sync_effect(f);
 			break;
+		case IO_WRITEBACK:
+			writeback_effect(f);
+			break;
+		case IO_UNLINK:
+			f->res = f->fault ? f->fault : sim_unlink(w->nodes[p->node].disk, f->op->data);
+			break;
+		case IO_SYNC_DIR:
+			sync_dir_effect(f, w->nodes[p->node].disk);
+			break;
+		case IO_NOP:
+			break;
 		}
 		sim_push(p, (struct sim_ready){ .kind = READY_OP, .flight = f });
 	}
-	flight_unref(f);
+	sim_flight_unref(f);
+}
+
+static void take_file(struct sim_proc *p, struct sim_flight *f)
+{
+	const struct io_op *op = f->op;
+	ENSURE(op->file >= 0 && op->file < p->file_count && p->files[op->file].inode);
+	struct sim_file *file = &p->files[op->file];
+	file->in_flight++;
+	f->inode = file->inode;
+	f->flags = file->flags;
+	if (file->flags & IO_DIRECT && (op->kind == IO_READ || op->kind == IO_WRITE)) {
+		ENSURE((uintptr_t)op->data % DISK_BLOCK == 0);
+		ENSURE(op->len % DISK_BLOCK == 0);
+		ENSURE(op->offset % DISK_BLOCK == 0);
+	}
 }
 
 void sim_disk_submit(struct io *io, struct io_op *op)
 {
 	struct sim_proc *p = sim_proc_of(io);
 	struct sim *w = p->w;
-	static const enum sim_call calls[] = { [IO_READ] = SIM_READ, [IO_WRITE] = SIM_WRITE, [IO_SYNC] = SIM_SYNC };
+	static const enum sim_call calls[] = { [IO_READ] = SIM_READ, [IO_WRITE] = SIM_WRITE, [IO_SYNC] = SIM_SYNC,
+					       [IO_WRITEBACK] = SIM_WRITEBACK, [IO_UNLINK] = SIM_UNLINK,
+					       [IO_SYNC_DIR] = SIM_SYNC_DIR };
 	ENSURE(op->done != NULL);
-	struct sim_flight *f = calloc(1, sizeof *f);
-	ENSURE(f != NULL);
-	*f = (struct sim_flight){ .proc = p, .op = op, .refs = 1, .next = p->flights };
-	if (p->flights)
-		p->flights->prev = f;
-	p->flights = f;
-	if (p->dead) { /* the next reap of the dead io completes it */
-		f->crashed = true;
+	struct sim_flight *f = sim_flight_new(p);
+	f->op = op;
+	if (f->crashed)
 		return;
-	}
-	ENSURE(op->file >= 0 && op->file < p->file_count && p->files[op->file].inode);
-	struct sim_file *file = &p->files[op->file];
-	file->in_flight++;
-	f->inode = file->inode;
-	f->flags = file->flags;
-	if (file->flags & IO_DIRECT && op->kind != IO_SYNC) {
-		ENSURE((uintptr_t)op->data % DISK_BLOCK == 0);
-		ENSURE(op->len % DISK_BLOCK == 0);
-		ENSURE(op->offset % DISK_BLOCK == 0);
-	}
+	if (io_op_has_file(op->kind))
+		take_file(p, f);
+	else
+		ENSURE(op->kind == IO_NOP || io_name_ok(op->data) || (op->kind == IO_SYNC_DIR && !((const char *)op->data)[0]));
 	sim_note(w, p->node, "submit", op->offset, op->len);
-	f->fault = sim_call_begin(p, calls[op->kind]);
+	f->fault = op->kind == IO_NOP ? 0 : sim_call_begin(p, calls[op->kind]);
 	struct sim_disk *d = w->nodes[p->node].disk;
 	struct sim_latency l = op->kind == IO_READ ? d->speed.read : op->kind == IO_WRITE ? d->speed.write : d->speed.sync;
-	if (op->kind == IO_SYNC)
+	if (op->kind == IO_SYNC || op->kind == IO_WRITEBACK)
 		take_snapshot(f, d);
+	f->dir_stamp = d->op_stamp;
 	f->refs++;
-	sim_at(w, w->now + sim_world_between(w, l.min_ns, l.max_ns), flight_lands, f);
+	uint64_t delay = op->kind == IO_NOP ? 0 : sim_world_between(w, l.min_ns, l.max_ns);
+	sim_at(w, w->now + delay, flight_lands, f);
 }
 
 /* ---- crash ---- */
@@ -504,6 +612,19 @@ static void settle_inode(struct sim_inode *n)
 	}
 }
 
+/* What is in a directory that is not there is not there. */
+static void drop_orphans(struct names *n)
+{
+	for (size_t i = 0; i < n->count;) {
+		if (sim_has_directory(n, n->at[i].text, sim_parent_len(n->at[i].text))) {
+			i++;
+			continue;
+		}
+		sim_name_remove(n, n->at[i].text);
+		i = 0;
+	}
+}
+
 static void crash_names(struct sim *w, struct sim_disk *d, enum sim_crash_pattern pattern)
 {
 	bool none = pattern == SIM_CRASH_DROP_ALL || pattern == SIM_CRASH_DATA_ONLY;
@@ -511,13 +632,12 @@ static void crash_names(struct sim *w, struct sim_disk *d, enum sim_crash_patter
 		struct dir_op *op = &d->ops[i];
 		if (none || (pattern == SIM_CRASH_SEEDED && sim_world_below(w, 2) == 0))
 			continue;
-		struct name *old = sim_name_find(&d->durable, op->remove);
-		if (old && old->inode == op->removed)
-			sim_name_remove(&d->durable, op->remove);
+		apply_removal(d, op);
 		if (op->add.inode)
 			sim_name_set(&d->durable, op->add.text, op->add.inode);
 	}
 	d->op_count = 0;
+	drop_orphans(&d->durable);
 	names_copy(&d->now, &d->durable);
 }
 
@@ -536,17 +656,20 @@ void sim_disk_leave(struct sim_proc *p)
 	sim_inodes_sweep(d);
 }
 
-/* Writes in flight at the crash: oldest first, as unsynced; a kill lets each happen or not. */
+/* Writes and removals in flight at the crash: oldest first, as unsynced; a kill lets each happen or not. */
 static void land_writes(struct sim *w, struct sim_proc *p, enum sim_crash_pattern pattern)
 {
 	struct sim_flight *f = p->flights;
 	while (f && f->next)
 		f = f->next;
 	for (; f; f = f->prev) {
-		bool kind = f->op->kind == IO_WRITE && !f->crashed && f->refs > 1;
+		bool kind = f->op && (f->op->kind == IO_WRITE || f->op->kind == IO_UNLINK) && !f->crashed && f->refs > 1;
 		if (kind && !f->fault && (pattern != SIM_KILL || sim_world_below(w, 2))) {
 			f->flags &= ~(unsigned)IO_DSYNC;
-			write_effect(w, f, w->nodes[p->node].disk);
+			if (f->op->kind == IO_WRITE)
+				write_effect(w, f, w->nodes[p->node].disk);
+			else
+				(void)sim_unlink(w->nodes[p->node].disk, f->op->data);
 		}
 		f->crashed = true;
 	}

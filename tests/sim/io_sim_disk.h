@@ -12,7 +12,7 @@ struct page {
 struct sim_inode {
 	struct sim_inode *next;       /* in the disk's list, oldest first */
 	uint64_t size, platter_size, reserved;
-	bool size_lost;
+	bool size_lost, directory;
 	struct page **pages;
 	size_t page_count;
 	int opens;
@@ -40,13 +40,15 @@ struct dir_op {
 	char remove[SIM_NAME_MAX];    /* "" = nothing */
 	struct name add;              /* inode NULL = nothing */
 	struct sim_inode *removed;
+	uint64_t stamp;               /* in the order of the changes */
 };
 
 struct sim_disk {
 	struct sim_inode *inodes, **inodes_end;
 	struct names now, durable;
-	struct dir_op *ops;           /* since the last sync_dir */
+	struct dir_op *ops;           /* since the last sync of their directories */
 	size_t op_count, op_cap;
+	uint64_t op_stamp;
 	uint64_t limit, stamp;
 	struct sim_disk_speed speed;
 };
@@ -56,7 +58,14 @@ enum how { HOW_CACHED, HOW_DURABLE };
 struct name *sim_name_find(struct names *n, const char *text);
 void sim_name_set(struct names *n, const char *text, struct sim_inode *inode);
 void sim_name_remove(struct names *n, const char *text);
-/* Remembers a change of the directory until sync_dir makes it durable or a crash decides. */
+/* The length of the name of the directory that this name is in; 0 = the data directory. */
+size_t sim_parent_len(const char *text);
+/* Is there such a directory ("" always)? */
+bool sim_has_directory(struct names *n, const char *text, size_t len);
+int sim_unlink(struct sim_disk *d, const char *text);
+/* Makes durable what changed in this directory up to a stamp. */
+void sim_dir_durable(struct sim_disk *d, const char *dir, uint64_t stamp);
+/* Remembers a change of a directory until its sync makes it durable or a crash decides. */
 void sim_dir_op(struct sim_disk *d, const char *remove, struct sim_inode *removed, const char *add,
 		struct sim_inode *inode);
 struct sim_inode *sim_inode_new(struct sim_disk *d);

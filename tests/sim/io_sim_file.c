@@ -11,12 +11,6 @@ static struct sim_disk *disk_get(struct sim *w, int node)
 	return w->nodes[node].disk;
 }
 
-static void check_name(const char *name)
-{
-	ENSURE(name[0] != '\0' && strlen(name) < SIM_NAME_MAX);
-	ENSURE(strchr(name, '/') == NULL);
-}
-
 static struct sim_inode *create(struct sim_disk *d, const char *name)
 {
 	struct sim_inode *n = sim_inode_new(d);
@@ -28,7 +22,7 @@ static struct sim_inode *create(struct sim_disk *d, const char *name)
 static int file_open(struct io *io, const char *name, unsigned flags)
 {
 	struct sim_proc *p = sim_proc_of(io);
-	check_name(name);
+	ENSURE(io_name_ok(name));
 	int err = sim_call_begin(p, SIM_OPEN);
 	if (err)
 		return err;
@@ -36,8 +30,10 @@ static int file_open(struct io *io, const char *name, unsigned flags)
 	struct name *found = sim_name_find(&d->now, name);
 	if (found && flags & IO_CREATE)
 		return -EEXIST;
-	if (!found && !(flags & IO_CREATE))
+	if ((!found && !(flags & IO_CREATE)) || !sim_has_directory(&d->now, name, sim_parent_len(name)))
 		return -ENOENT;
+	if (found && found->inode->directory)
+		return -EISDIR;
 	struct sim_inode *n = found ? found->inode : create(d, name);
 	int id = 0;
 	while (id < p->file_count && p->files[id].inode)
@@ -114,16 +110,16 @@ static int file_truncate(struct io *io, int file, uint64_t bytes)
 static int file_rename(struct io *io, const char *from, const char *to)
 {
 	struct sim_proc *p = sim_proc_of(io);
-	check_name(from);
-	check_name(to);
+	ENSURE(io_name_ok(from) && io_name_ok(to));
 	int err = sim_call_begin(p, SIM_RENAME);
 	if (err)
 		return err;
 	struct sim_disk *d = disk_of(p);
 	struct name *found = sim_name_find(&d->now, from);
-	if (!found)
+	if (!found || !sim_has_directory(&d->now, to, sim_parent_len(to)))
 		return -ENOENT;
 	struct sim_inode *n = found->inode;
+	ENSURE(!n->directory);
 	sim_name_remove(&d->now, from);
 	sim_name_set(&d->now, to, n);
 	sim_dir_op(d, from, n, to, n);
@@ -134,27 +130,11 @@ static int file_rename(struct io *io, const char *from, const char *to)
 static int file_unlink(struct io *io, const char *name)
 {
 	struct sim_proc *p = sim_proc_of(io);
-	check_name(name);
+	ENSURE(io_name_ok(name));
 	int err = sim_call_begin(p, SIM_UNLINK);
 	if (err)
 		return err;
-	struct sim_disk *d = disk_of(p);
-	struct name *found = sim_name_find(&d->now, name);
-	if (!found)
-		return -ENOENT;
-	sim_dir_op(d, name, found->inode, NULL, NULL);
-	sim_name_remove(&d->now, name);
-	sim_inodes_sweep(d);
-	return 0;
-}
-
-static void names_durable(struct sim_disk *d)
-{
-	d->durable.count = 0;
-	for (size_t i = 0; i < d->now.count; i++)
-		sim_name_set(&d->durable, d->now.at[i].text, d->now.at[i].inode);
-	d->op_count = 0;
-	sim_inodes_sweep(d);
+	return sim_unlink(disk_of(p), name);
 }
 
 static int dir_sync(struct io *io)
@@ -162,25 +142,56 @@ static int dir_sync(struct io *io)
 	struct sim_proc *p = sim_proc_of(io);
 	int err = sim_call_begin(p, SIM_SYNC_DIR);
 	if (!err)
-		names_durable(disk_of(p));
+		sim_dir_durable(disk_of(p), "", UINT64_MAX);
 	return err;
 }
 
-static int dir_list(struct io *io, void (*each)(void *ctx, const char *name), void *ctx)
+static int dir_make(struct io *io, const char *name)
+{
+	struct sim_proc *p = sim_proc_of(io);
+	ENSURE(io_name_ok(name));
+	int err = sim_call_begin(p, SIM_MKDIR);
+	if (err)
+		return err;
+	struct sim_disk *d = disk_of(p);
+	if (!sim_has_directory(&d->now, name, sim_parent_len(name)))
+		return -ENOENT;
+	if (!sim_name_find(&d->now, name))
+		create(d, name)->directory = true;
+	return 0;
+}
+
+static int64_t file_size_of(struct io *io, const char *name)
+{
+	struct sim_proc *p = sim_proc_of(io);
+	ENSURE(io_name_ok(name));
+	int err = sim_call_begin(p, SIM_SIZE_OF);
+	if (err)
+		return err;
+	struct name *found = sim_name_find(&disk_of(p)->now, name);
+	return !found ? -ENOENT : found->inode->directory ? -EISDIR : (int64_t)found->inode->size;
+}
+
+static int dir_list(struct io *io, const char *dir, void (*each)(void *ctx, const char *name), void *ctx)
 {
 	struct sim_proc *p = sim_proc_of(io);
 	int err = sim_call_begin(p, SIM_LIST);
 	if (err)
 		return err;
-	/* In no order that anybody could get used to. A copy: `each` may change the directory. */
 	struct names *now = &disk_of(p)->now;
-	size_t count = now->count, first = (size_t)sim_world_below(p->w, count);
-	struct name *copy = calloc(MAX_OF(count, (size_t)1), sizeof *copy);
+	size_t len = strlen(dir), count = 0, skip = len > 0 ? len + 1 : 0;
+	if (!sim_has_directory(now, dir, len))
+		return -ENOENT;
+	/* In no order that anybody could get used to. A copy: `each` may change the directory. */
+	struct name *copy = calloc(MAX_OF(now->count, (size_t)1), sizeof *copy);
 	ENSURE(copy != NULL);
-	if (count > 0)
-		memcpy(copy, now->at, count * sizeof *copy);
+	for (size_t i = 0; i < now->count; i++) {
+		if (sim_parent_len(now->at[i].text) == len && strncmp(now->at[i].text, dir, len) == 0)
+			copy[count++] = now->at[i];
+	}
+	size_t first = (size_t)sim_world_below(p->w, count);
 	for (size_t i = 0; i < count; i++)
-		each(ctx, copy[(first + i) % count].text);
+		each(ctx, copy[(first + i) % count].text + skip);
 	free(copy);
 	return 0;
 }
@@ -197,7 +208,7 @@ static int64_t disk_free_bytes(struct io *io)
 static int file_lock(struct io *io, const char *name)
 {
 	struct sim_proc *p = sim_proc_of(io);
-	check_name(name);
+	ENSURE(io_name_ok(name));
 	int err = sim_call_begin(p, SIM_LOCK);
 	if (err)
 		return err;
@@ -208,6 +219,32 @@ static int file_lock(struct io *io, const char *name)
 		return -EWOULDBLOCK;
 	n->locked_by = p;
 	return 0;
+}
+
+int sim_file_take(struct sim_proc *p, int file, uint64_t offset, uint64_t len, uint8_t **out)
+{
+	struct sim_file *f = file_get(p, file);
+	if (offset + len > f->inode->size)
+		return -EIO;
+	uint8_t *bytes = malloc((size_t)len);
+	ENSURE(bytes != NULL);
+	int err = sim_load(f->inode, offset, bytes, (size_t)len);
+	if (err) {
+		free(bytes);
+		return err;
+	}
+	f->in_flight++;
+	*out = bytes;
+	return 0;
+}
+
+void sim_file_sent(struct sim_proc *p, int file)
+{
+	if (p->dead) /* its files are closed already */
+		return;
+	struct sim_file *f = file_get(p, file);
+	ENSURE(f->in_flight > 0);
+	f->in_flight--;
 }
 
 void sim_disk_vtable(struct io_vtable *v)
@@ -221,6 +258,8 @@ void sim_disk_vtable(struct io_vtable *v)
 	v->rename = file_rename;
 	v->unlink = file_unlink;
 	v->sync_dir = dir_sync;
+	v->mkdir = dir_make;
+	v->size_of = file_size_of;
 	v->list = dir_list;
 	v->free_bytes = disk_free_bytes;
 	v->lock = file_lock;
@@ -264,6 +303,19 @@ uint64_t sim_disk_used(const struct sim *w, int node)
 	return w->nodes[node].disk ? sim_space_used(w->nodes[node].disk) : 0;
 }
 
+/* Planted files bring their directories with them. */
+static void plant_directories(struct sim_disk *d, const char *name)
+{
+	for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
+		char dir[SIM_NAME_MAX];
+		(void)snprintf(dir, sizeof dir, "%.*s", (int)(slash - name), name);
+		struct name *found = sim_name_find(&d->now, dir);
+		struct sim_inode *n = found ? found->inode : create(d, dir);
+		n->directory = true;
+		sim_name_set(&d->durable, dir, n);
+	}
+}
+
 static struct sim_inode *find(struct sim *w, int node, const char *name)
 {
 	struct name *found = sim_name_find(&disk_get(w, node)->now, name);
@@ -301,6 +353,7 @@ void sim_plant(struct sim *w, int node, const char *name, struct span bytes)
 {
 	struct sim_disk *d = disk_get(w, node);
 	struct sim_inode *n = find(w, node, name);
+	plant_directories(d, name);
 	if (!n)
 		n = create(d, name);
 	for (size_t i = 0; i < n->page_count; i++) {

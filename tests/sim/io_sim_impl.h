@@ -13,11 +13,12 @@ struct sim_inode;
 struct sim_disk;
 struct sim_proc;
 
-/* One submitted operation. Held by its event and, until done() was called, by its process. */
+/* One submitted operation or work. Held by its event and, until done() was called, by its process. */
 struct sim_flight {
 	struct sim_flight *next, *prev; /* in the process's list */
 	struct sim_proc *proc;          /* NULL once done, buried or freed */
-	struct io_op *op;
+	struct io_op *op;               /* NULL: this is computation */
+	struct io_work *work;
 	struct sim_inode *inode;
 	unsigned flags;                 /* of the open file */
 	int fault;                      /* -errno to be reported, or 0 */
@@ -28,9 +29,10 @@ struct sim_flight {
 	size_t snapshot_count;
 	uint64_t stamp;
 	uint64_t new_size;
+	uint64_t dir_stamp;             /* of a sync of a directory: the last change before it */
 };
 
-enum sim_ready_kind { READY_OP, READY_ACCEPT, READY_DATA, READY_SENT, READY_END };
+enum sim_ready_kind { READY_OP, READY_WORK, READY_ACCEPT, READY_DATA, READY_SENT, READY_END };
 
 struct sim_item;
 
@@ -67,6 +69,7 @@ struct sim_proc {
 	struct sim_flight *flights;
 	struct sim_file *files;
 	int file_count;
+	uint64_t work_at;         /* when the last work runs */
 	struct sim_slot *slots;
 	uint32_t slot_count;
 	uint32_t listeners;
@@ -132,10 +135,16 @@ struct sim_disk *sim_disk_new(void);
 void sim_disk_free(struct sim_disk *d);
 void sim_disk_crash(struct sim *w, struct sim_proc *p, enum sim_crash_pattern pattern);
 void sim_disk_leave(struct sim_proc *p); /* closes files, drops locks */
-void sim_flight_drop(struct sim_flight *f);
+struct sim_flight *sim_flight_new(struct sim_proc *p); /* in its list; `crashed` where p is dead */
+void sim_flight_unref(struct sim_flight *f);
 void sim_flight_unlink(struct sim_flight *f);
 void sim_disk_submit(struct io *io, struct io_op *op);
+
+/* io_sim_file.c */
 void sim_disk_vtable(struct io_vtable *v);
+/* A file's bytes for the network, from malloc; the file counts as in use until sim_file_sent. 0 or -errno. */
+int sim_file_take(struct sim_proc *p, int file, uint64_t offset, uint64_t len, uint8_t **out);
+void sim_file_sent(struct sim_proc *p, int file);
 
 /* io_sim_net.c */
 void sim_net_vtable(struct io_vtable *v);

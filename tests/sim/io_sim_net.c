@@ -52,6 +52,8 @@ struct sim_peer {
 	const uint8_t *send_at;
 	size_t send_left;
 	uint32_t in_window;
+	uint8_t *file_bytes;           /* the send is one of a file: what is sent of it */
+	int file;
 };
 
 static void pump(struct sim_peer *p);
@@ -307,6 +309,16 @@ static void run_accept(struct sim_proc *proc, struct sim_peer *p)
 	node_refuse(p, 0);
 }
 
+static void send_over(struct sim_proc *proc, struct sim_peer *p)
+{
+	p->sending = false;
+	if (!p->file_bytes)
+		return;
+	free(p->file_bytes);
+	p->file_bytes = NULL;
+	sim_file_sent(proc, p->file);
+}
+
 static void run_end(struct sim_proc *proc, struct sim_peer *p)
 {
 	const struct io_net_events *net = proc->io.net;
@@ -314,7 +326,7 @@ static void run_end(struct sim_proc *proc, struct sim_peer *p)
 		return;
 	for (int i = 0; p->sending; i++) {
 		ENSURE(i < 1000); /* the owner answers each failed send with another one */
-		p->sending = false;
+		send_over(proc, p);
 		p->send_left = 0;
 		net->sent(proc->io.net_owner, p->conn_ctx, p->node_res < 0 ? p->node_res : -ECANCELED);
 	}
@@ -329,7 +341,7 @@ static void run_sent(struct sim_proc *proc, struct sim_peer *p)
 {
 	if (p->side != SIDE_OPEN || p->ending || !p->sending)
 		return;
-	p->sending = false;
+	send_over(proc, p);
 	sim_note(proc->w, proc->node, "sent", p->number, 0);
 	proc->io.net->sent(proc->io.net_owner, p->conn_ctx, 0);
 	if (proc->dead || p->sending)
@@ -362,7 +374,8 @@ void sim_net_ready(struct sim_proc *proc, struct sim_ready *r)
 		run_end(proc, p);
 		break;
 	case READY_OP:
-		ENSURE(r->kind != READY_OP);
+	case READY_WORK:
+		ENSURE(r->kind != READY_OP && r->kind != READY_WORK);
 	}
 }
 
@@ -392,17 +405,12 @@ static void pump(struct sim_peer *p)
 		sim_push(p->proc, (struct sim_ready){ .kind = READY_SENT, .peer = p });
 }
 
-static void net_send(struct io *io, struct io_conn id, struct span bytes)
+static void begin_send(struct sim_proc *proc, struct sim_peer *p, struct span bytes, int err)
 {
-	struct sim_proc *proc = sim_proc_of(io);
-	struct sim_peer *p = conn_get(proc, id);
-	if (!p)
-		return;
 	ENSURE(!p->sending); /* one at a time */
 	p->sending = true;
 	p->send_at = bytes.data;
 	p->send_left = bytes.len;
-	int err = sim_call_begin(proc, SIM_SEND);
 	if (p->ending)
 		return; /* the end that is on its way answers it */
 	if (err) {
@@ -413,6 +421,31 @@ static void net_send(struct io *io, struct io_conn id, struct span bytes)
 	} else {
 		pump(p);
 	}
+}
+
+static void net_send(struct io *io, struct io_conn id, struct span bytes)
+{
+	struct sim_proc *proc = sim_proc_of(io);
+	struct sim_peer *p = conn_get(proc, id);
+	if (p)
+		begin_send(proc, p, bytes, sim_call_begin(proc, SIM_SEND));
+}
+
+static int net_send_file(struct io *io, struct io_conn id, int file, uint64_t offset, uint64_t len)
+{
+	struct sim_proc *proc = sim_proc_of(io);
+	struct sim_peer *p = conn_get(proc, id);
+	if (!p)
+		return 0;
+	ENSURE(len > 0 && !p->file_bytes);
+	int err = sim_call_begin(proc, SIM_SEND_FILE);
+	if (err && err != -EIO && err != -EPIPE)
+		return err; /* it did not begin */
+	if (!err)
+		err = sim_file_take(proc, file, offset, len, &p->file_bytes);
+	p->file = file;
+	begin_send(proc, p, span_of(p->file_bytes, err ? 0 : (size_t)len), err);
+	return 0;
 }
 
 static void net_pause(struct io *io, struct io_conn id, bool paused)
@@ -473,6 +506,7 @@ void sim_net_vtable(struct io_vtable *v)
 	v->listen = net_listen;
 	v->stop_listening = net_stop_listening;
 	v->send = net_send;
+	v->send_file = net_send_file;
 	v->pause = net_pause;
 	v->close_conn = net_close;
 }
@@ -624,5 +658,6 @@ void sim_net_free(struct sim *w)
 		way_clear(&w->peers[i]->to_node);
 		way_clear(&w->peers[i]->to_peer);
 		buf_free(&w->peers[i]->inbox);
+		free(w->peers[i]->file_bytes);
 	}
 }

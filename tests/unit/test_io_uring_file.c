@@ -77,11 +77,11 @@ static void test_names_can_be_listed_renamed_and_removed(void **state)
 	assert_int_equal(io->v->rename(io, "a", "b"), -ENOENT);
 	assert_int_equal(io->v->sync_dir(io), 0);
 	struct buf names = { 0 };
-	assert_int_equal(io->v->list(io, collect, &names), 0);
+	assert_int_equal(io->v->list(io, "", collect, &names), 0);
 	assert_true(span_eq(buf_span(&names), span_str("b;")));
 	assert_int_equal(io->v->unlink(io, "b"), 0);
 	names.len = 0;
-	assert_int_equal(io->v->list(io, collect, &names), 0);
+	assert_int_equal(io->v->list(io, "", collect, &names), 0);
 	assert_int_equal(names.len, 0);
 	assert_true(io->v->free_bytes(io) > 0);
 	buf_free(&names);
@@ -153,6 +153,96 @@ static void test_more_operations_than_the_ring_holds_all_complete_once(void **st
 	free(all);
 }
 
+static int64_t on_name(struct io *io, enum io_op_kind kind, const char *name)
+{
+	return io_do(io, kind, -1, (void *)(uintptr_t)name, 0, 0);
+}
+
+static void test_files_in_directories_are_made_synced_listed_and_removed(void **state)
+{
+	struct io *io = ((struct server *)*state)->io;
+	struct buf names = { 0 };
+	assert_int_equal(io->v->open(io, "d/ab/f", IO_CREATE), -ENOENT);
+	assert_int_equal(io->v->mkdir(io, "d/ab"), -ENOENT);
+	for (int again = 0; again < 2; again++) {
+		assert_int_equal(io->v->mkdir(io, "d"), 0);
+		assert_int_equal(io->v->mkdir(io, "d/ab"), 0);
+	}
+	int file = io->v->open(io, "d/ab/f", IO_CREATE);
+	assert_true(file >= 0);
+	char text[] = "bytes";
+	assert_int_equal(io_do(io, IO_WRITE, file, text, 5, 0), 5);
+	assert_int_equal(io_do(io, IO_WRITEBACK, file, NULL, 5, 0), 0);
+	assert_int_equal(io_do(io, IO_SYNC, file, NULL, 0, 0), 0);
+	io->v->close(io, file);
+	assert_int_equal(io->v->rename(io, "d/ab/f", "d/g"), 0);
+	assert_int_equal(on_name(io, IO_SYNC_DIR, "d/ab"), 0);
+	assert_int_equal(on_name(io, IO_SYNC_DIR, "d"), 0);
+	assert_int_equal(on_name(io, IO_SYNC_DIR, ""), 0);
+	assert_int_equal(on_name(io, IO_SYNC_DIR, "none"), -ENOENT);
+	assert_int_equal(on_name(io, IO_SYNC_DIR, "d/g"), -ENOTDIR);
+	assert_int_equal(io->v->size_of(io, "d/g"), 5);
+	assert_int_equal(io->v->size_of(io, "d/ab"), -EISDIR);
+	assert_int_equal(io->v->size_of(io, "d/none"), -ENOENT);
+	assert_int_equal(io->v->list(io, "none", collect, &names), -ENOENT);
+	assert_int_equal(io->v->list(io, "d/ab", collect, &names), 0);
+	assert_int_equal(names.len, 0);
+	assert_int_equal(io->v->list(io, "", collect, &names), 0);
+	assert_true(span_eq(buf_span(&names), span_str("d;")));
+	assert_int_equal(on_name(io, IO_UNLINK, "d/g"), 0);
+	assert_int_equal(on_name(io, IO_UNLINK, "d/g"), -ENOENT);
+	assert_int_equal(on_name(io, IO_UNLINK, "d/ab"), -EISDIR);
+	assert_int_equal(on_name(io, IO_NOP, NULL), 0);
+	buf_free(&names);
+}
+
+static void test_a_name_stays_in_the_data_directory(void **state)
+{
+	(void)state;
+	static const char *const good[] = { "a", "..a", "a..", "...", ".a", "a/b", "a/b/c", "blobs/ab/x-1", "a/.b", "a/..b" };
+	static const char *const bad[] = { "", ".", "..", "/", "/a", "a/", "a//b", "./a", "../a", "a/..", "a/./b", "a/../b", "a/b/..",
+					   "a/b/c/d" };
+	char longest[IO_NAME_MAX + 2];
+	memset(longest, 'x', sizeof longest);
+	longest[IO_NAME_MAX] = '\0';
+	assert_true(io_name_ok(longest));
+	longest[IO_NAME_MAX] = 'x';
+	longest[IO_NAME_MAX + 1] = '\0';
+	assert_false(io_name_ok(longest));
+	for (size_t i = 0; i < COUNT_OF(good); i++)
+		assert_true(io_name_ok(good[i]));
+	for (size_t i = 0; i < COUNT_OF(bad); i++)
+		assert_false(io_name_ok(bad[i]));
+}
+
+/* Every text of up to seven of the characters that matter, against a slow and obvious rule. */
+static void test_each_short_text_is_a_name_or_not_as_the_rule_says(void **state)
+{
+	(void)state;
+	static const char set[] = "/.a";
+	for (unsigned n = 0; n < 2187; n++) {
+		char text[8], part[8], *at = text;
+		for (unsigned left = n; left > 0 || at == text; left /= 3)
+			*at++ = set[left % 3];
+		*at = '\0';
+		unsigned parts = 1, len = 0;
+		bool ok = true;
+		for (const char *c = text;; c++) {
+			if (*c && *c != '/') {
+				part[len++] = *c;
+				continue;
+			}
+			part[len] = '\0';
+			ok = ok && len > 0 && strcmp(part, ".") != 0 && strcmp(part, "..") != 0;
+			len = 0;
+			if (!*c)
+				break;
+			parts++;
+		}
+		assert_int_equal(io_name_ok(text), ok && parts <= IO_NAME_PARTS);
+	}
+}
+
 int main(void)
 {
 	if (!available())
@@ -164,6 +254,10 @@ int main(void)
 		DISK(test_replace_is_read_back_and_leaves_no_temporary),
 		MEMORY(test_replace_is_read_back_and_leaves_no_temporary),
 		DISK(test_names_can_be_listed_renamed_and_removed),
+		DISK(test_files_in_directories_are_made_synced_listed_and_removed),
+		MEMORY(test_files_in_directories_are_made_synced_listed_and_removed),
+		cmocka_unit_test(test_a_name_stays_in_the_data_directory),
+		cmocka_unit_test(test_each_short_text_is_a_name_or_not_as_the_rule_says),
 		DISK(test_a_locked_directory_is_locked_for_the_second),
 		cmocka_unit_test(test_a_missing_directory_is_named),
 		DISK(test_more_operations_than_the_ring_holds_all_complete_once),

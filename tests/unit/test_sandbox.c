@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "../../broker/sandbox.h"
+#include "../../storage/io_uring_impl.h"
 
 enum { NO_LANDLOCK = 77 };
 static char dir[64];
@@ -57,6 +58,9 @@ static int confined(void)
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
 	HOLDS(fd >= 0 && write(fd, "x", 1) == 1 && ftruncate(fd, 0) == 0 && close(fd) == 0);
 	HOLDS(unlink(path) == 0);
+	(void)snprintf(path, sizeof path, "%s/made-dir", dir);
+	HOLDS(mkdir(path, 0700) == 0);
+	HOLDS(mkdir("/tmp/hillock-outside", 0700) < 0 && errno == EACCES);
 	HOLDS(open("/dev/null", O_RDONLY) >= 0);
 	HOLDS(open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES);
 	HOLDS(open("/proc/self/status", O_RDONLY) < 0 && errno == EACCES);
@@ -80,6 +84,48 @@ static int network_confined(void)
 	a.sin_port = htons(9);
 	HOLDS(connect(fd, (struct sockaddr *)&a, sizeof a) < 0 && errno == EACCES);
 	return 0;
+}
+
+/* What the ring removes and what its helper thread does is confined as well, wherever the kernel does it. */
+static int ring_confined(void)
+{
+	char text[256], path[128];
+	struct io *io = NULL;
+	const struct sandbox_path paths[] = { { dir, SANDBOX_WRITE } };
+	const struct io_uring_config config = { .dir = dir, .conns_max = 1, .recv_buffers = 2, .recv_buffer_bytes = 512 };
+	if (sandbox_landlock_version() < 1 || io_uring_open(&config, &io, text) != 0)
+		return NO_LANDLOCK;
+	(void)snprintf(path, sizeof path, "%s-outside", dir);
+	int fd = open(path, O_WRONLY | O_CREAT, 0600);
+	HOLDS(fd >= 0 && close(fd) == 0);
+	HOLDS(sandbox_files(paths, 1, text) == ERR_OK);
+	HOLDS(io->v->mkdir(io, "ring") == 0);
+	int file = io->v->open(io, "ring/f", IO_CREATE);
+	HOLDS(file >= 0);
+	io->v->close(io, file);
+	HOLDS(io_do(io, IO_SYNC_DIR, -1, (void *)(uintptr_t)"ring", 0, 0) == 0);
+	HOLDS(io_do(io, IO_UNLINK, -1, (void *)(uintptr_t)"ring/f", 0, 0) == 0);
+	struct io_uring_sqe *sqe = uring_sqe(uring_of(io)); /* behind the back of the files that own the ring */
+	struct io_uring_cqe *cqe = NULL;
+	io_uring_prep_unlinkat(sqe, AT_FDCWD, path, 0);
+	io_uring_sqe_set_data64(sqe, URING_TAG_OTHER);
+	HOLDS(io_uring_submit_and_wait(&uring_of(io)->ring, 1) >= 0);
+	HOLDS(io_uring_peek_cqe(&uring_of(io)->ring, &cqe) == 0 && cqe->user_data == URING_TAG_OTHER && cqe->res == -EACCES);
+	io_uring_cqe_seen(&uring_of(io)->ring, cqe);
+	io->v->free(io);
+	return 0;
+}
+
+static void test_the_ring_is_confined_as_the_process_is(void **state)
+{
+	(void)state;
+	int status = in_child(ring_confined);
+	char path[128];
+	(void)snprintf(path, sizeof path, "%s-outside", dir);
+	assert_int_equal(unlink(path) == 0, status != NO_LANDLOCK); /* it is still there */
+	if (status == NO_LANDLOCK)
+		skip();
+	assert_int_equal(status, 0);
 }
 
 static void test_only_the_data_directory_is_left_of_the_file_system(void **state)
@@ -151,6 +197,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_only_the_data_directory_is_left_of_the_file_system),
+		cmocka_unit_test(test_the_ring_is_confined_as_the_process_is),
 		cmocka_unit_test(test_no_address_can_be_bound_or_dialled),
 		cmocka_unit_test(test_the_process_leaves_no_core_file),
 		cmocka_unit_test(test_root_becomes_a_user_for_good_and_gives_it_the_directory),
@@ -160,6 +207,11 @@ int main(void)
 	if (!mkdtemp(dir))
 		return 1;
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	(void)rmdir(dir);
+	static const char *const made[] = { "/made-dir", "/ring", "" };
+	for (size_t i = 0; i < COUNT_OF(made); i++) {
+		char path[128];
+		(void)snprintf(path, sizeof path, "%s%s", dir, made[i]);
+		(void)rmdir(path);
+	}
 	return failed;
 }
