@@ -112,6 +112,7 @@ struct hlk_head {
 	struct buf bytes;
 	enum hlk_confirm confirm;
 	bool alone;                      /* has a key: one task per frame */
+	bool child;                      /* has a parent, which this client holds */
 	bool want_result, want_updates;
 	uint32_t reach;                  /* how far back it refers */
 };
@@ -122,7 +123,7 @@ struct submit_frame {
 	uint64_t first_seq, end;         /* end: link.queued_total when it had been queued */
 	uint32_t count, unresolved, correlation;
 	enum hlk_confirm confirm;
-	bool want_result, want_updates, queued;
+	bool want_result, want_updates, queued, child;
 	struct buf bytes;
 };
 struct slot { hlk_submit_fn *fn; void *ctx; };
@@ -136,6 +137,7 @@ struct producer {
 	struct hlk_head *head;           /* of the batch that is being collected; NULL = none */
 	uint64_t batch_seq;
 	uint64_t told_below;             /* the highest resolved_below in a frame */
+	bool children;                   /* there were frames with parents */
 	uint32_t reach;                  /* of all heads so far: what they refer to is not given up as resolved */
 	uint32_t batch_count;
 	uint32_t *sizes;
@@ -409,7 +411,8 @@ void session_send(struct hlk *c, const struct msg *msg, uint32_t correlation);
 
 /* ---- producer.c ---- */
 void producer_flush(struct hlk *c);
-void producer_up(struct hlk *c);
+void producer_up(struct hlk *c);       /* a connection: nothing of it has been sent there; producer_more follows */
+void producer_children(struct hlk *c); /* before a report, which may end a parent: queues submissions with parents, room or not */
 void producer_down(struct hlk *c);
 bool producer_more(struct hlk *c);     /* queues frames until the connection is full; false: there were none */
 void producer_confirms(struct hlk *c, const struct msg_confirms *m);

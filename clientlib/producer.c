@@ -6,7 +6,8 @@
  * 2. Every callback runs exactly once: `resolved` of its slot is set before it is called.
  * 3. A frame goes to the connection when that has room for it and not before: most of it then goes from here to the socket. Until then
  *    what else the client has to say overtakes it.
- * 4. next_seq - resolved_below never exceeds the window, so a slot is free when its number comes round. */
+ * 4. Submissions that are part of a task go before any report that was made after them: they are refused once it is not held any more.
+ * 5. next_seq - resolved_below never exceeds the window, so a slot is free when its number comes round. */
 #include "client_impl.h"
 
 #include "../wire/predicate.h"
@@ -149,6 +150,7 @@ struct hlk_head *hlk_head_new(const struct hlk_submit_options *options, struct h
 	ENSURE(head != NULL);
 	atomic_init(&head->refs, 1);
 	head->confirm = options->confirm;
+	head->child = options->parent != 0;
 	head->alone = (options->key && *options->key) || (options->after_group && *options->after_group);
 	for (size_t i = 0; i < options->after_back_count; i++)
 		head->reach = MAX_OF(head->reach, options->after_back[i]);
@@ -263,6 +265,8 @@ static void seal(struct hlk *c)
 	f->confirm = head->confirm;
 	f->want_result = head->want_result;
 	f->want_updates = head->want_updates;
+	f->child = head->child;
+	p->children = p->children || head->child;
 	f->prev = p->last;
 	*(p->last ? &p->last->next : &p->first) = f;
 	p->last = f;
@@ -275,6 +279,25 @@ static void seal(struct hlk *c)
 	if (net_ready(c) && !p->unsent)
 		p->unsent = f;
 	(void)producer_more(c);
+}
+
+void producer_children(struct hlk *c)
+{
+	struct producer *p = &c->producer;
+	struct submit_frame *last = NULL;
+	if (p->head && p->head->child)
+		seal(c);
+	if (!p->unsent || !p->children || !net_ready(c))
+		return;
+	for (struct submit_frame *f = p->unsent; f; f = f->next)
+		if (f->child)
+			last = f;
+	while (last) {
+		struct submit_frame *f = p->unsent;
+		p->unsent = f->next;
+		queue_frame(c, f);
+		last = f == last ? NULL : last;
+	}
 }
 
 void producer_flush(struct hlk *c)
@@ -434,7 +457,6 @@ void producer_written(struct hlk *c)
 void producer_up(struct hlk *c)
 {
 	c->producer.unsent = c->producer.first;
-	(void)producer_more(c);
 }
 
 void producer_down(struct hlk *c)

@@ -55,8 +55,10 @@ void report_flush(struct hlk *c)
 	struct report_frame *f = w->item_kept ? keep_frame(w) : NULL;
 	w->item_count = w->item_kept = 0;
 	w->payload.len = 0;
-	if (net_ready(c))
+	if (net_ready(c)) {
+		producer_children(c);
 		net_queue(c, buf_span(&bytes));
+	}
 	if (!f) {
 		buf_free(&bytes); /* starts that find no connection are said again by worker_up */
 		return;
@@ -95,6 +97,8 @@ void report_add(struct hlk_task *task, const struct report_item *item, struct sp
 
 void report_up(struct hlk *c)
 {
+	if (c->worker.first)
+		producer_children(c);
 	for (struct report_frame *f = c->worker.first; f; f = f->next) {
 		f->again_ms = 0;
 		f->resent = true;
@@ -415,6 +419,7 @@ void report_timers(struct hlk *c)
 	if (!w->again_ms || w->again_ms > c->now_ms)
 		return;
 	w->again_ms = 0;
+	producer_children(c);
 	for (struct report_frame *f = w->first; f; f = f->next) {
 		if (f->again_ms && f->again_ms <= c->now_ms && net_ready(c)) {
 			f->again_ms = 0;

@@ -50,8 +50,9 @@ static void welcome(struct hlk *c, const struct msg_welcome *m)
 	c->link.state = LINK_READY;
 	c->link.attempts = c->link.round = 0;
 	bool resumed = m->resumed;
-	worker_up(c, resumed);
 	producer_up(c);
+	worker_up(c, resumed);
+	(void)producer_more(c);
 	results_up(c);
 	subscribe_up(c);
 	publish_up(c);

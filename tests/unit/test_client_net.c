@@ -439,6 +439,39 @@ static void test_submissions_that_the_socket_does_not_take_are_overtaken_and_non
 	broker_free(b);
 }
 
+static void test_a_report_does_not_overtake_submissions_that_are_part_of_its_task(void **state)
+{
+	enum { COUNT = 4096, SIZE = 1000 };
+	struct broker *b = broker_unix(); /* its socket takes less than they are */
+	struct hlk *c = open_client(b->url);
+	struct log log = { .confirms = 0 };
+	const struct hlk_submit_options o = { .type = "t.X", .confirm = HLK_CONFIRM_NONE, .parent = 7 };
+	struct hlk_head *head = hlk_head_new(&o, NULL);
+	static const char payload[SIZE];
+	uint64_t next = 1;
+	(void)state;
+	welcome(b, c, false, 60000);
+	serve(c, 1, true, &log);
+	hear(b, c, FRAME_SERVE);
+	deliver(b, 1, 7, "a");
+	UNTIL(c, log.tasks == 1);
+	for (int i = 0; i < COUNT; i++)
+		assert_int_equal(hlk_submit(c, head, payload, SIZE, on_confirm, &log), HLK_OK);
+	hlk_head_free(head);
+	assert_int_equal(hlk_complete(log.kept[0], "r", 1), HLK_OK);
+	for (bool completed = false; !completed;) {
+		assert_int_equal(hlk_run(c, 2), HLK_OK);
+		while (!completed && next_frame(b)) {
+			if (b->msg.kind == FRAME_SUBMIT)
+				next += b->msg.submit.sizes.count;
+			completed = b->msg.kind == FRAME_REPORT && b->msg.report.items[b->msg.report.count - 1].verb == REPORT_COMPLETE;
+		}
+	}
+	assert_int_equal(next, COUNT + 1);
+	hlk_close(c, 0);
+	broker_free(b);
+}
+
 static void test_a_refused_frame_answers_all_its_submissions(void **state)
 {
 	struct broker *b = broker_tcp();
@@ -584,6 +617,7 @@ int main(void)
 		cmocka_unit_test(test_a_callback_that_submits_again_does_not_keep_a_client_open),
 		cmocka_unit_test(test_a_submission_without_confirm_is_resolved_when_written),
 		cmocka_unit_test(test_submissions_that_the_socket_does_not_take_are_overtaken_and_none_is_lost),
+		cmocka_unit_test(test_a_report_does_not_overtake_submissions_that_are_part_of_its_task),
 		cmocka_unit_test(test_a_refused_frame_answers_all_its_submissions),
 		cmocka_unit_test(test_a_subscription_that_ends_during_a_cut_is_ended_at_the_broker),
 		cmocka_unit_test(test_each_of_many_subscriptions_gets_its_credit_back),
