@@ -589,6 +589,7 @@ static void on_closed(void *owner, void *ctx, int res)
 	session_detach(c);
 	timer_clear(s, &c->timer);
 	drop_cache(c);
+	conn_tls_gone(c);
 	if (c->prev)
 		c->prev->next = c->next;
 	else

@@ -3,9 +3,14 @@
  * 1. A connection that has said nothing has no TLS session, so that waiting costs a stranger more than us.
  * 2. Frames are wrapped in the order in which they were queued and as late as possible: everything a turn has to say is in the same
  *    records. What was wrapped must be sent; a part of PART_BYTES at a time.
- * 3. How the end came is told apart: close_notify is an end, an end of stream without it may have cut something off. */
+ * 3. When certificates are read again, every session's are judged by the new ones: some of them each turn. A handshake that began before is
+ *    judged when it is done.
+ * 4. How the end came is told apart: close_notify is an end, an end of stream without it may have cut something off. */
 #include "conn_tls.h"
 
+#include "permit.h"
+
+enum { RECHECKS_A_TURN = 16 };
 enum { PART_BYTES = 16 * TLS_RECORD_BYTES, HANDSHAKE_BYTES = 64 << 10 };
 
 struct conn_tls {
@@ -13,6 +18,7 @@ struct conn_tls {
 	struct tls_ctx *ctx;    /* of the time when the connection was made; NULL once tls has it */
 	struct buf plain;       /* is being wrapped */
 	size_t plain_from, handshake_bytes;
+	uint32_t reloads;       /* of shard.tls_reloads: by which certificates it was judged */
 	bool open;
 };
 
@@ -20,6 +26,7 @@ void conn_tls_begin(struct conn *c)
 {
 	c->tls = zalloc(sizeof *c->tls);
 	c->tls->ctx = tls_ctx_ref(c->s->tls);
+	c->tls->reloads = c->s->tls_reloads;
 }
 
 static void free_session(struct conn_tls *t)
@@ -67,6 +74,52 @@ void conn_tls_shrink(struct conn *c)
 		buf_free(tls_out(t->tls));
 }
 
+/* ---- certificates were read again ---- */
+
+/* True: it had to be judged. */
+static bool recheck(struct conn *c)
+{
+	struct conn_tls *t = c->tls;
+	struct shard *s = c->s;
+	char text[128], why[192];
+	if (!t || !t->open || t->reloads == s->tls_reloads || c->closing || c->gone)
+		return false;
+	t->reloads = s->tls_reloads;
+	if (tls_recheck(t->tls, s->tls, text) == ERR_OK)
+		return true;
+	s->counters.tls_distrusted_total++;
+	(void)snprintf(why, sizeof why, "TLS: %s", text);
+	shard_note(s, SHARD_INFO, "tls", "distrusted", "peer=%s name=%s text=%s", c->peer, c->tls_principal ? c->tls_principal : "", text);
+	if (c->session)
+		permit_end(c->session, why);
+	else
+		conn_error(c, ERR_PERMISSION, why, 0, 0, true);
+	return true;
+}
+
+void conn_tls_reloaded(struct shard *s)
+{
+	s->tls_reloads++;
+	s->tls_recheck = s->conns;
+	s->more = true;
+}
+
+bool conn_tls_run(struct shard *s)
+{
+	for (uint32_t judged = 0; s->tls_recheck && judged < RECHECKS_A_TURN;) {
+		struct conn *c = s->tls_recheck;
+		s->tls_recheck = c->next;
+		judged += recheck(c) ? 1 : 0;
+	}
+	return s->tls_recheck != NULL;
+}
+
+void conn_tls_gone(struct conn *c)
+{
+	if (c->s->tls_recheck == c)
+		c->s->tls_recheck = c->next;
+}
+
 /* ---- in ---- */
 
 static void opened(struct conn *c)
@@ -75,11 +128,13 @@ static void opened(struct conn *c)
 	struct shard *s = c->s;
 	c->tls->open = true;
 	s->counters.tls_handshakes_total++;
+	s->counters.tls_resumed_total += tls_resumed(c->tls->tls) ? 1 : 0;
 	c->tls_principal_kind = (uint8_t)tls_peer_name(c->tls->tls, name);
-	if (c->tls_principal_kind == TLS_NAME_NONE)
-		return;
-	c->tls_principal = strdup(name);
-	ENSURE(c->tls_principal != NULL);
+	if (c->tls_principal_kind != TLS_NAME_NONE) {
+		c->tls_principal = strdup(name);
+		ENSURE(c->tls_principal != NULL);
+	}
+	(void)recheck(c);
 }
 
 static void failed(struct conn *c)
@@ -130,7 +185,7 @@ void conn_tls_received(struct conn *c, struct span bytes)
 		got = tls_read(t->tls, s->tls_room, TLS_RECORD_BYTES);
 		if (!t->open && tls_phase(t->tls) >= TLS_OPEN && tls_phase(t->tls) != TLS_FAILED)
 			opened(c);
-		if (got > 0)
+		if (got > 0 && !c->closing)
 			conn_plain(c, span_of(s->tls_room, got));
 	} while (got > 0 && !c->closing && !c->gone);
 	tls_feed(t->tls, span_of(NULL, 0)); /* what is left of it nobody wants, and it is gone after this call */

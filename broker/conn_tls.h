@@ -17,3 +17,7 @@ void conn_tls_closed(struct conn *c, int res); /* by the io */
 void conn_tls_shrink(struct conn *c);
 size_t conn_tls_queued(const struct conn *c); /* beside out and sending */
 size_t conn_tls_memory(const struct conn *c);
+/* The certificates of s->tls are new: every session is judged by them. A few each turn by conn_tls_run; true: there are more. */
+void conn_tls_reloaded(struct shard *s);
+bool conn_tls_run(struct shard *s);
+void conn_tls_gone(struct conn *c); /* while it is in the list still */

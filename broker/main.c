@@ -119,7 +119,7 @@ static enum err reload(void *ctx, char text[256])
 	enum err e = certs_load(p->config, &tls, text);
 	if (tls) {
 		shard_set_tls(p->shard, tls);
-		(void)snprintf(text, 256, "certificates were read again; connections that are there keep theirs");
+		(void)snprintf(text, 256, "certificates were read again; connections stay, but for those whose certificates are not trusted any more");
 		tls_ctx_unref(tls);
 	}
 	if (e == ERR_OK)

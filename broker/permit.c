@@ -207,9 +207,9 @@ static bool entries_allowed(const struct session *session)
 	return true;
 }
 
-/* It ends here and now, its leases are taken back; its client is told why, and what it may still do it can do by dialling again. */
-static void end(struct shard *s, struct session *session, const char *why)
+void permit_end(struct session *session, const char *why)
 {
+	struct shard *s = session->shard;
 	struct conn *c = session->conn;
 	audit(s, c ? c->peer : "", session->who.name, "session", "ended", "%s", why);
 	if (c) {
@@ -227,7 +227,7 @@ static void look_at(struct shard *s, struct session *session)
 {
 	if (!access_valid(s->access, &session->who, s->wall_ms) ||
 	    !access_has_vnet(s->access, &session->who, span_str(session->vnet))) {
-		end(s, session, "what this session logged in with is no longer accepted");
+		permit_end(session, "what this session logged in with is no longer accepted");
 		return;
 	}
 	permit_begin(session);
@@ -237,7 +237,7 @@ static void look_at(struct shard *s, struct session *session)
 	if (session->always == ACCESS_ALL)
 		return;
 	if ((session->always >> ACCESS_SERVE & 1) == 0 && !entries_allowed(session)) {
-		end(s, session, "this session may no longer serve what it serves");
+		permit_end(session, "this session may no longer serve what it serves");
 		return;
 	}
 	if ((session->always >> ACCESS_SUBSCRIBE & 1) == 0)

@@ -33,6 +33,8 @@ bool permit_queue(const struct session *session, enum access_verb verb, uint32_t
 /* A task by its id; *queue may be NULL. ERR_NOT_FOUND for unknown and foreign ones alike, ERR_PERMISSION where it may be seen only. */
 enum err permit_task(const struct session *session, enum access_verb verb, uint64_t task, char text[256]) MUST_CHECK;
 
+/* It ends here and now, its leases are taken back; its client is told why, and what it may still do it can do by dialling again. */
+void permit_end(struct session *session, const char *why);
 /* A record of principals, tokens or rules was applied: told to operators, and looked at in this turn. */
 void permit_changed(struct shard *s, const struct log_record *record);
 void permits_run(struct shard *s);

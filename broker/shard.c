@@ -10,6 +10,7 @@
 #include "binding.h"
 #include "blocks.h"
 #include "call.h"
+#include "conn_tls.h"
 #include "door.h"
 #include "event.h"
 #include "sysevent.h"
@@ -312,6 +313,7 @@ void shard_set_tls(struct shard *s, struct tls_ctx *tls)
 	s->tls = tls_ctx_ref(tls);
 	if (!s->tls_room)
 		s->tls_room = zalloc(TLS_RECORD_BYTES);
+	conn_tls_reloaded(s);
 }
 
 static bool url_is_local(const char *url)
@@ -551,6 +553,7 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	s->more = results_run(s) || s->more;
 	s->more = purge_run(s) || s->more;
 	s->more = events_run(s) || s->more;
+	s->more = conn_tls_run(s) || s->more;
 	if (s->paused)
 		conn_retry_paused(s);
 	if (s->compact_again && s->stop == STOP_NOT) {

@@ -102,7 +102,7 @@ struct shard_counters {
 	uint64_t door_crowded_total, door_hasty_total, door_evicted_total, logins_failed_total, logins_held_total;
 	uint64_t conns, conns_total, conns_refused_total, sessions, sessions_resumed_total, sessions_lost_total;
 	uint64_t frames_in_total, bytes_in_total, bytes_out_total, frames_refused_total, handshakes_failed_total;
-	uint64_t tls_handshakes_total, tls_failed_total, tls_truncated_total;
+	uint64_t tls_handshakes_total, tls_resumed_total, tls_failed_total, tls_truncated_total, tls_distrusted_total;
 	uint64_t conns_slow_total, conns_silent_total, conns_garbage_total;
 	uint64_t buffer_bytes;             /* in all connections now */
 	uint64_t submits_total, submits_refused_total, submits_paused_total;

@@ -326,6 +326,8 @@ struct shard {
 	struct usage **usages;    /* usage.h */
 	struct tls_ctx *tls;      /* what new TLS connections get; NULL = there is no such listener */
 	uint8_t *tls_room;        /* one record, unwrapped */
+	uint32_t tls_reloads;     /* how often certificates were read again */
+	struct conn *tls_recheck; /* from here on they are to be judged by them; NULL = all were */
 	struct wheel wheel;
 	struct conn *conns, *dirty, *paused;
 	struct conn **paused_tail;

@@ -19,6 +19,7 @@ static void put_tls(struct out *o, const struct shard *s)
 	struct tls_heap_stats heap = { .used = 0 };
 	if (s->tls) /* else TLS was not even started */
 		tls_heap_get(&heap);
+	put(o, "tls_ocsp_stapling", s->tls && tls_ctx_stapling(s->tls) ? 1 : 0);
 	put(o, "tls_memory_bytes", (double)heap.used);
 	put(o, "tls_memory_refused_total", (double)heap.refused_total);
 }
@@ -46,8 +47,10 @@ static void put_shard(struct shard *s, struct out *o)
 	PUT("", c, frames_refused_total);
 	PUT("", c, handshakes_failed_total);
 	PUT("", c, tls_handshakes_total);
+	PUT("", c, tls_resumed_total);
 	PUT("", c, tls_failed_total);
 	PUT("", c, tls_truncated_total);
+	PUT("", c, tls_distrusted_total);
 	put_tls(o, s);
 	PUT("", c, conns_slow_total);
 	PUT("", c, conns_silent_total);

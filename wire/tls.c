@@ -14,6 +14,8 @@ static int on_recv(WOLFSSL *wolf, char *out, int room, void *ctx)
 		return WOLFSSL_CBIO_ERR_WANT_READ;
 	memcpy(out, t->in.data, take);
 	t->in = span_sub(t->in, take, t->in.len - take);
+	if (!t->ctx->server && !tls_hello_look(t, out, take))
+		return WOLFSSL_CBIO_ERR_GENERAL;
 	return (int)take;
 }
 
@@ -21,6 +23,8 @@ static int on_send(WOLFSSL *wolf, char *data, int size, void *ctx)
 {
 	struct tls *t = ctx;
 	(void)wolf;
+	if (t->ctx->server && !tls_hello_look(t, data, (size_t)size))
+		return WOLFSSL_CBIO_ERR_GENERAL;
 	buf_append(&t->out, data, (size_t)size);
 	return size;
 }
@@ -33,6 +37,9 @@ static bool prepare(struct tls *t, const char *server_name)
 	wolfSSL_SSLSetIOSend(wolf, on_send);
 	wolfSSL_SetIOReadCtx(wolf, t);
 	wolfSSL_SetIOWriteCtx(wolf, t);
+	wolfSSL_SetCertCbCtx(wolf, t);
+	if (t->ctx->ocsp.len > 0 && !tls_ctx_stapling(t->ctx)) /* it has expired: whoever asks would be refused */
+		(void)wolfSSL_CTX_DisableOCSPStapling(t->ctx->wolf);
 	if (wolfSSL_UseALPN(wolf, alpn, sizeof alpn - 1, WOLFSSL_ALPN_FAILED_ON_MISMATCH) != WOLFSSL_SUCCESS)
 		return false;
 	return !server_name || tls_expect(t, server_name);
@@ -46,6 +53,7 @@ struct tls *tls_new(struct tls_ctx *ctx, const char *server_name)
 		return NULL;
 	tls_heap_enter();
 	t->ctx = tls_ctx_ref(ctx);
+	t->hello_seen = !ctx->server; /* of a client until it has a ticket */
 	t->wolf = wolfSSL_new(ctx->wolf);
 	bool good = t->wolf && prepare(t, server_name);
 	tls_heap_leave();
@@ -61,7 +69,10 @@ void tls_free(struct tls *t)
 		return;
 	if (t->wolf)
 		wolfSSL_free(t->wolf);
+	tls_peer_unref(t->peer);
+	tls_peer_unref(t->ticket_peer);
 	tls_ctx_unref(t->ctx);
+	buf_free(&t->hello);
 	buf_free(&t->out);
 	free(t);
 }
@@ -96,17 +107,29 @@ static bool stopped(struct tls *t, int got, size_t had)
 	return false;
 }
 
+/* Both sides have said their last word. */
+static void opened(struct tls *t)
+{
+	t->phase = TLS_OPEN;
+	tls_ticket_settle(t);
+	wolfSSL_FreeArrays(t->wolf);
+	if (t->ctx->server && t->ctx->verify == TLS_VERIFY_REQUIRED && !t->peer)
+		tls_fail(t, NO_PEER_CERT);
+	if (!t->ctx->server && t->ctx->verify != TLS_VERIFY_NONE && !tls_staple_good(t)) {
+		t->out.len = 0; /* the server does not hear ours */
+		tls_fail(t, OCSP_LOOKUP_FAIL);
+	}
+}
+
 static void handshake(struct tls *t)
 {
 	tls_heap_enter();
 	int got = t->ctx->server ? wolfSSL_accept(t->wolf) : wolfSSL_connect(t->wolf);
-	tls_heap_leave();
-	if (got == WOLFSSL_SUCCESS) {
-		t->phase = TLS_OPEN;
-		wolfSSL_FreeArrays(t->wolf);
-	} else if (wolfSSL_get_error(t->wolf, got) != WOLFSSL_ERROR_WANT_READ) {
+	if (got == WOLFSSL_SUCCESS)
+		opened(t);
+	else if (wolfSSL_get_error(t->wolf, got) != WOLFSSL_ERROR_WANT_READ)
 		tls_fail(t, wolfSSL_get_error(t->wolf, got));
-	}
+	tls_heap_leave();
 }
 
 size_t tls_read(struct tls *t, void *out, size_t room)

@@ -12,7 +12,7 @@
  * 2. A session that failed stays failed; its reason is a code and a text; the alert for the peer is in tls_out.
  * 3. Running out of memory inside is a failure of that session, never the end of the process.
  *
- * One thread at a time uses a session. Contexts may be shared by threads. */
+ * One thread at a time uses a session. Contexts of clients may be shared by threads; one of a server and its sessions are of one thread. */
 #pragma once
 
 #include "err.h"
@@ -35,12 +35,14 @@ struct tls_settings {
 	struct span ca;          /* whom this side trusts */
 	struct span crl;         /* revoked certificates: one list for every CA of the other side's chain */
 	struct span ocsp;        /* server: DER, an OCSP response to staple */
+	bool ocsp_required;      /* client: a server that staples none is refused; else only one whose certificate demands it */
 };
 
 /* ERR_INVALID_INPUT with text: which of them is no good, and why. ERR_UNSUPPORTED: built without TLS. */
 enum err tls_ctx_new(const struct tls_settings *settings, struct tls_ctx **out, char text[256]) MUST_CHECK;
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
 void tls_ctx_unref(struct tls_ctx *ctx); /* NULL is fine; sessions keep their own */
+bool tls_ctx_stapling(const struct tls_ctx *ctx); /* there is an OCSP answer to show, and it has not expired */
 /* "TLS 1.3, AES-GCM by libipsec-mb 1.3.0": what serves records in this process. Static. */
 const char *tls_engine(void);
 
@@ -76,9 +78,27 @@ const char *tls_failure_text(const struct tls *t);
 /* Whom the peer's certificate names: the first URI of its alternative names, else DNS name, else e-mail, else its common name. */
 enum tls_name_kind { TLS_NAME_NONE, TLS_NAME_URI, TLS_NAME_DNS, TLS_NAME_EMAIL, TLS_NAME_CN };
 /* Copies it; TLS_NAME_NONE and "" where the peer showed no certificate, or one without a name that can be used. */
+/* Server only. Of a resumed session it is the name of the session that it goes back to. */
 enum tls_name_kind tls_peer_name(struct tls *t, char out[TLS_NAME_BYTES + 1]);
 const char *tls_name_kind_text(enum tls_name_kind kind); /* "uri", "dns", "email", "cn", "" */
 const char *tls_cipher(struct tls *t);                   /* "TLS13-AES128-GCM-SHA256"; borrowed */
+bool tls_resumed(const struct tls *t);                   /* by a ticket: no certificate was shown */
+
+/* Server: looks at the certificates of an open session once more, by what `ctx` trusts and knows to be revoked. ERR_SECURITY with the
+ * reason in text: revoked, or from nobody who is trusted. Else ERR_OK: also where there are none, where they have only expired since, and
+ * where nobody can tell, as a revocation list is missing or has expired. Some 0.2 ms. */
+enum err tls_recheck(const struct tls *t, const struct tls_ctx *ctx, char text[128]) MUST_CHECK;
+
+/* ---- resumption ----
+ *
+ * A server gives each client a ticket, good for an hour at this context. Who comes back with it shows no certificate: who that is, is in
+ * the ticket, and is judged as in a handshake. What is no good any more costs a full handshake and nothing else. New keys each time. */
+struct tls_ticket;
+/* Client: what the server has given, to go back to this session; NULL: nothing yet. The caller's. */
+struct tls_ticket *tls_ticket_take(struct tls *t);
+/* Client, before the first tls_read: tries. The ticket stays the caller's. */
+void tls_ticket_use(struct tls *t, const struct tls_ticket *ticket);
+void tls_ticket_free(struct tls_ticket *ticket); /* NULL is fine */
 
 /* ---- memory: for a process that gives all its TLS a limit ---- */
 

@@ -2,10 +2,10 @@
  *
  * 1. A context never changes. New certificates are a new context; sessions keep the one they began with.
  * 2. What would make every handshake fail (a key of another certificate, a certificate that has expired) is refused here.
- * 3. Where clients show certificates there are no session tickets: a resumed session would have no name, and whoever was revoked
- *    meanwhile would come back in. */
+ * 3. Nothing here ever asks the network: revocation lists and OCSP answers are files that somebody else renews. */
 #include "tls_impl.h"
 
+#include <wolfssl/ocsp.h>
 #include <wolfssl/openssl/x509.h>
 
 static enum err bad(char text[256], const char *what, int code)
@@ -36,7 +36,9 @@ static struct tls_ctx *context(bool server)
 	if (wolf && wolfSSL_CTX_set_cipher_list(wolf, suites()) == WOLFSSL_SUCCESS &&
 	    wolfSSL_CTX_set_groups(wolf, groups, COUNT_OF(groups)) == WOLFSSL_SUCCESS &&
 	    (tls_device() == INVALID_DEVID || wolfSSL_CTX_SetDevId(wolf, tls_device()) == WOLFSSL_SUCCESS)) {
+		/* wolfSSL's cache of sessions is one for the process, and would keep their secrets. */
 		(void)wolfSSL_CTX_set_session_cache_mode(wolf, WOLFSSL_SESS_CACHE_OFF);
+		(void)wolfSSL_CTX_set_session_cache_mode(wolf, WOLFSSL_SESS_CACHE_NO_INTERNAL);
 		return ctx;
 	}
 	tls_ctx_unref(ctx);
@@ -104,6 +106,15 @@ static enum err prove(const struct tls_settings *k, char text[256])
 	return good ? ERR_OK : bad(text, "private key: it is not the key of the certificate", 0);
 }
 
+/* wolfSSL would fetch a list that is missing from the address in the certificate, and everything would wait for it. */
+static int no_fetching(WOLFSSL_CRL *crl, const char *url, int size)
+{
+	(void)crl;
+	(void)url;
+	(void)size;
+	return -1;
+}
+
 /* wolfSSL takes one list at a time. */
 static enum err load_crls(WOLFSSL_CTX *wolf, struct span pem, char text[256])
 {
@@ -112,6 +123,8 @@ static enum err load_crls(WOLFSSL_CTX *wolf, struct span pem, char text[256])
 	if (!at)
 		return bad(text, "revocation list: no \"BEGIN X509 CRL\" in it", 0);
 	int got = wolfSSL_CTX_EnableCRL(wolf, WOLFSSL_CRL_CHECK | WOLFSSL_CRL_CHECKALL);
+	if (got == WOLFSSL_SUCCESS) /* behind it: switching on sets the other one */
+		got = wolfSSL_CTX_SetCRL_IOCb(wolf, no_fetching);
 	while (at && got == WOLFSSL_SUCCESS) {
 		const char *next = memmem(at + 1, (size_t)(end - at - 1), begin, sizeof begin - 1);
 		got = wolfSSL_CTX_LoadCRLBuffer(wolf, (const unsigned char *)at, (long)((next ? next : end) - at),
@@ -121,7 +134,7 @@ static enum err load_crls(WOLFSSL_CTX *wolf, struct span pem, char text[256])
 	return got == WOLFSSL_SUCCESS ? ERR_OK : bad(text, "revocation list", got);
 }
 
-static enum err load_trust(WOLFSSL_CTX *wolf, const struct tls_settings *k, char text[256])
+enum err tls_load_trust(WOLFSSL_CTX *wolf, const struct tls_settings *k, char text[256])
 {
 	if (k->ca.len > 0) {
 		/* One certificate among a system's hundred that this library cannot use must not cost the others. */
@@ -151,6 +164,15 @@ static void ocsp_keep(void *arg, unsigned char *response)
 	(void)response;
 }
 
+bool tls_ctx_stapling(const struct tls_ctx *ctx)
+{
+	const unsigned char *at = ctx->ocsp.data;
+	OcspResponse *answer = ctx->ocsp.len > 0 ? wolfSSL_d2i_OCSP_RESPONSE(NULL, &at, (int)ctx->ocsp.len) : NULL; /* looks at the dates */
+	if (answer)
+		wolfSSL_OCSP_RESPONSE_free(answer);
+	return answer != NULL;
+}
+
 static enum err staple(struct tls_ctx *ctx, const struct tls_settings *k, char text[256])
 {
 	buf_append(&ctx->ocsp, k->ocsp.data, k->ocsp.len);
@@ -166,6 +188,17 @@ static enum err staple(struct tls_ctx *ctx, const struct tls_settings *k, char t
 	if (got == WOLFSSL_SUCCESS)
 		got = wolfSSL_CTX_SetOCSP_Cb(ctx->wolf, ocsp_answer, ocsp_keep, ctx);
 	return got == WOLFSSL_SUCCESS ? ERR_OK : bad(text, "OCSP response", got);
+}
+
+/* A client asks for an OCSP answer, and looks at the one that it is shown. */
+static enum err ask_for_staple(struct tls_ctx *ctx, const struct tls_settings *k, char text[256])
+{
+	int got = wolfSSL_CTX_EnableOCSPStapling(ctx->wolf);
+	if (got == WOLFSSL_SUCCESS)
+		got = wolfSSL_CTX_UseOCSPStapling(ctx->wolf, WOLFSSL_CSR_OCSP, 0);
+	if (got == WOLFSSL_SUCCESS && k->ocsp_required)
+		got = wolfSSL_CTX_EnableOCSPMustStaple(ctx->wolf);
+	return got == WOLFSSL_SUCCESS ? ERR_OK : bad(text, "OCSP", got);
 }
 
 static int verify_mode(const struct tls_settings *k)
@@ -188,16 +221,19 @@ static enum err fill(struct tls_ctx *ctx, const struct tls_settings *k, char tex
 	if (e == ERR_OK && k->chain.len > 0)
 		e = prove(k, text);
 	if (e == ERR_OK)
-		e = load_trust(wolf, k, text);
+		e = tls_load_trust(wolf, k, text);
 	if (e == ERR_OK && k->ocsp.len > 0)
 		e = staple(ctx, k, text);
 	if (e != ERR_OK)
 		return e;
 	wolfSSL_CTX_set_verify(wolf, verify_mode(k), NULL);
-	ctx->tickets = k->server && k->verify == TLS_VERIFY_NONE;
-	if (k->server && !ctx->tickets && wolfSSL_CTX_no_ticket_TLSv13(wolf) != 0)
-		return bad(text, "session tickets cannot be switched off", 0);
-	return ERR_OK;
+	ctx->verify = k->server ? k->verify : TLS_VERIFY_REQUIRED;
+	if (!k->server)
+		return ask_for_staple(ctx, k, text);
+	e = k->verify != TLS_VERIFY_NONE ? tls_trust_begin(ctx, k, text) : ERR_OK;
+	if (e == ERR_OK && k->verify != TLS_VERIFY_NONE)
+		wolfSSL_CTX_set_verify(wolf, verify_mode(k), tls_trust_verify);
+	return e == ERR_OK && !tls_tickets_begin(ctx) ? bad(text, "session tickets cannot be made", 0) : e;
 }
 
 enum err tls_ctx_new(const struct tls_settings *settings, struct tls_ctx **out, char text[256])
@@ -227,6 +263,8 @@ void tls_ctx_unref(struct tls_ctx *ctx)
 {
 	if (!ctx || atomic_fetch_sub(&ctx->refs, 1) > 1)
 		return;
+	tls_trust_free(ctx);
+	explicit_bzero(ctx->keys, sizeof ctx->keys);
 	if (ctx->wolf)
 		wolfSSL_CTX_free(ctx->wolf);
 	buf_free(&ctx->ocsp);

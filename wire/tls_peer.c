@@ -72,16 +72,13 @@ static bool common_name(WOLFSSL_X509 *x509, char out[TLS_NAME_BYTES + 1])
 	return entry && take_name(wolfSSL_X509_NAME_ENTRY_get_data(entry), out);
 }
 
-enum tls_name_kind tls_peer_name(struct tls *t, char out[TLS_NAME_BYTES + 1])
+enum tls_name_kind tls_name_of(WOLFSSL_X509 *x509, char out[TLS_NAME_BYTES + 1])
 {
 	static const struct { int type; enum tls_name_kind kind; } order[] = {
 		{ GEN_URI, TLS_NAME_URI }, { GEN_DNS, TLS_NAME_DNS }, { GEN_EMAIL, TLS_NAME_EMAIL },
 	};
 	enum tls_name_kind kind = TLS_NAME_NONE;
 	out[0] = 0;
-	WOLFSSL_X509 *x509 = wolfSSL_get_peer_certificate(t->wolf);
-	if (!x509)
-		return kind;
 	WOLFSSL_STACK *names = wolfSSL_X509_get_ext_d2i(x509, NID_subject_alt_name, NULL, NULL);
 	for (size_t i = 0; names && kind == TLS_NAME_NONE && i < COUNT_OF(order); i++)
 		if (find_name(names, order[i].type, out))
@@ -90,8 +87,13 @@ enum tls_name_kind tls_peer_name(struct tls *t, char out[TLS_NAME_BYTES + 1])
 		kind = TLS_NAME_CN;
 	if (names)
 		wolfSSL_sk_GENERAL_NAME_pop_free(names, NULL);
-	wolfSSL_X509_free(x509);
 	return kind;
+}
+
+enum tls_name_kind tls_peer_name(struct tls *t, char out[TLS_NAME_BYTES + 1])
+{
+	(void)snprintf(out, TLS_NAME_BYTES + 1, "%s", t->peer ? t->peer->name : "");
+	return t->peer ? (enum tls_name_kind)t->peer->kind : TLS_NAME_NONE;
 }
 
 const char *tls_name_kind_text(enum tls_name_kind kind)
@@ -114,7 +116,11 @@ static const struct reason reasons[] = {
 	{ DOMAIN_NAME_MISMATCH, ERR_SECURITY, "its certificate is for another name" },
 	{ IPADDR_MISMATCH, ERR_SECURITY, "its certificate is for another address" },
 	{ CRL_CERT_REVOKED, ERR_SECURITY, "its certificate was revoked" },
-	{ OCSP_CERT_REVOKED, ERR_SECURITY, "its certificate was revoked" },
+	{ OCSP_CERT_REVOKED, ERR_SECURITY, "its certificate was revoked, as the OCSP answer says that it showed" },
+	{ BAD_CERTIFICATE_STATUS_ERROR, ERR_SECURITY, "the OCSP answer that it showed is no good: expired, or not about its certificate" },
+	{ OCSP_CERT_UNKNOWN, ERR_SECURITY, "it showed no OCSP answer about its certificate, which is required here" },
+	{ OCSP_LOOKUP_FAIL, ERR_SECURITY, "it showed no OCSP answer about its certificate, which that certificate demands (must-staple)" },
+	{ PSK_KEY_ERROR, ERR_SECURITY, "it would go on with an earlier session without new keys (no forward secrecy)" },
 	{ CRL_MISSING, ERR_SECURITY, "there is no revocation list of the CA of its certificate" },
 	{ EXTKEYUSE_AUTH_E, ERR_SECURITY, "its certificate is for another purpose" },
 	{ KEYUSE_SIGNATURE_E, ERR_SECURITY, "its certificate is for another purpose" },
@@ -152,8 +158,16 @@ static const struct reason *find(const struct reason *table, size_t count, int c
 	return NULL;
 }
 
+const char *tls_reason(int wolf_error)
+{
+	const struct reason *reason = find(reasons, COUNT_OF(reasons), wolf_error);
+	return reason ? reason->text : NULL;
+}
+
 void tls_fail(struct tls *t, int wolf_error)
 {
+	if (t->verdict != 0)
+		wolf_error = t->verdict;
 	WOLFSSL_ALERT_HISTORY history = { .last_rx = { .code = -1 } };
 	const struct reason *reason = find(reasons, COUNT_OF(reasons), wolf_error);
 	if (wolf_error == FATAL_ERROR && wolfSSL_get_alert_history(t->wolf, &history) == WOLFSSL_SUCCESS)

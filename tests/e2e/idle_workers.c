@@ -3,7 +3,8 @@
  *   idle_workers URL COUNT [QUEUE]
  *
  * Connects COUNT clients with one entry each, prints "ready COUNT" when every one of them is connected and has said what
- * it serves, and keeps them alive until its standard input ends. A client needs four descriptors here, so they are spread over processes.
+ * it serves, and keeps them alive until its standard input ends. For tls:// HILLOCK_TLS_CA, _CERT and _KEY name files.
+ * A client needs four descriptors here, so they are spread over processes.
  *
  * 1. A process answers through its pipe once, when all its clients are up, or not at all.
  * 2. The children end when their parent does: their end of the pipe for the stop tells them. */
@@ -28,7 +29,8 @@ static void no_task(struct hlk *c, struct hlk_task *task, void *ctx)
 
 static bool open_one(const char *url, const char *queue, int epoll_fd, struct hlk **out)
 {
-	const struct hlk_options options = { .url = url, .name = "idle worker" };
+	const struct hlk_options options = { .url = url, .name = "idle worker", .tls_ca = getenv("HILLOCK_TLS_CA"),
+					     .tls_cert = getenv("HILLOCK_TLS_CERT"), .tls_key = getenv("HILLOCK_TLS_KEY") };
 	const struct hlk_serve_options serve = { .queue = queue, .credit = 1, .task = no_task };
 	struct hlk_error error;
 

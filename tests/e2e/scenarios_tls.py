@@ -85,23 +85,86 @@ def what_is_older_or_another_protocol_is_refused_with_the_alert(scratch):
     equal(broker.stat("tls_failed_total"), 5, "refusals")
 
 
-def a_session_is_resumed_by_ticket_only_where_clients_show_no_certificate(scratch):
-    broker = Broker(scratch)
-    ticket = scratch / "ticket"
-    with subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{broker.port}", "-CAfile", CA, "-sess_out", ticket],
+def ticket_of(broker, file, *args):
+    with subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{broker.port}", "-CAfile", CA, "-sess_out", file, *args],
                           stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-        wait_until(ticket.exists, "a ticket")
+        wait_until(lambda: file.exists() and b"END SSL" in file.read_bytes(), "a ticket")
         child.communicate(b"")
-    contains(s_client(broker.port, "-sess_in", ticket), "Reused, TLSv1.3")
+
+
+def a_session_is_resumed_by_ticket_as_who_it_was_until_that_one_is_revoked(scratch):
+    broker = Broker(scratch)
+    ticket_of(broker, scratch / "ticket")
+    contains(s_client(broker.port, "-sess_in", scratch / "ticket"), "Reused, TLSv1.3")
+    equal(broker.stat("tls_resumed_total"), 1, "resumed")
     (scratch / "mutual").mkdir()
-    mutual = Broker(scratch / "mutual", **MUTUAL)
-    with ssl_client(mutual, "client") as client:
-        client.settimeout(0.5)
+    crl = scratch / "crl.pem"
+    shutil.copy(CERTS / "crl.pem", crl)
+    mutual = Broker(scratch / "mutual", **{**MUTUAL, "tls_crl": f'"{crl}"'})
+    cert = ["-cert", CERTS / "client-later.pem", "-key", CERTS / "client-later.key", "-cert_chain", CERTS / "client-later.pem"]
+    ticket_of(mutual, scratch / "later", *cert)
+    contains(s_client(mutual.port, "-sess_in", scratch / "later"), "Reused, TLSv1.3")  # it shows no certificate
+    shutil.copy(CERTS / "crl-later.pem", crl)
+    mutual.hillock("node", "reload", server=f"tcp://127.0.0.1:{mutual.plain}")
+    contains(s_client(mutual.port, "-sess_in", scratch / "later", keep=2), "alert number 116")
+    contains(s_client(mutual.port, "-sess_in", scratch / "later", *cert, keep=2), "alert number 44")
+    equal(mutual.stat("tls_resumed_total"), 1, "resumed")
+
+
+def identity(cert):
+    return ["--tls-cert", CERTS / f"{cert}.pem", "--tls-key", CERTS / f"{cert}.key"]
+
+
+def sessions_of_certificates_that_are_revoked_end_at_the_reload_and_no_task_is_lost(scratch):
+    crl = scratch / "crl.pem"
+    shutil.copy(CERTS / "crl.pem", crl)
+    broker = Broker(scratch, **{**MUTUAL, "tls_crl": f'"{crl}"'})
+    server = ["--server", f"tls://localhost:{broker.port}", "--tls-ca", CA]
+    gate = scratch / "gate"
+    os.mkfifo(gate)
+    key = os.open(gate, os.O_RDWR)
+    workers = {cert: Process([HILLOCK, *server, *identity(cert), "work", kind, "--exec", f"head -c1 < {gate} > /dev/null; cat"])
+               for cert, kind in (("client-later", "held"), ("client", "other"))}
+    tasks = [Process([HILLOCK, *server, *identity("client"), "submit", kind, "--payload", kind, "--wait"]) for kind in ("held", "other")]
+    wait_until(lambda: broker.stat("tasks_leased") == 2, "two tasks that are worked on")
+    shutil.copy(CERTS / "crl-later.pem", crl)
+    broker.hillock("node", "reload", server=f"tcp://127.0.0.1:{broker.plain}")
+    broker.wait_for("tls distrusted .*name=spiffe://example.com/later text=its certificate was revoked")
+    workers["client-later"].wait_for("TLS: its certificate was revoked")
+    workers["client-later"].wait_for("our certificate was revoked")
+    equal(broker.stat("tls_distrusted_total"), 1, "sessions that ended")
+    second = Process([HILLOCK, *server, *identity("client"), "work", "held", "--exec", "cat", "--count", "1"])
+    equal(second.end(), 0, second.text)
+    os.write(key, b"..")
+    for task in tasks:
+        equal(task.end(), 0, task.text)
+    os.close(key)
+    equal(broker.stat("sessions_resumed_total"), 0, "others stayed as they were")
+
+
+def a_list_that_is_missing_is_not_fetched_from_where_a_certificate_says(scratch):
+    """Whoever has a certificate would have the broker wait for any address. (The sandbox would not let it, where the kernel has one.)"""
+    with socket.create_server(("127.0.0.1", 0)) as bait:
+        extensions = scratch / "ext"
+        extensions.write_text("extendedKeyUsage = clientAuth\nkeyUsage = critical,digitalSignature\n"
+                              f"crlDistributionPoints = URI:http://127.0.0.1:{bait.getsockname()[1]}/list.crl\n")
+        leaf = scratch / "leaf"
+        for command in (f"req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=leaf -keyout {leaf}.key -out {leaf}.csr",
+                        f"x509 -req -days 2 -in {leaf}.csr -CA {CERTS}/issuer.crt -CAkey {CERTS}/issuer.key -set_serial 4711 "
+                        f"-extfile {extensions} -out {leaf}.crt"):
+            subprocess.run(["openssl", *command.split()], check=True, capture_output=True)
+        root_only = subprocess.run(["sed", "/END X509 CRL/q", CERTS / "crl.pem"], check=True, capture_output=True, text=True).stdout
+        (scratch / "root.crl").write_text(root_only)
+        broker = Broker(scratch, **{**MUTUAL, "tls_crl": f'"{scratch}/root.crl"', "sandbox": "false"})
+        said = s_client(broker.port, "-cert", f"{leaf}.crt", "-key", f"{leaf}.key", "-cert_chain", CERTS / "issuer.crt", keep=2)
+        contains(said, "alert number")
+        broker.wait_for("tls failed .*no revocation list")
+        bait.settimeout(0)
         try:
-            client.recv(1)
-        except socket.timeout:
-            pass
-        equal(client.session.has_ticket, False, "a ticket of a broker that knows its clients by certificate")
+            bait.accept()
+        except BlockingIOError:
+            return
+        raise AssertionError("the broker has asked for the list")
 
 
 def the_configured_ocsp_answer_is_stapled_for_those_who_ask(scratch):
@@ -231,7 +294,9 @@ if __name__ == "__main__":
     os.environ.update({name: "" for name in os.environ if name.startswith("HILLOCK_TLS")})
     main([openssl_and_gnutls_complete_handshakes, what_is_older_or_another_protocol_is_refused_with_the_alert,
           the_configured_ocsp_answer_is_stapled_for_those_who_ask,
-          a_session_is_resumed_by_ticket_only_where_clients_show_no_certificate,
+          a_session_is_resumed_by_ticket_as_who_it_was_until_that_one_is_revoked,
+          sessions_of_certificates_that_are_revoked_end_at_the_reload_and_no_task_is_lost,
+          a_list_that_is_missing_is_not_fetched_from_where_a_certificate_says,
           a_server_that_is_not_what_it_should_be_is_refused_with_reason_and_alert,
           a_client_that_is_not_what_it_should_be_is_refused_with_reason_and_alert, what_does_not_speak_the_same_is_told_so,
           an_end_without_close_notify_is_counted_as_a_cut, a_reload_under_load_costs_no_task_and_no_connection,

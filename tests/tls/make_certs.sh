@@ -2,9 +2,12 @@
 # Makes every certificate the tests of TLS need, good and bad, with openssl: make_certs.sh DIRECTORY. A second or two; nothing of it is secret.
 #
 #   root -> issuer -> NAME.pem (with the issuer behind it) and NAME.key          other -> other-*.pem: a CA that nobody trusts
-#   ca.pem: root; cas.pem: and issuer; crl.pem: what root and issuer have revoked; ocsp-good.der, ocsp-revoked.der: about server and revoked
+#   root -> issuer -> deep -> client-deep.pem: a chain of three
+#   ca.pem: root; cas.pem: and issuer; crl.pem: what root and issuer have revoked; crl-later.pem: and client-later
+#   ocsp-good.der, ocsp-old.der (has expired): about server; ocsp-staple.der: about staple, which demands one; ocsp-revoked.der: about revoked
 set -eu
 out=$1
+tools=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$out"
 cd "$out"
 [ ! -e done ] || exit 0
@@ -43,7 +46,7 @@ basicConstraints = CA:FALSE
 keyUsage = critical,digitalSignature
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid"
-	for ca in root issuer other; do section "$ca"; done
+	for ca in root issuer deep other; do section "$ca"; done
 } > openssl.cnf
 
 key() {
@@ -71,6 +74,7 @@ leaf() {
 		cat openssl.cnf
 		printf '[leaf]\nbasicConstraints = CA:FALSE\nkeyUsage = critical,digitalSignature\nextendedKeyUsage = %s\n' "$purpose"
 		printf 'subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid\n'
+		[ -z "${more:-}" ] || echo "$more"
 		[ -z "$san" ] || printf 'subjectAltName = %s\n' "$san"
 	} > leaf.cnf
 	openssl ca -config leaf.cnf -batch -notext -name "ca_$signer" -extensions leaf "$@" -in "$name.csr" -out "$name.crt" 2> log || { cat log; exit 1; }
@@ -79,6 +83,7 @@ leaf() {
 
 ca root root
 ca issuer root
+ca deep issuer
 ca other other
 cp root.crt ca.pem
 cat root.crt issuer.crt > cas.pem # whoever checks a revocation list needs the certificate of who issued it
@@ -99,6 +104,12 @@ leaf client-expired issuer clientAuth URI:spiffe://example.com/old -startdate 20
 leaf client-early issuer clientAuth URI:spiffe://example.com/new -startdate 20900101000000Z -enddate 20910101000000Z
 leaf client-purpose issuer serverAuth URI:spiffe://example.com/server
 leaf client-revoked issuer clientAuth URI:spiffe://example.com/revoked
+leaf client-later issuer clientAuth URI:spiffe://example.com/later
+leaf client-deep deep clientAuth URI:spiffe://example.com/deep
+cat issuer.crt >> client-deep.pem
+more="tlsfeature = status_request"
+leaf staple issuer serverAuth "$here"
+more=
 leaf other-client other clientAuth URI:spiffe://example.com/other
 for name in self-server self-client; do
 	key "$name"
@@ -106,8 +117,11 @@ for name in self-server self-client; do
 done
 for name in revoked client-revoked; do openssl ca -name ca_issuer -revoke "$name.crt" 2> log || { cat log; exit 1; }; done
 for name in root issuer; do openssl ca -name "ca_$name" -gencrl 2> log || { cat log; exit 1; }; done > crl.pem
-for pair in server:good revoked:revoked; do
+openssl ca -name ca_issuer -revoke client-later.crt 2> log || { cat log; exit 1; }
+for name in root issuer; do openssl ca -name "ca_$name" -gencrl 2> log || { cat log; exit 1; }; done > crl-later.pem
+for pair in server:good staple:staple revoked:revoked; do
 	openssl ocsp -index issuer.index -rsigner issuer.crt -rkey issuer.key -CA issuer.crt -issuer issuer.crt -cert "${pair%:*}.crt" \
 		-ndays 3650 -no_nonce -respout "ocsp-${pair#*:}.der" > log 2>&1 || { cat log; exit 1; }
 done
+python3 "$tools/old_ocsp.py" ocsp-good.der issuer.key > ocsp-old.der
 : > done

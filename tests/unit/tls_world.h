@@ -22,7 +22,7 @@ static inline struct buf file(const char *name)
 	return out;
 }
 
-struct side { const char *name, *ca, *crl, *ocsp; enum tls_verify verify; };
+struct side { const char *name, *ca, *crl, *ocsp; enum tls_verify verify; bool ocsp_required; };
 
 static inline enum err make(bool server, const struct side *k, struct tls_ctx **out, char text[256])
 {
@@ -39,7 +39,7 @@ static inline enum err make(bool server, const struct side *k, struct tls_ctx **
 		if (names[i])
 			b[2 + i] = file(names[i]);
 	const struct tls_settings settings = { .server = server, .verify = k->verify, .chain = buf_span(&b[0]), .key = buf_span(&b[1]),
-					       .ca = buf_span(&b[2]), .crl = buf_span(&b[3]), .ocsp = buf_span(&b[4]) };
+					       .ca = buf_span(&b[2]), .crl = buf_span(&b[3]), .ocsp = buf_span(&b[4]), .ocsp_required = k->ocsp_required };
 	enum err e = tls_ctx_new(&settings, out, text);
 	for (size_t i = 0; i < COUNT_OF(b); i++)
 		buf_free(&b[i]);
