@@ -1,9 +1,14 @@
-/* wire/sha256.c: see sha256.h. In the flow: HELLO's token -> SHA256 -> compared with what the log has.
+/* wire/sha256.c: see sha256.h. In the flow: HELLO's token -> SHA256 -> compared with what the log has; content of a blob -> SHA256 -> its
+ * name.
  *
  * 1. No branch and no index depends on the bytes, only on how many there are. */
 #include "sha256.h"
 
-static const uint32_t k[64] = {
+#include "sha256_x86.h"
+
+enum { LONG_BLOCKS = 16 }; /* in one piece: worth the question what the processor can do */
+
+const uint32_t sha256_k[64] = {
 	0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be,
 	0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa,
 	0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967, 0x27b70a85,
@@ -17,7 +22,7 @@ static uint32_t turn(uint32_t x, unsigned n)
 	return x >> n | x << (32 - n);
 }
 
-static void block(struct sha256 *s, const uint8_t *in)
+static void block(uint32_t h[8], const uint8_t *in)
 {
 	uint32_t w[64], v[8];
 	for (int i = 0; i < 16; i++)
@@ -26,17 +31,22 @@ static void block(struct sha256 *s, const uint8_t *in)
 		uint32_t a = w[i - 15], b = w[i - 2];
 		w[i] = w[i - 16] + (turn(a, 7) ^ turn(a, 18) ^ a >> 3) + w[i - 7] + (turn(b, 17) ^ turn(b, 19) ^ b >> 10);
 	}
-	memcpy(v, s->h, sizeof v);
+	memcpy(v, h, sizeof v);
 	for (int i = 0; i < 64; i++) {
 		uint32_t e = v[4], a = v[0];
-		uint32_t one = v[7] + (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + ((e & v[5]) ^ (~e & v[6])) + k[i] + w[i];
+		uint32_t one = v[7] + (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + ((e & v[5]) ^ (~e & v[6])) + sha256_k[i] + w[i];
 		uint32_t two = (turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
-		memmove(v + 1, v, 7 * sizeof v[0]);
-		v[4] += one;
+		v[7] = v[6];
+		v[6] = v[5];
+		v[5] = e;
+		v[4] = v[3] + one;
+		v[3] = v[2];
+		v[2] = v[1];
+		v[1] = a;
 		v[0] = one + two;
 	}
 	for (int i = 0; i < 8; i++)
-		s->h[i] += v[i];
+		h[i] += v[i];
 	explicit_bzero(w, sizeof w);
 }
 
@@ -45,14 +55,30 @@ void sha256_begin(struct sha256 *s)
 	*s = (struct sha256){ .h = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 } };
 }
 
+static void add_blocks(struct sha256 *s, const uint8_t *in, size_t count)
+{
+	if (s->path == SHA256_NOT_ASKED && count >= LONG_BLOCKS)
+		s->path = sha256_x86_has() ? SHA256_X86 : SHA256_PLAIN;
+	if (s->path == SHA256_X86)
+		sha256_x86(s->h, in, count);
+	else
+		for (size_t i = 0; i < count; i++)
+			block(s->h, in + i * SHA256_BLOCK);
+}
+
 void sha256_add(struct sha256 *s, struct span bytes)
 {
 	while (bytes.len > 0) {
-		size_t at = s->bytes % SHA256_BLOCK, n = MIN_OF(bytes.len, SHA256_BLOCK - at);
-		memcpy(s->block + at, bytes.data, n);
+		size_t at = s->bytes % SHA256_BLOCK, whole = bytes.len / SHA256_BLOCK, n = whole * SHA256_BLOCK;
+		if (at == 0 && whole > 0) {
+			add_blocks(s, bytes.data, whole);
+		} else {
+			n = MIN_OF(bytes.len, SHA256_BLOCK - at);
+			memcpy(s->block + at, bytes.data, n);
+			if (at + n == SHA256_BLOCK)
+				add_blocks(s, s->block, 1);
+		}
 		s->bytes += n;
-		if (at + n == SHA256_BLOCK)
-			block(s, s->block);
 		bytes = span_sub(bytes, n, bytes.len - n);
 	}
 }

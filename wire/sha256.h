@@ -1,5 +1,5 @@
-/* wire/sha256.h: SHA-256 (FIPS 180-4) and HMAC over it (RFC 2104), for what is compared and not kept: tokens. Plain C, no state
- * outside the struct, no allocation. */
+/* wire/sha256.h: SHA-256 (FIPS 180-4) and HMAC over it (RFC 2104): for tokens, which are compared and not kept, and for the content of
+ * blobs. Plain C, and the processor's own instructions for long input; no state outside the struct, no allocation. */
 #pragma once
 
 #include "span.h"
@@ -10,6 +10,8 @@ struct sha256 {
 	uint32_t h[8];
 	uint64_t bytes;
 	uint8_t block[SHA256_BLOCK];
+	/* Which code hashes. Asking the processor takes longer than hashing a token does: long input is asked for, once. */
+	enum sha256_path { SHA256_NOT_ASKED, SHA256_PLAIN, SHA256_X86 } path;
 };
 
 void sha256_begin(struct sha256 *s);
