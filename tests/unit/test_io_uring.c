@@ -42,6 +42,16 @@ static void prepare_connect(struct io_uring_sqe *sqe)
 	io_uring_prep_connect(sqe, 0, (const struct sockaddr *)(const void *)&a, sizeof a);
 }
 
+static void prepare_rename(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_renameat(sqe, AT_FDCWD, "/nothing", AT_FDCWD, "/nowhere", 0);
+}
+
+static void prepare_mkdir(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_mkdirat(sqe, AT_FDCWD, "/nothing", 0700);
+}
+
 static void prepare_linked(struct io_uring_sqe *sqe)
 {
 	io_uring_prep_nop(sqe);
@@ -61,6 +71,8 @@ static void test_the_ring_refuses_to_open_connect_or_register_anything(void **st
 	assert_int_equal(raw_result(u, prepare_nop), 0);
 	assert_int_equal(raw_result(u, prepare_open), -EACCES);
 	assert_int_equal(raw_result(u, prepare_connect), -EACCES);
+	assert_int_equal(raw_result(u, prepare_rename), -EACCES);
+	assert_int_equal(raw_result(u, prepare_mkdir), -EACCES);
 	assert_int_equal(raw_result(u, prepare_linked), -EACCES);
 	assert_int_equal(io_uring_register_files(&u->ring, &fd, 1), -EACCES);
 	assert_int_equal(raw_result(u, prepare_nop), 0);
