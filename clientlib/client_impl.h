@@ -104,7 +104,7 @@ struct session {
 	char last_text[MAP_ERROR_TEXT];
 	uint32_t heartbeat_ms, payload_max, frame_payload_max;
 	char *node;
-	uint64_t address;
+	uint64_t address, store;
 };
 
 struct hlk_head {
@@ -172,6 +172,7 @@ struct entry {
 	uint64_t taken, max;             /* delivered so far, and how many may be */
 	char *service;
 	bool by_queue, manual_start, gone, fast;
+	bool bridged;                    /* it stands for one elsewhere: see bridge.c */
 	hlk_task_fn *task;
 	hlk_signal_fn *signal;
 	hlk_call_fn *call, *call_cancelled;
@@ -211,8 +212,8 @@ struct report_frame {
 };
 struct dropped { uint64_t task; uint32_t attempt; };
 struct worker {
-	struct entry **entries;
-	uint32_t entry_count;
+	struct entry **entries;          /* by id */
+	uint32_t entry_count, last_entry;
 	bool serve_dirty, credit_dirty, held_due; /* held_due: the next SERVE says what we hold */
 	uint32_t serve_correlation;
 	int serve_code;
@@ -456,6 +457,9 @@ void caller_close(struct hlk *c, bool tell);
 void holder_flush(struct hlk *c);
 void holder_invoke(struct hlk *c, const struct frame *frame);
 void holder_cancelled(struct hlk *c, const struct msg_call_cancel *m);
+/* hlk_answer and its sisters in one, with the number of the holder's own whatever the code. */
+int holder_answer(struct hlk_call *call, const struct hlk_answer *answer);
+bool holder_uses(const struct hlk *c, const struct entry *e); /* a call to it is not answered */
 void holder_down(struct hlk *c);
 void holder_close(struct hlk *c);
 
@@ -486,6 +490,8 @@ void report_timers(struct hlk *c);
 void report_close(struct hlk *c);
 
 /* ---- publish.c ---- */
+/* hlk_relay; `always`: the caller bounds what is under way. */
+int publish_relay(struct hlk *c, const struct hlk_event *event, bool always, hlk_publish_fn *fn, void *ctx);
 void publish_flush(struct hlk *c);
 void publish_up(struct hlk *c);
 void publish_down(struct hlk *c);
@@ -496,6 +502,8 @@ void publish_close(struct hlk *c);
 
 /* ---- subscribe.c ---- */
 void subscribe_flush(struct hlk *c);
+/* What it will have in the next connection; nothing is sent. */
+void subscription_window(struct hlk *c, uint32_t subscription, uint32_t window);
 void subscribe_up(struct hlk *c);
 void subscribe_subscribed(struct hlk *c, const struct msg_subscribed *m);
 void subscribe_events(struct hlk *c, uint32_t id, const struct msg_events *m, struct span payload);

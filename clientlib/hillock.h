@@ -768,5 +768,6 @@ HLK_API const char *hlk_version(void); /* "0.1.0" */
 #endif
 #include "hillock_access.h"
 #include "hillock_types.h"
+#include "hillock_bridge.h"
 
 #endif

@@ -1,8 +1,8 @@
 /* clientlib/holder.c: calls that others make to this session's entries. In the flow: INVOKE -> handler -> ANSWER.
  *
  * 1. A call that the handler has not answered stays valid until it does; after a cut its answer goes nowhere, and hlk_answer says so.
- * 2. hillock.Ping is answered here, exactly once, whatever the entry serves. What an entry has no handler for is answered with
- *    DOES_NOT_UNDERSTAND and the type.
+ * 2. hillock.Ping is answered here, exactly once, whatever the entry serves (but for one of a bridge, which passes it on). What an entry
+ *    has no handler for is answered with DOES_NOT_UNDERSTAND and the type.
  * 3. Answers of one step leave in one frame. */
 #include "client_impl.h"
 
@@ -100,6 +100,21 @@ static int give(struct hlk_call *call, const struct hlk_answer *a)
 	return there ? HLK_OK : error_set(c, HLK_NOT_DELIVERED, "answer: the connection that brought the call is lost");
 }
 
+int holder_answer(struct hlk_call *call, const struct hlk_answer *answer)
+{
+	struct hlk_answer a = *answer;
+	a.more = a.more && call->info.stream;
+	return give(call, &a);
+}
+
+bool holder_uses(const struct hlk *c, const struct entry *e)
+{
+	const struct hlk_call *call = c->holder.live;
+	while (call && call->entry != e)
+		call = call->next;
+	return call != NULL;
+}
+
 int hlk_answer(struct hlk_call *call, const void *data, size_t size)
 {
 	return give(call, &(struct hlk_answer){ .data = data, .size = size });
@@ -159,7 +174,7 @@ static void invoke_items(struct hlk *c, struct entry *e, const struct msg_invoke
 			 const struct hlk_call_info *info, struct delivery *d)
 {
 	size_t at = 0;
-	bool ping = strcmp(info->type, "hillock.Ping") == 0, known = e && understands(e, info->type);
+	bool ping = strcmp(info->type, "hillock.Ping") == 0 && !(e && e->bridged), known = e && understands(e, info->type);
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct invoke_item *item = &m->items[i];
 		struct span bytes = span_sub(payload, at, item->size);

@@ -10,6 +10,7 @@ struct mock *mock_new(void)
 	ENSURE(m->msg != NULL);
 	m->now_ms = 1000;
 	m->epoch = 1;
+	m->store = (uint64_t)(uintptr_t)m;
 	return m;
 }
 
@@ -93,7 +94,8 @@ static void hello(struct mock *m)
 	msg->kind = FRAME_WELCOME;
 	msg->welcome = (struct msg_welcome){ .version = 1, .node = span_str("mock"), .epoch = m->epoch,
 		.heartbeat_ms = 3600000, .payload_max = LIMIT_PAYLOAD_BYTES, .frame_payload_max = LIMIT_FRAME_PAYLOAD,
-		.window_max = LIMIT_PRODUCER_WINDOW, .broker = span_str("mock"), .address = m->session };
+		.window_max = LIMIT_PRODUCER_WINDOW, .broker = span_str("mock"), .address = m->session,
+		.store = m->store };
 	mock_send(m, msg, 0);
 	free(msg);
 	m->welcomed = true;

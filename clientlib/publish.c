@@ -389,7 +389,7 @@ int hlk_publish(struct hlk *c, struct hlk_topic *t, const void *payload, size_t 
 }
 
 /* A frame of its own: ids in one frame count on. What was published before it stays before it. */
-int hlk_relay(struct hlk *c, const struct hlk_event *event, hlk_publish_fn *fn, void *ctx)
+int publish_relay(struct hlk *c, const struct hlk_event *event, bool always, hlk_publish_fn *fn, void *ctx)
 {
 	struct events *e = &c->events;
 	struct hlk_error error;
@@ -402,7 +402,7 @@ int hlk_relay(struct hlk *c, const struct hlk_event *event, hlk_publish_fn *fn, 
 	if (event->object)
 		return error_set(c, HLK_INVALID_INPUT, "relay: an object that was not encoded");
 	int code = room_check(c, event->size);
-	if (code != HLK_OK)
+	if (code != HLK_OK && !(always && code == HLK_AGAIN))
 		return code;
 	struct hlk_topic *t = hlk_topic_new(c, &options, &error);
 	if (!t)
@@ -416,6 +416,11 @@ int hlk_relay(struct hlk *c, const struct hlk_event *event, hlk_publish_fn *fn, 
 	e->relayed = NULL;
 	hlk_topic_free(t);
 	return HLK_OK;
+}
+
+int hlk_relay(struct hlk *c, const struct hlk_event *event, hlk_publish_fn *fn, void *ctx)
+{
+	return publish_relay(c, event, false, fn, ctx);
 }
 
 static int object_encode(struct hlk *c, const void *object, hlk_encode_fn *encode)

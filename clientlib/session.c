@@ -40,6 +40,7 @@ static void welcome(struct hlk *c, const struct msg_welcome *m)
 	s->node = strndup(m->node.len ? (const char *)m->node.data : "", m->node.len);
 	ENSURE(s->node != NULL);
 	s->address = m->address;
+	s->store = m->store;
 	s->refused_code = s->last_code = 0;
 	s->last_text[0] = 0;
 	s->heartbeat_ms = m->heartbeat_ms ? m->heartbeat_ms : 10000;

@@ -335,6 +335,13 @@ int hlk_subscription_credit(struct hlk *c, uint32_t subscription, uint32_t more)
 	return HLK_OK;
 }
 
+void subscription_window(struct hlk *c, uint32_t subscription, uint32_t window)
+{
+	struct subscription *x = find(c, subscription);
+	if (x)
+		x->window = window;
+}
+
 int hlk_subscription_counts(const struct hlk *c, uint32_t subscription, struct hlk_subscription_counts *out)
 {
 	const struct subscription *x = find(c, subscription);

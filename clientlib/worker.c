@@ -77,7 +77,15 @@ void *hlk_task_ctx(const struct hlk_task *task)
 
 static struct entry *entry_find(struct worker *w, uint32_t id)
 {
-	return id >= 1 && id <= w->entry_count ? w->entries[id - 1] : NULL;
+	uint32_t low = 0, high = w->entry_count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (w->entries[middle]->id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < w->entry_count && w->entries[low]->id == id ? w->entries[low] : NULL;
 }
 
 struct entry *worker_entry(struct hlk *c, uint32_t id)
@@ -124,6 +132,23 @@ static const struct span *spans_of(char *const *names, uint32_t count, struct sp
 	return at;
 }
 
+static void entry_free(struct entry *e);
+
+/* Those of a bridge come and go for as long as it is there, and no task is ever delivered to them: they are forgotten. */
+static void forget_bridged(struct hlk *c)
+{
+	struct worker *w = &c->worker;
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < w->entry_count; i++) {
+		struct entry *e = w->entries[i];
+		if (e->gone && e->bridged && !holder_uses(c, e))
+			entry_free(e);
+		else
+			w->entries[kept++] = e;
+	}
+	w->entry_count = kept;
+}
+
 static void send_serve(struct hlk *c)
 {
 	struct worker *w = &c->worker;
@@ -164,6 +189,7 @@ static void send_serve(struct hlk *c)
 	w->serve_again_ms = 0;
 	w->held_due = false;
 	w->serve_dirty = false;
+	forget_bridged(c);
 }
 
 static void send_credit(struct hlk *c)
@@ -293,7 +319,7 @@ int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, uint32_t *
 	ENSURE(entries && e && service);
 	w->entries = entries;
 	w->entries[w->entry_count++] = e;
-	*e = (struct entry){ .id = w->entry_count, .service = service, .by_queue = by_queue,
+	*e = (struct entry){ .id = ++w->last_entry, .service = service, .by_queue = by_queue,
 			     .credit = !options->task ? 0 : options->credit ? options->credit : 1, .max = UINT64_MAX,
 			     .manual_start = options->manual_start, .task = options->task,
 			     .signal = options->signal, .call = options->call, .call_cancelled = options->call_cancelled,

@@ -139,6 +139,7 @@ static bool value_set(struct args *args, const struct option *option, struct arg
 	case OPTION_LIST:
 		if (args->list_count == ARGS_LIST)
 			return refuse(args, "--%s %.60s: at most %d of them", option->name, text, ARGS_LIST);
+		args->list_of[args->list_count] = option;
 		args->list[args->list_count++] = text;
 		return true;
 	case OPTION_CHOICE:
@@ -151,6 +152,15 @@ static bool value_set(struct args *args, const struct option *option, struct arg
 		return number_set(args, option, text, &value->number);
 	}
 	return false;
+}
+
+uint32_t args_list(const struct args *args, const char *name, const char **out)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < args->list_count; i++)
+		if (strcmp(args->list_of[i]->name, name) == 0)
+			out[count++] = args->list[i];
+	return count;
 }
 
 static const struct option *option_find(struct args *args, const char *name, size_t len, char letter,

@@ -9,7 +9,7 @@
 enum option_kind {
 	OPTION_FLAG,     /* --wait */
 	OPTION_TEXT,     /* --queue NAME */
-	OPTION_LIST,     /* --header NAME=VALUE, repeatable; one such option per command */
+	OPTION_LIST,     /* --header NAME=VALUE, repeatable */
 	OPTION_COUNT,    /* --count 1000, --count 10M (thousands: k M G) */
 	OPTION_SIZE,     /* --size 4k (1024s: k M G) */
 	OPTION_DURATION, /* --delay 250ms|5s|10m|2h|1d; the number is milliseconds */
@@ -38,7 +38,8 @@ struct arg_value {
 struct args {
 	const struct option *tables[ARGS_TABLES];
 	struct arg_value values[ARGS_TABLES][ARGS_OPTIONS];
-	const char *list[ARGS_LIST];
+	const char *list[ARGS_LIST];               /* of all such options, in order */
+	const struct option *list_of[ARGS_LIST];   /* which one it was */
 	uint32_t list_count;
 	const char *plain[ARGS_PLAIN]; /* what is no option, in order */
 	uint32_t plain_count;
@@ -59,6 +60,8 @@ static inline uint64_t args_number(const struct args *args, const char *name)
 {
 	return args_get(args, name)->number;
 }
+/* The values of one of several list options go to `out`, which has ARGS_LIST places; how many. */
+uint32_t args_list(const struct args *args, const char *name, const char **out);
 static inline bool args_given(const struct args *args, const char *name)
 {
 	return args_get(args, name)->given;

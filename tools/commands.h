@@ -30,6 +30,7 @@ extern const struct command worker_ls_command, worker_show_command, worker_drain
 extern const struct command call_command;                                                /* call.c */
 extern const struct command bind_command;                                                /* bind.c */
 extern const struct command bench_call_command;                                          /* bench_call.c */
+extern const struct command bridge_command;                                              /* bridge.c */
 extern const struct command serve_command;                                               /* serve.c */
 extern const struct command directory_ls_command, directory_resolve_command, directory_watch_command; /* directory.c */
 extern const struct command fsck_command;                                                /* fsck.c */

@@ -39,7 +39,7 @@ const struct command *const cli_commands[] = {
 	&queue_resume_command, &queue_rm_command, &queue_bind_command, &queue_unbind_command,
 	&dlq_ls_command, &dlq_show_command, &dlq_redrive_command, &dlq_purge_command,
 	&dlq_jobs_command, &dlq_stop_command,
-	&call_command, &serve_command, &bind_command, &directory_ls_command,
+	&call_command, &serve_command, &bind_command, &bridge_command, &directory_ls_command,
 	&directory_resolve_command, &directory_watch_command, &worker_ls_command, &worker_show_command,
 	&worker_drain_command, &worker_stop_command, &worker_kick_command, &worker_block_command,
 	&worker_unblock_command, &stats_command,

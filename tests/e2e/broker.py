@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -134,6 +135,25 @@ class Broker(Process):
             return 0
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
+
+
+def at_the_same_time(*jobs):
+    """Runs them in threads that begin together; raises what one of them raised."""
+    gate, raised = threading.Barrier(len(jobs)), []
+
+    def run(job):
+        try:
+            gate.wait()
+            job()
+        except Exception as error:  # told to the test
+            raised.append(error)
+    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if raised:
+        raise raised[0]
 
 
 def offline(*args):

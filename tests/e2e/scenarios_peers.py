@@ -7,29 +7,10 @@ import pathlib
 import signal
 import threading
 
-from broker import BUILD, Broker, Process, equal, main, wait_until
+from broker import BUILD, Broker, Process, at_the_same_time, equal, main, wait_until
 from wire import CODES, Closed, Connection
 
 SCHEMAS = BUILD / "tests" / "schemas"
-
-
-def at_the_same_time(*jobs):
-    """Runs them in threads that begin together; raises what one of them raised."""
-    gate, raised = threading.Barrier(len(jobs)), []
-
-    def run(job):
-        try:
-            gate.wait()
-            job()
-        except Exception as error:  # told to the test
-            raised.append(error)
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if raised:
-        raise raised[0]
 
 
 def restarted(broker, scratch):

@@ -17,10 +17,10 @@ _hillock()
 		esac
 	done
 	case $noun in
-	submit|work|call|serve|bind|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
+	submit|work|call|serve|bind|bridge|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
 	esac
 	case "$noun $verb" in
-	' ') words="submit work task queue dlq call serve bind directory worker stats checkpoint node bench fsck publish subscribe events subscription type schedule group principal token acl $globals --version" ;;
+	' ') words="submit work task queue dlq call serve bind bridge directory worker stats checkpoint node bench fsck publish subscribe events subscription type schedule group principal token acl $globals --version" ;;
 	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --again --heartbeat --close --worker --fail-fast --after --chain --group --after-group --group-size --callback --on-failure --dry-run" ;;
 	'work ') words="$globals --queue --exec --concurrency --prefetch --name --count --limit --param --cost --hot --identity --force --quiet" ;;
 	'task ') words="ls show wait cancel retry why watch interrupt pause resume step tree" ;;
@@ -58,6 +58,7 @@ _hillock()
 	'call ') words="$globals --payload --params --all --address --type --deadline --wait --stream" ;;
 	'serve ') words="$globals --exec --param --concurrency --count --name --type --limit --quiet" ;;
 	'bind ') words="$globals --params --min --desired --count" ;;
+	'bridge ') words="$globals --from --to --service --where --events --policy --from-vnet --to-vnet --from-token-file --to-token-file --name --quiet" ;;
 	'directory ') words="ls resolve watch" ;;
 	'directory ls') words="$globals --params" ;;
 	'directory resolve') words="$globals --params" ;;
