@@ -151,7 +151,7 @@ static void server_free(struct server *s)
 	free(s);
 }
 
-static void turn(struct server *s) { (void)io_reap(s->io, io_now_ns(s->io) + SECOND / 10); }
+static inline void turn(struct server *s) { (void)io_reap(s->io, io_now_ns(s->io) + SECOND / 10); }
 
 /* Turns until the condition holds; gives up after 20 s, which no healthy run comes near. */
 #define UNTIL(s, cond)                                                                    \

@@ -42,11 +42,9 @@ GATE(int, mkdir, (struct io *io, const char *name), io, name)
 GATE(int, sync_dir, (struct io *io), io)
 GATE(uint32_t, reap, (struct io *io, uint64_t deadline), io, deadline)
 
-static void world_open(struct world *w, uint64_t seed)
+static void set_gate(struct world *w)
 {
-	*w = (struct world){ .sim = sim_new(seed), .crash_at = UINT64_MAX };
 	gate = w;
-	w->io = sim_node_io(w->sim, 0);
 	w->real = w->io->v;
 	w->v = *w->real;
 	w->v.submit = gate_submit;
@@ -56,6 +54,13 @@ static void world_open(struct world *w, uint64_t seed)
 	w->v.sync_dir = gate_sync_dir;
 	w->v.reap = gate_reap;
 	w->io->v = &w->v;
+}
+
+static void world_open(struct world *w, uint64_t seed)
+{
+	*w = (struct world){ .sim = sim_new(seed), .crash_at = UINT64_MAX };
+	w->io = sim_node_io(w->sim, 0);
+	set_gate(w);
 }
 
 static int backend_open(struct world *w)
@@ -90,6 +95,7 @@ static void world_restart(struct world *w)
 	backend_close(w);
 	w->io->v->free(w->io);
 	w->io = sim_restart(w->sim, 0);
+	set_gate(w);
 }
 
 /* ---- jobs, waited for ---- */
@@ -413,6 +419,49 @@ static void test_a_crash_after_each_call_leaves_what_was_done_and_nothing_that_i
 	free(r);
 }
 
+/* The start after a crash, as far as it comes. */
+static void sweep_until_the_crash(struct world *w, const struct run *r)
+{
+	struct found f;
+	if (backend_open(w) != 0 || list_all(w, &f) != ERR_OK)
+		return;
+	for (size_t n = 0; n < f.count; n++) {
+		bool keep = false;
+		for (unsigned i = 0; i < BLOBS; i++)
+			keep = keep || (must_be_there(r, i) && same_key(&f.keys[n], &r->blobs[i].key));
+		if (!keep)
+			(void)drop(w, &f.keys[n]);
+	}
+}
+
+static void test_a_second_crash_in_the_start_after_the_first_changes_nothing(void **state)
+{
+	(void)state;
+	struct run *r = calloc(1, sizeof *r);
+	make_all(r);
+	uint64_t starts = 0;
+	for (uint64_t first = 5; first < 120; first += 7) {
+		bool crashed = true;
+		for (uint64_t second = 0; crashed; second++, starts++) {
+			struct world w;
+			world_open(&w, first * 100 + second);
+			w.crash_at = first;
+			scenario(&w, r);
+			world_restart(&w);
+			w.calls = 0;
+			w.crash_at = second;
+			sweep_until_the_crash(&w, r);
+			crashed = sim_dead(w.sim, 0);
+			world_restart(&w);
+			assert_int_equal(backend_open(&w), 0);
+			check_and_sweep(&w, r);
+			world_free(&w);
+		}
+	}
+	assert_true(starts > 200);
+	free(r);
+}
+
 /* ---- abandoned ---- */
 
 /* A writer is abandoned so many reaps after the write or the finish began. */
@@ -703,6 +752,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_written_is_read_listed_and_removed),
 		cmocka_unit_test(test_each_call_fails_once_or_for_ever_and_no_blob_is_lost_or_left_over),
 		cmocka_unit_test(test_a_crash_after_each_call_leaves_what_was_done_and_nothing_that_is_not_swept),
+		cmocka_unit_test(test_a_second_crash_in_the_start_after_the_first_changes_nothing),
 		cmocka_unit_test(test_an_abandoned_blob_leaves_nothing_at_whatever_moment),
 		cmocka_unit_test(test_a_blob_that_could_not_be_made_fails_with_its_first_job_and_is_abandoned),
 		cmocka_unit_test(test_what_is_short_or_unreadable_is_damaged_and_what_is_gone_not_found),

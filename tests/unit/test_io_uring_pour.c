@@ -166,6 +166,16 @@ static void test_an_abort_ends_the_send_of_a_file_at_once(void **state)
 		assert_true(s->last_sent < 0);
 		(void)close(fd);
 	}
+	/* What was left in their pipes belongs to nobody else. */
+	struct taker r = { .fd = dial(s, false), .len = FILE_BYTES };
+	pthread_t thread;
+	assert_int_equal(pthread_create(&thread, NULL, read_all, &r), 0);
+	pour(s, file, 0, FILE_BYTES);
+	UNTIL(s, s->sent == 13);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_true(r.ok);
+	(void)close(r.fd);
+	UNTIL(s, s->closed == 13);
 	s->io->v->close(s->io, file);
 }
 
