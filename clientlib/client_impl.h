@@ -18,6 +18,7 @@
 #include "../wire/map64.h"
 #include "../wire/address.h"
 #include "../wire/msg.h"
+#include "../wire/sha256.h"
 #include "../wire/tls.h"
 #include "hillock.h"
 #include "resolve.h"
@@ -71,6 +72,8 @@ struct node {
 	enum node_kind kind;
 	char *url, *host, *port;         /* unix: host is the path */
 	struct resolve_job *job;         /* the look-up of the host that is under way; one that hangs is not begun again */
+	struct tls_ticket *ticket;       /* net_tls.c: back to its last session; NULL: there is none */
+	uint8_t ticket_of[SHA256_BYTES]; /* the settings with which it was got */
 };
 
 enum link_state { LINK_WAITING, LINK_CONNECTING, LINK_TLS, LINK_HELLO, LINK_READY, LINK_CLOSED };
@@ -337,6 +340,7 @@ struct hlk {
 	struct { int64_t due_ms; uint32_t correlation; } renew; /* of an access token; due 0: never */
 	bool force;
 	char *tls_files[CLIENT_TLS_FILES], *tls_server_name;
+	bool tls_ocsp_required;
 	struct node *nodes;
 	uint32_t node_count, backoff_min_ms, backoff_max_ms;
 	void (*state)(struct hlk *c, bool connected, const char *detail, void *ctx);

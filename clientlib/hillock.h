@@ -88,6 +88,7 @@ struct hlk_options {
 	const char *tls_cert, *tls_key; /* who we are, where the broker wants to know: a certificate (those above it behind it), its key */
 	const char *tls_crl;    /* revoked certificates: one list for each CA, whose certificate must be in tls_ca; NULL: none are */
 	const char *tls_server_name; /* what the broker's certificate must be for; default: the host of the url */
+	bool tls_ocsp_required; /* a broker that staples no OCSP answer is refused; without it only one whose certificate demands one */
 	const char *identity;   /* what this worker is, where only one may live at a time; NULL: it does not matter */
 	bool force;             /* a live client of the same identity is displaced; else this one waits */
 	void (*state)(struct hlk *c, bool connected, const char *detail, void *ctx); /* told of every change; may be NULL */

@@ -3,7 +3,9 @@
  * 1. Files are read for every connection: a certificate that was renewed is used at the next reconnect, without a restart.
  * 2. Why there is no session is told apart: a broker whose certificate is no good is HLK_SECURITY, one that does not take ours, or
  *    demands one, HLK_PERMISSION. Both end blocking calls of a client that never had a session; one that had goes on trying.
- * 3. An end of the stream without close_notify is no end that the broker has said: it is told as a cut. */
+ * 3. The broker's ticket shortens the next handshake with the same node, once, and only where all that a full one would go by is the same:
+ *    else a CA that was taken out of its file, or a new certificate of ours, would not count before the ticket has expired.
+ * 4. An end of the stream without close_notify is no end that the broker has said: it is told as a cut. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -32,6 +34,7 @@ int net_tls_options(struct hlk *c, const struct hlk_options *o, struct hlk_error
 	}
 	c->tls_server_name = o->tls_server_name ? strdup(o->tls_server_name) : NULL;
 	ENSURE(!o->tls_server_name || c->tls_server_name);
+	c->tls_ocsp_required = o->tls_ocsp_required;
 	return HLK_OK;
 }
 
@@ -39,6 +42,8 @@ void net_tls_free(struct hlk *c)
 {
 	for (int i = 0; i < CLIENT_TLS_FILES; i++)
 		free(c->tls_files[i]);
+	for (uint32_t i = 0; i < c->node_count; i++)
+		tls_ticket_free(c->nodes[i].ticket);
 	free(c->tls_server_name);
 	free(c->link.tls_room);
 }
@@ -63,7 +68,20 @@ static bool read_file(struct hlk *c, const char *path, struct buf *out)
 	return got == 0;
 }
 
-static struct tls_ctx *make_context(struct hlk *c)
+/* What a handshake would go by, as a hash. */
+static void settings_id(const struct hlk *c, const struct buf files[CLIENT_TLS_FILES], uint8_t id[SHA256_BYTES])
+{
+	struct sha256 hash;
+	sha256_begin(&hash);
+	for (int i = 0; i < CLIENT_TLS_FILES; i++) {
+		sha256_add(&hash, span_of(&files[i].len, sizeof files[i].len));
+		sha256_add(&hash, buf_span(&files[i]));
+	}
+	sha256_add(&hash, span_of(&c->tls_ocsp_required, sizeof c->tls_ocsp_required));
+	sha256_end(&hash, id);
+}
+
+static struct tls_ctx *make_context(struct hlk *c, uint8_t id[SHA256_BYTES])
 {
 	struct buf files[CLIENT_TLS_FILES] = { { NULL, 0, 0 } };
 	struct tls_ctx *ctx = NULL;
@@ -73,11 +91,13 @@ static struct tls_ctx *make_context(struct hlk *c)
 		good = !path || read_file(c, path, &files[i]);
 	}
 	const struct tls_settings settings = { .ca = buf_span(&files[CLIENT_TLS_CA]), .chain = buf_span(&files[CLIENT_TLS_CERT]),
-					       .key = buf_span(&files[CLIENT_TLS_KEY]), .crl = buf_span(&files[CLIENT_TLS_CRL]) };
+					       .key = buf_span(&files[CLIENT_TLS_KEY]), .crl = buf_span(&files[CLIENT_TLS_CRL]),
+					       .ocsp_required = c->tls_ocsp_required };
 	char text[256];
 	enum err e = good ? tls_ctx_new(&settings, &ctx, text) : ERR_OK;
 	if (e != ERR_OK)
 		net_fail(c, (int)e, "%s", text);
+	settings_id(c, files, id);
 	for (int i = 0; i < CLIENT_TLS_FILES; i++) {
 		if (files[i].data)
 			explicit_bzero(files[i].data, files[i].cap);
@@ -117,8 +137,9 @@ static bool push(struct link *l)
 void net_tls_begin(struct hlk *c)
 {
 	struct link *l = &c->link;
-	const struct node *node = &c->nodes[l->node];
-	struct tls_ctx *ctx = make_context(c);
+	struct node *node = &c->nodes[l->node];
+	uint8_t id[SHA256_BYTES];
+	struct tls_ctx *ctx = make_context(c, id);
 	if (!ctx)
 		return;
 	l->tls = tls_new(ctx, c->tls_server_name ? c->tls_server_name : node->host);
@@ -127,6 +148,11 @@ void net_tls_begin(struct hlk *c)
 		net_fail(c, HLK_MEMORY, "no memory for a TLS session");
 		return;
 	}
+	if (node->ticket && memcmp(node->ticket_of, id, sizeof id) == 0)
+		tls_ticket_use(l->tls, node->ticket);
+	tls_ticket_free(node->ticket); /* used or not: the next one comes with this session */
+	node->ticket = NULL;
+	memcpy(node->ticket_of, id, sizeof id);
 	if (!l->tls_room)
 		l->tls_room = malloc(READ_BYTES);
 	ENSURE(l->tls_room != NULL);
@@ -212,6 +238,8 @@ void net_tls_drop(struct hlk *c, bool tell)
 		tls_end(l->tls);
 	if (tell || tls_phase(l->tls) == TLS_FAILED) /* an alert */
 		(void)push(l);
+	tls_ticket_free(c->nodes[l->node].ticket);
+	c->nodes[l->node].ticket = tls_ticket_take(l->tls);
 	tls_free(l->tls);
 	l->tls = NULL;
 	l->tls_sent = 0;

@@ -24,6 +24,8 @@ const struct option cli_global_options[] = {
 	{ "tls-crl", OPTION_TEXT, 0, "FILE", NULL, 0, 0, "tls://: PEM file with revocation lists; default: HILLOCK_TLS_CRL" },
 	{ "tls-server-name", OPTION_TEXT, 0, "NAME", NULL, 0, 0,
 	  "tls://: what the broker's certificate must be for; default: HILLOCK_TLS_SERVER_NAME, else its host" },
+	{ "tls-ocsp-required", OPTION_FLAG, 0, NULL, NULL, 0, 0,
+	  "tls://: refuse a broker that shows no OCSP answer about its certificate; default: HILLOCK_TLS_OCSP_REQUIRED, if not empty" },
 	{ "token-file", OPTION_TEXT, 0, "FILE", NULL, 0, 0, "a file with the token to show; default: HILLOCK_TOKEN_FILE, HILLOCK_TOKEN" },
 	{ "vnet", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "the scope to work in; default: HILLOCK_VNET, else the one of who you are" },
 	{ "help", OPTION_FLAG, 'h', NULL, NULL, 0, 0, "explains the command, with examples" },
@@ -137,7 +139,7 @@ static int run(struct cli *cli, int argc, char **argv)
 			       strcmp(format, "jsonl") == 0 ? OUTPUT_JSONL : OUTPUT_TABLE);
 	cli->timeout_ms = (int)args_number(args, "timeout");
 	cli->url = url ? url : "tcp://127.0.0.1:4333";
-	const char *token = getenv("HILLOCK_TOKEN");
+	const char *token = getenv("HILLOCK_TOKEN"), *ocsp = getenv("HILLOCK_TLS_OCSP_REQUIRED");
 	cli->connect = (struct hlk_options){
 		.url = cli->url,
 		.vnet = option_or(args, "vnet", "HILLOCK_VNET"),
@@ -148,6 +150,7 @@ static int run(struct cli *cli, int argc, char **argv)
 		.tls_key = option_or(args, "tls-key", "HILLOCK_TLS_KEY"),
 		.tls_crl = option_or(args, "tls-crl", "HILLOCK_TLS_CRL"),
 		.tls_server_name = option_or(args, "tls-server-name", "HILLOCK_TLS_SERVER_NAME"),
+		.tls_ocsp_required = args_given(args, "tls-ocsp-required") || (ocsp && ocsp[0]),
 	};
 	int code = command->run(cli);
 	if (cli->client)

@@ -103,7 +103,8 @@ void manual_page(void)
 	for (size_t i = 0; cli_commands[i]; i++)
 		roff_command(cli_commands[i]);
 	(void)printf(".SH ENVIRONMENT\n.TP\n.B HILLOCK_URL\nThe broker, where \\-\\-server is not given.\n"
-		     ".TP\n.B HILLOCK_TLS_CA, HILLOCK_TLS_CERT, HILLOCK_TLS_KEY, HILLOCK_TLS_CRL, HILLOCK_TLS_SERVER_NAME\n"
+		     ".TP\n.B HILLOCK_TLS_CA, HILLOCK_TLS_CERT, HILLOCK_TLS_KEY, HILLOCK_TLS_CRL, HILLOCK_TLS_SERVER_NAME, "
+		     "HILLOCK_TLS_OCSP_REQUIRED\n"
 		     "What the options of these names say, where they are not given.\n"
 		     ".TP\n.B NO_COLOR\nNo colours, also on a terminal.\n"
 		     ".SH EXIT STATUS\n"

@@ -142,6 +142,61 @@ def sessions_of_certificates_that_are_revoked_end_at_the_reload_and_no_task_is_l
     equal(broker.stat("sessions_resumed_total"), 0, "others stayed as they were")
 
 
+def a_client_comes_back_by_ticket_only_where_nothing_has_changed(scratch):
+    broker = Broker(scratch, **MUTUAL)
+    plain = f"tcp://127.0.0.1:{broker.plain}"
+    own = scratch / "own"
+    for end in ("pem", "key"):
+        shutil.copy(CERTS / f"client.{end}", f"{own}.{end}")
+    worker = Process([HILLOCK, "--server", f"tls://localhost:{broker.port}", "--tls-ca", CA, "--tls-cert", f"{own}.pem", "--tls-key",
+                      f"{own}.key", "work", "kind", "--exec", "cat", "--name", "its worker"])
+
+    def kick(resumed):
+        handshakes = broker.stat("tls_handshakes_total")
+        broker.hillock("worker", "kick", "its worker", server=plain)
+        wait_until(lambda: broker.stat("tls_handshakes_total") > handshakes, "the worker again")
+        equal(broker.stat("tls_resumed_total"), resumed, "resumed")
+        broker.hillock("submit", "kind", "--wait", server=plain)  # it serves again
+
+    wait_until(lambda: broker.stat("entries") == 1, "the worker")
+    kick(1)
+    for end in ("pem", "key"):
+        shutil.copy(CERTS / f"client-dns.{end}", f"{own}.{end}")
+    kick(1)
+    kick(2)
+    broker.hillock("node", "reload", server=plain)
+    kick(2)
+    worker.kill_group()
+
+
+def an_ocsp_answer_is_believed_if_it_is_good_and_demanded_if_it_is_required(scratch):
+    """openssl plays the broker: ours would keep such answers to itself."""
+    cases = [("server", "ocsp-old.der", "the OCSP answer that it showed is no good"), ("server", "ocsp-staple.der", "is no good"),
+             ("revoked", "ocsp-revoked.der", "was revoked, as the OCSP answer says"), ("staple", None, "must-staple")]
+    for cert, answer, reason in cases:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        server = Process(["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", CERTS / f"{cert}.pem", "-cert_chain",
+                          CERTS / f"{cert}.pem", "-key", CERTS / f"{cert}.key", "-tls1_3", "-www",
+                          *(["-status_file", CERTS / answer] if answer else [])])
+        wait_until(lambda: dial(port), "openssl s_server")
+        done = subprocess.run([HILLOCK, "--server", f"tls://localhost:{port}", "--tls-ca", CA, "stats"], capture_output=True, text=True,
+                              timeout=WAIT_S, check=False)
+        equal(done.returncode, 5, f"{cert}: {done.stderr}")
+        contains(done.stderr, reason)
+        server.kill_group()
+    answer = scratch / "answer.der"
+    shutil.copy(CERTS / "ocsp-good.der", answer)
+    broker = Broker(scratch, tls_ocsp=f'"{answer}"', tls_ca=f'"{CERTS}/cas.pem"')
+    broker.hillock("--tls-ocsp-required", "stats")
+    equal(broker.stat("tls_ocsp_stapling"), 1, "an answer to show")
+    shutil.copy(CERTS / "ocsp-old.der", answer)
+    broker.hillock("node", "reload")
+    broker.hillock("stats")
+    contains(broker.hillock("--tls-ocsp-required", "stats", status=5), "no OCSP answer about its certificate, which is required here")
+    equal(broker.stat("tls_ocsp_stapling"), 0, "an answer to show")
+
+
 def a_list_that_is_missing_is_not_fetched_from_where_a_certificate_says(scratch):
     """Whoever has a certificate would have the broker wait for any address. (The sandbox would not let it, where the kernel has one.)"""
     with socket.create_server(("127.0.0.1", 0)) as bait:
@@ -296,6 +351,8 @@ if __name__ == "__main__":
           the_configured_ocsp_answer_is_stapled_for_those_who_ask,
           a_session_is_resumed_by_ticket_as_who_it_was_until_that_one_is_revoked,
           sessions_of_certificates_that_are_revoked_end_at_the_reload_and_no_task_is_lost,
+          a_client_comes_back_by_ticket_only_where_nothing_has_changed,
+          an_ocsp_answer_is_believed_if_it_is_good_and_demanded_if_it_is_required,
           a_list_that_is_missing_is_not_fetched_from_where_a_certificate_says,
           a_server_that_is_not_what_it_should_be_is_refused_with_reason_and_alert,
           a_client_that_is_not_what_it_should_be_is_refused_with_reason_and_alert, what_does_not_speak_the_same_is_told_so,

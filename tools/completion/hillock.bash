@@ -3,7 +3,7 @@ _hillock()
 {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
 	local noun='' verb='' word words globals i
-	globals="--server --output --timeout --tls-ca --tls-cert --tls-key --tls-crl --tls-server-name --token-file --vnet --help"
+	globals="--server --output --timeout --tls-ca --tls-cert --tls-key --tls-crl --tls-server-name --tls-ocsp-required --token-file --vnet --help"
 	case $previous in
 	-o|--output) mapfile -t COMPREPLY < <(compgen -W 'table json jsonl' -- "$current"); return ;;
 	--file|--dir|--disk) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
