@@ -509,13 +509,16 @@ enum err config_check(const struct config *c, char text[CONFIG_TEXT])
 		return relation(c, "node", "at most 255 bytes", text);
 	if (!node_ok(c->node))
 		return relation(c, "node", "begins with a blank or has a control character in it", text);
+	if (c->tls_cert[0] && !tls_built())
+		return relation(c, "tls_cert", "this hillockd was built without TLS", text);
 	if (!c->tls_cert[0] != !c->tls_key[0])
 		return relation(c, c->tls_cert[0] ? "tls_key" : "tls_cert", "a certificate and its key belong together", text);
 	if (c->tls_verify != TLS_VERIFY_NONE && !c->tls_ca[0])
 		return relation(c, "tls_verify", "needs tls_ca", text);
 	for (uint32_t i = 0; i < c->listen_count; i++)
 		if (strncmp(c->listen[i], "tls://", 6) == 0 && !c->tls_cert[0])
-			return relation(c, "listen", "a tls:// address needs tls_cert and tls_key", text);
+			return relation(c, "listen", tls_built() ? "a tls:// address needs tls_cert and tls_key" :
+						     "tls:// : this hillockd was built without TLS", text);
 	if (c->segment_bytes % DISK_BLOCK != 0)
 		return relation(c, "segment_size", "must be a multiple of 4KiB", text);
 	if (c->segment_bytes < 2 * c->batch_bytes)

@@ -533,6 +533,10 @@ int net_parse_urls(struct hlk *c, const char *urls, struct hlk_error *error)
 		ENSURE(node->url != NULL);
 		if (!parse_url(node, node->url))
 			return bad_url(error, node->url);
+		if (node->kind == NODE_TLS && !tls_built()) {
+			error_fill(error, HLK_UNSUPPORTED, "url \"%.200s\": this library was built without TLS", node->url);
+			return HLK_UNSUPPORTED;
+		}
 		if (node->kind == NODE_MOCK && c->node_count == 1 && !strchr(at, ','))
 			c->mock = mock_new();
 		else if (node->kind == NODE_MOCK)

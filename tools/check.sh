@@ -84,6 +84,13 @@ build() {
 	fi
 }
 
+build_without_tls() {
+	local options=()
+	command -v ccache >/dev/null && options+=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+	cmake --preset release -B build/without-tls -DHILLOCK_TLS=OFF -DHILLOCK_CLIENT_TLS=OFF "${options[@]}" || return 1
+	cmake --build build/without-tls --parallel "$jobs" --target hillockd hillock
+}
+
 # tests NAME PRESET [CTEST OPTION...]
 tests() {
 	local name=$1 preset=$2 status=0
@@ -149,6 +156,9 @@ if [ -n "$quick" ]; then
 	finish
 fi
 stage test-gcc tests test-gcc release
+if stage build-without-tls build_without_tls; then
+	stage test-without-tls python3 tests/e2e/without_tls.py build/without-tls
+fi
 if stage build-clang-asan build fuzz; then
 	[ -n "$all" ] || export LOG_FAULTS_STRIDE=5
 	stage test-asan tests test-asan fuzz -LE 'tidy|install|plain'

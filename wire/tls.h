@@ -38,6 +38,7 @@ struct tls_settings {
 	bool ocsp_required;      /* client: a server that staples none is refused; else only one whose certificate demands it */
 };
 
+bool tls_built(void); /* false: of all the rest only what says so can be called */
 /* ERR_INVALID_INPUT with text: which of them is no good, and why. ERR_UNSUPPORTED: built without TLS. */
 enum err tls_ctx_new(const struct tls_settings *settings, struct tls_ctx **out, char text[256]) MUST_CHECK;
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
