@@ -162,6 +162,9 @@ static bool vnet_ok(struct span vnet)
 
 static enum err judge_principal(const struct access_info *info, char text[256])
 {
+	uint64_t permille = info->limits[ACCESS_LIMIT_QUEUE_PERMILLE];
+	if ((info->limit_mask >> ACCESS_LIMIT_QUEUE_PERMILLE & 1) && permille > 1000 && permille != ACCESS_LIMIT_INHERIT)
+		return no(text, ERR_INVALID_INPUT, "queue-permille is a part of a thousand");
 	if (!name_ok(info->name) || span_eq(info->name, span_str("local")))
 		return no(text, ERR_INVALID_INPUT, "a principal has a name of letters, digits and . _ - @ : + /, at most %d bytes, and not \"local\"",
 			  PRINCIPAL_BYTES);

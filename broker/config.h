@@ -29,6 +29,7 @@ struct config {
 	/* sessions */
 	uint64_t principal_sessions_max, principal_entries_max, principal_subscriptions_max;
 	uint64_t principal_bytes_rate, principal_frames_rate;
+	uint64_t principal_queue_tasks_max, principal_queue_permille, principal_stored_bytes_max;
 	uint64_t handshakes_max, address_conns_max, address_rate, address_burst, login_failures_max, login_penalty_max_ms;
 	uint64_t conns_max, sessions_max, heartbeat_ms, session_grace_ms, frame_timeout_ms;
 	uint64_t payload_max_bytes, producer_window, watches_max;

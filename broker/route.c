@@ -11,6 +11,7 @@
 #include "event.h"
 #include "event_route.h"
 #include "sysevent.h"
+#include "usage.h"
 #include "permit.h"
 
 struct call {
@@ -309,9 +310,11 @@ static enum err on_submit(const struct call *call)
 	char why[256];
 	struct submit_check check;
 	tasks_set_principal(s->tasks, session_principal(c->session));
+	usage_submits(c->session);
 	tasks_propose_checked(s->tasks, s->log, c->session->scope ? &own : m, head, call->frame->payload, s->wall_ms,
 			      check_submit(c, m, call->frame->payload, &check, why), &s->answer);
 	tasks_set_principal(s->tasks, span_of(NULL, 0));
+	usage_submitted(c->session, (enum owner_limit)s->answer.limit);
 	s->counters.submits_total += m->sizes.count;
 	hold_submitted(s);
 	answer_submit(c, m, head->want_result || head->want_updates, head->want_updates);

@@ -42,6 +42,7 @@ struct shard_config {
 	/* of one principal, over all its sessions; 0 = no limit */
 	uint32_t principal_sessions_max, principal_entries_max, principal_subscriptions_max;
 	uint64_t principal_bytes_rate, principal_frames_rate; /* a second */
+	uint64_t principal_queue_tasks_max, principal_queue_permille, principal_stored_bytes_max; /* see tasks_set_owner */
 	uint32_t login_failures_max;  /* wrong credentials of one source before it has to wait (10) */
 	uint32_t login_penalty_max_ms; /* how long at most (1 min) */
 	uint32_t frame_ms;            /* a frame that was begun must be complete after this (30 s) */

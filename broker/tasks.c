@@ -48,6 +48,7 @@ void tasks_free(struct tasks *t)
 	topics_free(t->topics);
 	after_free(t);
 	groups_free(t);
+	owners_free(t);
 	(void)mem_resize(t, t->recent, (t->recent_mask + 1) * sizeof *t->recent, 0);
 	(void)mem_resize(t, t->reported, t->reported_cap * sizeof *t->reported, 0);
 	buf_free(&t->scratch_yields);
@@ -217,6 +218,7 @@ void tasks_begin(struct tasks *t, uint64_t now_ms)
 		view_enter(t, dead[i], now_ms, false);
 	free(dead);
 	groups_begin(t);
+	owners_begin(t);
 	for (uint32_t i = 0; i < t->queue_count; i++) {
 		const struct queue *q = t->queues[i];
 		ENSURE(q->ready + q->scheduled + q->leased + q->dead == q->alive);

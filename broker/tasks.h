@@ -109,7 +109,10 @@ void tasks_begin(struct tasks *t, uint64_t now_ms);
 
 /* ---- proposals: check against the state, then append records to the log. Nothing changes until apply. ---- */
 
+/* Which limit of an owner refused something. */
+enum owner_limit { OWNER_LIMIT_NONE, OWNER_LIMIT_QUEUE, OWNER_LIMIT_STORED };
 struct submit_answer {
+	uint8_t limit;    /* enum owner_limit, where that is why the first refused run was refused */
 	/* Runs that need no record: refused, or accepted before (duplicates whose original is applied). */
 	struct confirm_run runs[APPLIED_RUNS_MAX];
 	uint32_t run_count;
@@ -134,6 +137,17 @@ uint32_t tasks_submit_queue(const struct tasks *t, const struct task_head *head,
 bool tasks_submit_early(const struct tasks *t, const struct msg_submit *m, const struct task_head *head);
 /* Who submits what is proposed next, until it is told otherwise; empty = nobody. Borrowed. In a fair queue its tasks have its share. */
 void tasks_set_principal(struct tasks *t, struct span principal);
+
+/* Limits of who submits what is proposed next, until it is told otherwise; 0 in a field = none. NULL, or no limit at all: nobody
+ * counts it. queue_tasks: its unsettled tasks in one queue; queue_permille: the same, as a part of the queue's length_max (without one: no
+ * limit); stored_bytes: of its tasks and results in all queues. Beyond: RESOURCE_EXHAUSTED; a prefix may be accepted. */
+struct owner_limits { uint64_t queue_tasks, queue_permille, stored_bytes; };
+void tasks_set_owner(struct tasks *t, struct span principal, const struct owner_limits *limits);
+/* What is counted of it now; of tasks only those in this queue. owner.h says what that is. */
+uint64_t tasks_owner_bytes(const struct tasks *t, struct span principal);
+uint64_t tasks_owner_tasks(const struct tasks *t, struct span principal, uint32_t queue);
+/* Bytes that something else keeps for it (blobs), more or less of them. Volatile: who keeps them says so again behind tasks_begin. */
+void tasks_owner_charge(struct tasks *t, struct span principal, int64_t bytes);
 
 /* A worker's report. START, EXTEND, PROGRESS, LOG and RELEASE without delay change the volatile half at once. Settling verbs become one
  * REC_SETTLE, yields one REC_YIELD in front of it. Items that are refused (stale, late, foreign, unknown) are answered in `refused`, room

@@ -186,6 +186,8 @@ static bool redrive_task(struct tasks *t, uint64_t task, uint64_t now_ms)
 		heap_set(t, &t->retained, h, NEVER);
 		queue_at(t, class_queue(h->class))->alive++;
 	}
+	owner_let_go(t, h);
+	owner_opened(t, owner_of(t, task), class_queue(h->class), 1);
 	if (h->result_addr)
 		pin_drop(t, h->result_addr);
 	h->result_addr = 0;

@@ -2,12 +2,12 @@
  *
  *   log -> TASKS_CHECKPOINT -> file;  start: restore -> tasks_load_segment ... -> apply the rest
  *
- * Layout, version 6, little-endian, all parts 8-aligned: struct checkpoint_head; from version 4 on struct checkpoint_secret; options
+ * Layout, version 7, little-endian, all parts 8-aligned: struct checkpoint_head; from version 4 on struct checkpoint_secret; options
  * {u64 retention, u64 attempts}; queues (struct checkpoint_queue, name padded to 256, i64 settings[setting_count]; in version 1 there are
  * seven, before the name; from version 6 on the weights, shares.c); lane classes (lane_class.c; not in version 1); segments (as index
  * files, with live bits; those with an index file without the rest); moved {u64 task, u64 addr} by task; objects (struct
  * checkpoint_hot) by task; producers; keys; the recent; from version 3 on the lives (life.h), from version 5 on groups and waits
- * (after.h).
+ * (after.h), from version 7 on the owners of results (owner.h).
  *
  * Invariants
  *  1. Equal durable states give equal bytes: nothing follows the order of a hash map, nothing volatile is written.
@@ -15,7 +15,7 @@
 #include "after.h"
 #include "life.h"
 
-enum { CHECKPOINT_MAGIC = 0x43544b48, CHECKPOINT_VERSION = 6 };
+enum { CHECKPOINT_MAGIC = 0x43544b48, CHECKPOINT_VERSION = 7 };
 struct checkpoint_head {
 	uint32_t magic, version;
 	uint64_t next_task, time_ms;
@@ -141,6 +141,7 @@ void tasks_checkpoint(struct tasks *t, struct buf *out)
 	lives_put(sorted, hots, out);
 	groups_put(t, out);
 	after_put(t, out);
+	owners_put(sorted, hots, out);
 	free(sorted);
 }
 
@@ -344,6 +345,8 @@ static const char *restore_parts(struct tasks *t, struct reader *r)
 		return "the groups";
 	if (head.version >= 5 && !after_get(t, r))
 		return "the tasks that wait for others";
+	if (head.version >= 7 && !owners_get(t, r))
+		return "the owners of results";
 	return r->rest.len > 0 ? "the end: there are more bytes" : NULL;
 }
 

@@ -8,6 +8,7 @@
  *   fair.c, shares.c whose turn it is among principals (volatile), and by which weights
  *   order.c          whose turn it is among tasks of one ordering key (volatile)
  *   producer.c, keys.c  what was submitted before
+ *   owner.c          how many tasks and bytes those have whom a limit counts
  *   secret.c         the key of the hashes that are on disk
  * Fields marked (v) are volatile: derived by tasks_begin, never in a checkpoint, never read by the durable half of apply.
  *
@@ -18,6 +19,7 @@
 #include "../wire/map64.h"
 #include "fair.h"
 #include "hash.h"
+#include "owner.h"
 #include "tasks.h"
 #include "tasks_record.h"
 
@@ -82,6 +84,8 @@ struct segment {
 	uint32_t run_count, run_cap;
 	struct segment_extra *extras; /* ascending, disjoint */
 	uint32_t extra_count, extra_cap, extra_hint;
+	struct owner_run *owners;     /* ascending, disjoint; most tasks are in none */
+	uint32_t owner_count, owner_cap;
 	uint32_t live_count;
 	uint32_t moved;       /* how many of the live ones are elsewhere */
 	bool indexed;         /* an index file has offsets and runs */
@@ -124,6 +128,7 @@ struct hot {
 	uint16_t code;
 	bool blocked;                   /* it waits for other tasks: see after.h */
 	bool counted;                   /* its group has counted an end of it */
+	uint64_t owner;                 /* once final: who is charged for its result; 0 = nobody */
 	/* (v) */
 	uint64_t execution_ms, overrun_ms, cancel_ms;
 };
@@ -308,6 +313,7 @@ struct tasks {
 	uint64_t retry_ms;         /* the log had no room: not before this */
 	uint64_t root;             /* of the submission that is being proposed, where it has a parent */
 	struct span principal;     /* and who submits it */
+	struct owners owners;
 	uint32_t holder_numbers, holders;
 	uint64_t stale_total;
 	struct { uint32_t queue, count, slot, priority; bool returned; uint64_t first; } peeked;
@@ -343,6 +349,7 @@ struct hot **hots_sorted(const struct tasks *t, bool (*keep)(const struct hot *h
 struct segment *segment_for_append(struct tasks *t, uint32_t id, uint64_t base);
 void segment_append(struct tasks *t, struct segment *s, uint32_t count, uint64_t addr, uint32_t class);
 uint32_t submit_class(struct tasks *t, const struct submit_view *v); /* of the tasks in a record (tasks_submit.c) */
+uint64_t submit_bytes(const struct submit_view *v); /* what its owner is charged for it */
 void segment_append_extra(struct tasks *t, struct segment *s, uint32_t count, uint64_t lane, uint64_t order); /* the last ones */
 const struct segment_extra *segment_extra(struct segment *s, uint32_t index); /* of a task with class_extra */
 struct segment *segment_of(struct tasks *t, uint64_t task, uint32_t *index); /* NULL = freed or never there */

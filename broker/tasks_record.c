@@ -41,6 +41,7 @@ enum err rec_submit_read(struct span body, struct submit_view *out)
 	out->after = (struct rec_after){ 0 };
 	if (out->fixed.flags & SUBMIT_AFTER)
 		read_into(&r, &out->after, sizeof out->after);
+	out->owner = out->fixed.flags & SUBMIT_OWNER ? read_u64(&r) : 0;
 	if (r.failed || out->fixed.version != REC_VERSION)
 		return ERR_DAMAGED;
 	if (out->after.count > LIMIT_AFTER || out->after.back_count > LIMIT_AFTER || out->after.policy > ON_FAILURE_RUN ||
@@ -67,6 +68,7 @@ size_t rec_submit_size(const struct submit_view *v)
 	if (v->fixed.flags & SUBMIT_LANE)
 		size += sizeof v->lane + align_up(v->requires.len, 8) + align_up(v->principal.len, 8);
 	size += v->fixed.flags & SUBMIT_LIFE ? sizeof v->life : 0;
+	size += v->fixed.flags & SUBMIT_OWNER ? sizeof v->owner : 0;
 	if (v->fixed.flags & SUBMIT_AFTER)
 		size += sizeof v->after + v->after_tasks.len + align_up(v->backs.len, 8) + align_up(v->group.len, 8) +
 			align_up(v->after_group.len, 8);
@@ -88,6 +90,8 @@ void rec_submit_write(const struct submit_view *v, uint8_t *out)
 		out = write_padded(out, &v->life, sizeof v->life);
 	if (v->fixed.flags & SUBMIT_AFTER)
 		out = write_padded(out, &v->after, sizeof v->after);
+	if (v->fixed.flags & SUBMIT_OWNER)
+		out = write_padded(out, &v->owner, sizeof v->owner);
 	out = write_padded(out, v->sizes, v->fixed.count * sizeof(uint32_t));
 	out = write_padded(out, v->key.data, v->key.len);
 	out = write_padded(out, v->requires.data, v->requires.len);

@@ -6,7 +6,7 @@
  * new layout takes a new version number, and readers keep the old ones.
  *
  *   REC_SUBMIT   rec_submit | rec_options (if SUBMIT_OPTIONS) | rec_lane (if SUBMIT_LANE) | rec_life (if SUBMIT_LIFE) |
- *                rec_after (if SUBMIT_AFTER) | u32 sizes[count] | key | requirements | principal |
+ *                rec_after (if SUBMIT_AFTER) | u64 owner (if SUBMIT_OWNER) | u32 sizes[count] | key | requirements | principal |
  *                u64 after[] | u32 backs[] | group | after_group (if SUBMIT_AFTER) | head | payloads
  *   REC_LEASE    rec_lease | rec_lease_item[count]
  *   REC_MOVE     rec_move | u64 tasks[count] | u32 sizes[count] | u32 text_sizes[count] | head | payloads | texts
@@ -26,7 +26,7 @@
 /* REC_SETTLE_WORKER: the version of a REC_SETTLE with a worker. */
 enum { REC_VERSION = 1, REC_SETTLE_WORKER = 2, REC_QUEUE_VERSION = 2, REC_QUEUE_SETTINGS_V1 = 7 };
 
-enum { SUBMIT_OPTIONS = 1, SUBMIT_LANE = 2, SUBMIT_LIFE = 32, SUBMIT_AFTER = 64 };
+enum { SUBMIT_OPTIONS = 1, SUBMIT_LANE = 2, SUBMIT_LIFE = 32, SUBMIT_AFTER = 64, SUBMIT_OWNER = 128 };
 struct rec_life {
 	uint64_t parent, root; /* 0 = none */
 	uint64_t close_ms;     /* wall clock; 0 = never */
@@ -163,6 +163,7 @@ struct submit_view {
 	struct rec_lane lane;
 	struct rec_life life;
 	struct rec_after after;
+	uint64_t owner; /* whose limits count it, see owner.h; 0 = nobody's */
 	struct span after_tasks, backs, group, after_group; /* after_tasks: u64 each; backs: u32 each */
 	const uint32_t *sizes;
 	struct span key, requires, principal, head, payload; /* requires: requirements as text */

@@ -83,6 +83,7 @@ static void segment_free(struct tasks *t, struct segment *s)
 {
 	if (s->extra_cap)
 		extras_resize(t, s, 0);
+	owner_runs_free(t, s);
 	offsets_free(t, s);
 	(void)mem_resize(t, s->live, words(s->cap) * sizeof *s->live, 0);
 	(void)mem_resize(t, s->special, words(s->cap) * sizeof *s->special, 0);
@@ -114,6 +115,7 @@ static void segment_shrink(struct tasks *t, struct segment *s)
 		runs_resize(t, s, s->run_count);
 	if (s->extra_cap > s->extra_count)
 		extras_resize(t, s, s->extra_count);
+	owner_runs_shrink(t, s);
 }
 
 /* Frees what invariant 4 says. */
@@ -373,6 +375,8 @@ void task_drop_payload(struct tasks *t, uint64_t task)
 		moved_drop(t, s, task);
 	ENSURE(s->live_count > 0);
 	uint32_t lane = lane_of(t, s, index);
+	if (s->owner_count > 0)
+		owner_dropped(t, s, index, 1);
 	s->live[index / 64] &= ~(1ull << (index % 64));
 	s->special[index / 64] &= ~(1ull << (index % 64));
 	s->live_count--;
@@ -387,6 +391,8 @@ void segment_drop_range(struct tasks *t, uint64_t first, uint32_t count)
 	ENSURE(s && count <= s->count - index && s->moved == 0);
 	uint32_t dropped = bits_count(s->live, index, count), lane = lane_of(t, s, index); /* of one record: all in one lane */
 	s->live_count -= dropped;
+	if (s->owner_count > 0)
+		owner_dropped(t, s, index, dropped);
 	lane_class_unref(t, lane, dropped);
 	bits_fill(s->live, index, count, false);
 	segment_tidy(t, s);
@@ -468,9 +474,11 @@ bool tasks_segment_live(const struct tasks *t, uint32_t segment)
 /* ---- bytes: an index file and the inline form in a checkpoint are the same, the latter with live bits ----
  *
  *   u32 magic "HKTI", u16 version, u16 flags, u32 id, u32 count, u64 base, u32 run_count, u32 extra_count,
+ *   in version 2, where somebody is counted: u64 owner_count, {u64 owner, u64 bytes, u32 first, u32 count} (owner.h)
  *   flags: 1 offsets, 2 live bits, 4 runs, extras and offsets are in the index file
  *   runs {u32 first, u32 class}, extras (struct segment_extra), offsets u32[count] padded to 8, live u64[] */
-enum { INDEX_MAGIC = 0x49544b48, INDEX_VERSION = 1, INDEX_OFFSETS = 1, INDEX_LIVE = 2, INDEX_ELSEWHERE = 4 };
+enum { INDEX_MAGIC = 0x49544b48, INDEX_VERSION = 1, INDEX_OWNERS = 2 /* a version, too */ };
+enum { INDEX_OFFSETS = 1, INDEX_LIVE = 2, INDEX_ELSEWHERE = 4 };
 struct index_head {
 	uint32_t magic;
 	uint16_t version, flags;
@@ -491,7 +499,11 @@ void segment_put(struct buf *out, const struct segment *s, bool with_live)
 				(elsewhere ? INDEX_ELSEWHERE : 0));
 	if (elsewhere)
 		head.run_count = head.extra_count = 0;
+	bool owners = s->owner_count > 0 && !elsewhere;
+	head.version = owners ? INDEX_OWNERS : INDEX_VERSION;
 	buf_append(out, &head, sizeof head);
+	if (owners)
+		owner_runs_put(s, out);
 	buf_append(out, s->runs, head.run_count * sizeof *s->runs);
 	buf_append(out, s->extras, head.extra_count * sizeof *s->extras);
 	if (offsets) {
@@ -548,10 +560,15 @@ struct segment *segment_get(struct tasks *t, struct reader *r)
 {
 	struct index_head head;
 	read_into(r, &head, sizeof head);
-	if (r->failed || head.magic != INDEX_MAGIC || head.version != INDEX_VERSION || head.run_count > head.count ||
+	if (r->failed || head.magic != INDEX_MAGIC || head.version == 0 || head.version > INDEX_OWNERS || head.run_count > head.count ||
 	    head.extra_count > head.count ||
 	    head.count > r->rest.len * 8 || head.base + head.count < head.base)
 		return NULL;
+	struct segment owned = { .base = 0 };
+	if (head.version == INDEX_OWNERS && !owner_runs_get(t, &owned, r, head.count)) {
+		owner_runs_free(t, &owned);
+		return NULL;
+	}
 	struct span runs = read_bytes(r, head.run_count * sizeof(struct segment_run));
 	struct span extras = read_bytes(r, head.extra_count * sizeof(struct segment_extra));
 	struct span offsets = { NULL, 0 }, live = { NULL, 0 };
@@ -561,10 +578,13 @@ struct segment *segment_get(struct tasks *t, struct reader *r)
 	}
 	if (head.flags & INDEX_LIVE)
 		live = read_bytes(r, words(head.count) * sizeof(uint64_t));
-	if (r->failed)
+	if (r->failed) {
+		owner_runs_free(t, &owned);
 		return NULL;
+	}
 	struct segment *s = mem_resize(t, NULL, 0, sizeof *s);
-	*s = (struct segment){ .base = head.base, .id = head.id };
+	*s = (struct segment){ .base = head.base, .id = head.id, .owners = owned.owners, .owner_count = owned.owner_count,
+			       .owner_cap = owned.owner_cap };
 	s->inline_content = !(head.flags & INDEX_ELSEWHERE);
 	if (head.count > 0) {
 		segment_resize(t, s, head.count);
@@ -642,6 +662,8 @@ void tasks_reindex(struct tasks *t, uint32_t segment, const struct log_record *r
 		if (v.fixed.flags & SUBMIT_LANE)
 			segment_append_extra(t, t->reindexed, v.fixed.count,
 					     lane_class_hash(t, v.fixed.queue, v.requires, v.principal), v.lane.order);
+		if (v.owner)
+			owner_append(t, t->reindexed, v.fixed.count, v.owner, submit_bytes(&v));
 		return;
 	}
 	segment_put(out, t->reindexed ? t->reindexed : &none, false);
@@ -681,6 +703,7 @@ static bool segment_adopt(struct tasks *t, struct segment *known, struct segment
 		memcpy(known->extras, loaded->extras, loaded->extra_count * sizeof *known->extras);
 		known->extra_count = loaded->extra_count;
 	}
+	owner_runs_take(t, known, loaded);
 	known->indexed = true;
 	return segment_count_lanes(t, known);
 }

@@ -80,6 +80,7 @@ static void leave(struct tasks *t, struct hot *h, uint32_t class)
 void task_forget(struct tasks *t, struct hot *h)
 {
 	ENSURE(h->final != TASK_UNKNOWN);
+	owner_let_go(t, h);
 	if (h->result_addr)
 		pin_drop(t, h->result_addr);
 	if (h->final == TASK_DEAD) {
@@ -97,7 +98,7 @@ void task_forget(struct tasks *t, struct hot *h)
 }
 
 /* The object of a final task that is kept: for its result, for a retry by hand, or as a dead letter. */
-static void retain(struct tasks *t, struct hot *h, const struct settlement *s, uint64_t retention_ms)
+static void retain(struct tasks *t, struct hot *h, const struct settlement *s, uint64_t retention_ms, uint64_t owner)
 {
 	if (s->item.verb == REPORT_FAIL || s->item.verb == REPORT_REJECT || s->item.state == TASK_LOST)
 		history_add(t, h, s);
@@ -112,6 +113,8 @@ static void retain(struct tasks *t, struct hot *h, const struct settlement *s, u
 	h->cancelling = h->cancel_noted = false;
 	if (h->result_addr)
 		pin_add(t, h->result_addr);
+	h->owner = owner;
+	owner_kept(t, h);
 	if (h->final == TASK_DEAD) {
 		if (t->begun)
 			view_enter(t, h, s->time_ms, false);
@@ -141,12 +144,13 @@ void task_finish(struct tasks *t, uint64_t task, struct hot *h, uint32_t class, 
 	ENSURE(q && q->alive > 0);
 	ENSURE(!h || h->final == TASK_UNKNOWN);
 	uint8_t state = s->item.state;
-	uint64_t order = task_order(t, task, class);
+	uint64_t order = task_order(t, task, class), owner = owner_of(t, task);
 	bool counted = t->groups.count > 0 && h && h->counted; /* a plain task is not looked at further than need be */
 	leave(t, h, class);
 	if (t->waits.count > 0 && h && h->blocked)
 		after_leave(t, h);
 	count_outcome(t, q, state);
+	owner_closed(t, owner, class_queue(class));
 	if (state != TASK_DEAD)
 		q->alive--;
 	recent_note(t, class, h ? h->failed : 0, s->time_ms, &s->item);
@@ -154,7 +158,7 @@ void task_finish(struct tasks *t, uint64_t task, struct hot *h, uint32_t class, 
 	if (s->keep_payload || (h && h->life && h->life->yields > 0))
 		retention_ms = MAX_OF(retention_ms, RETENTION_DEFAULT_MS);
 	if (state == TASK_DEAD || retention_ms > 0) {
-		retain(t, h ? h : hot_new(t, task, class), s, retention_ms);
+		retain(t, h ? h : hot_new(t, task, class), s, retention_ms, owner);
 	} else {
 		if (h)
 			hot_free(t, h);

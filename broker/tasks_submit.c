@@ -217,6 +217,9 @@ static struct submit_view record_template(const struct tasks *t, const struct su
 	if (v.options.ready_ms || v.options.expires_ms || retention || head->max_attempts || s->key.len)
 		v.fixed.flags |= SUBMIT_OPTIONS;
 	record_lane(t, &v, head);
+	v.owner = t->owners.owner;
+	if (v.owner)
+		v.fixed.flags |= SUBMIT_OWNER;
 	return v;
 }
 
@@ -242,6 +245,8 @@ static bool submit_append(struct tasks *t, struct log *log, struct submission *s
 	t->queues[s->queue - 1]->proposed += count;
 	if (v->principal.len > 0)
 		fair_proposed(t, t->queues[s->queue - 1], v->principal);
+	if (v->owner)
+		owner_proposed(t, v->owner, s->queue, count, bytes + v->head.len);
 	s->payload_offset += bytes;
 	s->done += count;
 	return true;
@@ -259,6 +264,16 @@ static void submit_new(struct tasks *t, struct log *log, struct submission *s, u
 		refuse(out, s, count, ERR_RESOURCE_EXHAUSTED, "more than %d submissions of this producer are unresolved",
 		       LIMIT_PRODUCER_WINDOW);
 		return;
+	}
+	char text[256];
+	if (s->record.owner) {
+		uint8_t limit;
+		fits = owner_fits(t, s->queue, s->m->sizes.at + s->done, fits, s->m->head.len, &limit, text);
+		if (fits == 0) {
+			out->limit = limit;
+			refuse(out, s, count, ERR_RESOURCE_EXHAUSTED, "%s", text);
+			return;
+		}
 	}
 	uint64_t length = q->ready + q->scheduled + q->leased + q->proposed, max = (uint64_t)q->settings.length_max;
 	if (max > 0)
@@ -344,6 +359,7 @@ void tasks_propose_checked(struct tasks *t, struct log *log, const struct msg_su
 			   struct span payload, uint64_t now_ms, const struct submit_check *check, struct submit_answer *out)
 {
 	out->run_count = out->records = 0;
+	out->limit = OWNER_LIMIT_NONE;
 	out->text[0] = 0;
 	struct submission s = { .m = m, .payload = payload, .now_ms = now_ms };
 	char text[256] = "";
@@ -413,6 +429,7 @@ static void arrive(struct tasks *t, const struct arrival *a, uint32_t count)
 	bool fixed = class_options(a->class) == OPTIONS_MAX;
 	q->alive += count;
 	q->submitted += count;
+	owner_opened(t, a->v.owner, class_queue(a->class), count);
 	t->submitted_total += count;
 	bool life = a->v.life.parent || a->v.life.close_ms;
 	for (uint32_t i = 0; (later || o->expires_ms || fixed || life || a->dependency) && i < count; i++) {
@@ -529,6 +546,11 @@ static void arrival_step(struct tasks *t, struct arrival *a, struct producer *p,
 		arrival_accept(t, a, stretch, out);
 }
 
+uint64_t submit_bytes(const struct submit_view *v)
+{
+	return v->payload.len + v->head.len;
+}
+
 uint32_t submit_class(struct tasks *t, const struct submit_view *v)
 {
 	uint32_t options = options_intern(t, v->options.retention_ms, v->options.max_attempts);
@@ -548,6 +570,8 @@ void apply_submit(struct tasks *t, const struct log_entry *entry, const struct l
 	a.class = submit_class(t, &a.v);
 	struct segment *s = segment_for_append(t, log_addr_segment(record->addr), a.first_task);
 	segment_append(t, s, fixed->count, record->addr, a.class);
+	if (a.v.owner)
+		owner_append(t, s, fixed->count, a.v.owner, submit_bytes(&a.v));
 
 	struct queue *q = queue_at(t, fixed->queue);
 	if (q && q->proposed_create) /* a new one, which has been promised the number of one that is removed */
@@ -563,6 +587,8 @@ void apply_submit(struct tasks *t, const struct log_entry *entry, const struct l
 		slot->proposed -= MIN_OF(slot->proposed, fixed->count);
 		if (a.v.principal.len > 0)
 			fair_arrived(t, slot, a.v.principal);
+		if (a.v.owner)
+			owner_arrived(t, a.v.owner, fixed->queue, fixed->count, submit_bytes(&a.v));
 	}
 	struct producer *p = producer_use(t, fixed->producer, entry->time_ms);
 	producer_resolve(t, p, fixed->first_seq - fixed->resolved_back);

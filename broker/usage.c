@@ -58,6 +58,9 @@ static uint64_t configured(const struct shard_config *k, enum access_limit limit
 	case ACCESS_LIMIT_SUBSCRIPTIONS: return k->principal_subscriptions_max;
 	case ACCESS_LIMIT_BYTES_RATE: return k->principal_bytes_rate;
 	case ACCESS_LIMIT_FRAMES_RATE: return k->principal_frames_rate;
+	case ACCESS_LIMIT_QUEUE_TASKS: return k->principal_queue_tasks_max;
+	case ACCESS_LIMIT_QUEUE_PERMILLE: return k->principal_queue_permille;
+	case ACCESS_LIMIT_STORED_BYTES: return k->principal_stored_bytes_max;
 	case ACCESS_LIMITS: break;
 	}
 	return 0;
@@ -102,7 +105,9 @@ void usage_limits(struct session *session)
 void usage_of(struct shard *s, struct span principal, struct access_info *out)
 {
 	const struct usage *u = usage_named(s, principal);
-	out->used_mask = 1 << ACCESS_LIMIT_SESSIONS | 1 << ACCESS_LIMIT_ENTRIES | 1 << ACCESS_LIMIT_SUBSCRIPTIONS;
+	out->used_mask = 1 << ACCESS_LIMIT_SESSIONS | 1 << ACCESS_LIMIT_ENTRIES | 1 << ACCESS_LIMIT_SUBSCRIPTIONS |
+			 1 << ACCESS_LIMIT_STORED_BYTES;
+	out->used[ACCESS_LIMIT_STORED_BYTES] = tasks_owner_bytes(s->tasks, principal);
 	out->used[ACCESS_LIMIT_SESSIONS] = u ? u->sessions : 0;
 	out->used[ACCESS_LIMIT_ENTRIES] = u ? u->entries : 0;
 	out->used[ACCESS_LIMIT_SUBSCRIPTIONS] = u ? u->subscriptions : 0;
@@ -215,4 +220,28 @@ uint64_t usage_received(struct session *session, size_t bytes, uint32_t frames)
 	if (b > 0)
 		tell_session(session, ACCESS_LIMIT_FRAMES_RATE);
 	return MAX_OF(a, b);
+}
+
+void usage_submits(struct session *session)
+{
+	const struct usage *u = session->usage;
+	const uint64_t *l = u->limits;
+	const struct owner_limits limits = { l[ACCESS_LIMIT_QUEUE_TASKS], l[ACCESS_LIMIT_QUEUE_PERMILLE], l[ACCESS_LIMIT_STORED_BYTES] };
+	if (session->who.kind == WHO_PRINCIPAL)
+		tasks_set_owner(session->shard->tasks, span_str(session->who.name), &limits);
+}
+
+void usage_submitted(struct session *session, enum owner_limit limit)
+{
+	struct usage *u = session->usage;
+	tasks_set_owner(session->shard->tasks, span_of(NULL, 0), NULL);
+	if (limit == OWNER_LIMIT_NONE) {
+		untold(u, ACCESS_LIMIT_QUEUE_TASKS);
+		untold(u, ACCESS_LIMIT_QUEUE_PERMILLE);
+		untold(u, ACCESS_LIMIT_STORED_BYTES);
+	} else if (limit == OWNER_LIMIT_STORED) {
+		tell_session(session, ACCESS_LIMIT_STORED_BYTES);
+	} else {
+		tell_session(session, u->limits[ACCESS_LIMIT_QUEUE_TASKS] ? ACCESS_LIMIT_QUEUE_TASKS : ACCESS_LIMIT_QUEUE_PERMILLE);
+	}
 }

@@ -27,5 +27,9 @@ bool usage_may_subscribe(const struct session *session, char text[128]);
 void usage_entries(struct session *session, int64_t more);
 void usage_subscriptions(struct session *session, int64_t more);
 
+/* Around a proposal of tasks: its limits count them; what was refused by one of them is told. */
+void usage_submits(struct session *session);
+void usage_submitted(struct session *session, enum owner_limit limit);
+
 /* It has sent so much. How long (ms) its connection is not to be read; 0 = go on. */
 uint64_t usage_received(struct session *session, size_t bytes, uint32_t frames);

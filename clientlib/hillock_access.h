@@ -10,7 +10,8 @@ extern "C" {
 
 /* ---------------------------------------------------------------- principals, tokens, rules (blocking, as administration) */
 
-/* One limit of a principal: "sessions", "entries", "subscriptions", "bytes-rate", "frames-rate" (a second). */
+/* One limit of a principal: "sessions", "entries", "subscriptions", "bytes-rate", "frames-rate" (a second), "queue-tasks" (unsettled ones
+ * in each queue), "queue-permille" (the same, of the queue's length_max), "stored-bytes" (tasks and kept results). */
 #define HLK_LIMIT_INHERIT UINT64_MAX        /* of a change: what the broker's configuration says, again */
 struct hlk_limit { const char *name; uint64_t value; }; /* value 0: none; borrowed as what it is in */
 

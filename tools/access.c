@@ -298,7 +298,7 @@ static const struct option add_options[] = {
 	{ "with-token", OPTION_FLAG, 0, NULL, NULL, 0, 0, "make a token for it, too, and print it" },
 	{ "admin", OPTION_FLAG, 0, NULL, NULL, 0, 0, "allow it everything everywhere" },
 	{ "limit", OPTION_LIST, 0, "KEY=VALUE", NULL, 0, 0,
-	  "sessions, entries, subscriptions, bytes-rate, frames-rate: a number, none, or default (the broker's); repeat it" },
+	  "sessions, entries, subscriptions, bytes-rate, frames-rate, queue-tasks, queue-permille, stored-bytes; a number, none, default" },
 	{ 0 },
 };
 static const struct option set_options[] = {
@@ -308,7 +308,7 @@ static const struct option set_options[] = {
 	{ "disable", OPTION_FLAG, 0, NULL, NULL, 0, 0, "none of its credentials is accepted any more" },
 	{ "enable", OPTION_FLAG, 0, NULL, NULL, 0, 0, "they are again" },
 	{ "limit", OPTION_LIST, 0, "KEY=VALUE", NULL, 0, 0,
-	  "sessions, entries, subscriptions, bytes-rate, frames-rate: a number, none, or default (the broker's); repeat it" },
+	  "sessions, entries, subscriptions, bytes-rate, frames-rate, queue-tasks, queue-permille, stored-bytes; a number, none, default" },
 	{ 0 },
 };
 static const struct option sure_options[] = {

@@ -26,7 +26,8 @@ uint32_t access_verbs_parse(const char *text)
 	return verbs;
 }
 
-static const char *const limits[ACCESS_LIMITS] = { "sessions", "entries", "subscriptions", "bytes-rate", "frames-rate" };
+static const char *const limits[ACCESS_LIMITS] = { "sessions", "entries", "subscriptions", "bytes-rate", "frames-rate",
+							"queue-tasks", "queue-permille", "stored-bytes" };
 
 const char *access_limit_name(uint32_t limit)
 {

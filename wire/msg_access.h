@@ -19,7 +19,8 @@ uint32_t access_verbs_parse(const char *text);
 
 /* What is limited for each principal. On disk and on the wire by number. */
 enum access_limit { ACCESS_LIMIT_SESSIONS, ACCESS_LIMIT_ENTRIES, ACCESS_LIMIT_SUBSCRIPTIONS, ACCESS_LIMIT_BYTES_RATE,
-		    ACCESS_LIMIT_FRAMES_RATE, ACCESS_LIMITS };
+		    ACCESS_LIMIT_FRAMES_RATE, ACCESS_LIMIT_QUEUE_TASKS, ACCESS_LIMIT_QUEUE_PERMILLE, ACCESS_LIMIT_STORED_BYTES,
+		    ACCESS_LIMITS };
 #define ACCESS_LIMIT_INHERIT UINT64_MAX /* in a change: as the broker's configuration says, again */
 /* "sessions", "bytes-rate" ...; NULL for unknown numbers. Static strings. */
 const char *access_limit_name(uint32_t limit);

@@ -213,6 +213,65 @@ static void test_whoever_is_slowed_goes_on_when_its_limit_is_lifted(void **state
 	realm_close(&r);
 }
 
+static struct confirm_run submit_one(struct client *c, const char *queue, uint64_t seq, uint32_t count, uint32_t size, uint32_t *retry_ms)
+{
+	client_submit(c, (struct submit_args){ .type = queue, .producer = 77, .first_seq = seq, .count = count, .size = size });
+	struct msg *m = client_expect(c, FRAME_CONFIRMS);
+	*retry_ms = m->confirms.retry_after_ms;
+	return m->confirms.runs[0];
+}
+
+static void crash_and_start(struct realm *r)
+{
+	sim_crash(r->w.sim, 0, SIM_CRASH_DROP_ALL);
+	sim_bury(r->w.sim, 0);
+	shard_close(r->w.shard);
+	r->w.io->v->free(r->w.io);
+	r->w.io = sim_restart(r->w.sim, 0);
+	world_open(&r->w);
+}
+
+static void test_a_share_of_a_queue_and_stored_bytes_are_one_principals_own_and_survive(void **state)
+{
+	struct realm r;
+	struct client a, b;
+	uint32_t retry_ms;
+	(void)state;
+	world_init(&r.w);
+	realm_open(&r);
+	set_limit(&r, "ann", ACCESS_LIMIT_QUEUE_TASKS, 3);
+	set_limit(&r, "bob", ACCESS_LIMIT_STORED_BYTES, 5000);
+	client_free(&r.ops);
+	for (int round = 0; round < 2; round++) {
+		uint64_t seq = 1 + 10 * (uint64_t)round;
+		enter(&a, &r, 10, r.ann);
+		enter(&b, &r, 11, r.bob);
+		if (round == 0) {
+			assert_int_equal(submit_one(&a, "q", seq, 2, 10, &retry_ms).code, ERR_OK);
+			assert_int_equal(submit_one(&b, "q", seq, 2, 2000, &retry_ms).code, ERR_OK);
+			assert_int_equal(submit_one(&a, "q", seq + 2, 1, 10, &retry_ms).code, ERR_OK);
+		}
+		assert_int_equal(submit_one(&a, "q", seq + 3, 1, 10, &retry_ms).code, ERR_RESOURCE_EXHAUSTED);
+		assert_true(retry_ms > 0);
+		assert_int_equal(submit_one(&b, "q", seq + 3, 1, 1000, &retry_ms).code, ERR_RESOURCE_EXHAUSTED);
+		assert_true(retry_ms > 0);
+		assert_int_equal(submit_one(&b, "q", seq + 4, 1, 100, &retry_ms).code, ERR_OK);
+		client_free(&a);
+		client_free(&b);
+		if (round == 0)
+			crash_and_start(&r);
+	}
+	enter(&a, &r, 10, r.ann); /* what is settled is free again */
+	client_serve(&a, "q", 1);
+	const struct msg_deliver *d = &client_expect(&a, FRAME_DELIVER)->deliver;
+	struct task_ref ref = { d->items[0].task, d->items[0].attempt, d->epoch };
+	client_report(&a, ref, REPORT_COMPLETE, "");
+	(void)client_expect(&a, FRAME_REPORTED);
+	assert_int_equal(submit_one(&a, "q", 20, 1, 10, &retry_ms).code, ERR_OK);
+	client_free(&a);
+	world_close(&r.w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -220,6 +279,7 @@ int main(void)
 		cmocka_unit_test(test_entries_and_subscriptions_are_counted_over_all_sessions_of_a_principal),
 		cmocka_unit_test(test_a_limit_of_one_principal_counts_at_once_and_for_nobody_else),
 		cmocka_unit_test(test_whoever_is_slowed_goes_on_when_its_limit_is_lifted),
+		cmocka_unit_test(test_a_share_of_a_queue_and_stored_bytes_are_one_principals_own_and_survive),
 		cmocka_unit_test(test_who_sends_too_much_is_read_more_slowly_and_loses_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
