@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 enum {
-	PIPE_BYTES = 1 << 20,
+	PIPE_BYTES = 256 << 10,    /* a user may have 64 MiB of them; a piece of a blob fits */
 	PIPES_KEPT = 8,
 	SLOW_US = 10 * 1000,
 };

@@ -174,22 +174,77 @@ static void small_disk(const char *dir)
 	_exit(0);
 }
 
-static void test_a_full_disk_refuses_a_blob_and_gets_its_room_back(void **state)
+/* What becomes of a process that has a disk of its own. */
+static int on_a_disk(void (*child)(const char *dir))
 {
-	(void)state;
 	int status;
 	char dir[] = "/tmp/hillock-small-XXXXXX";
 	assert_non_null(mkdtemp(dir));
 	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0)
-		small_disk(dir);
+		child(dir);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	(void)rmdir(dir);
 	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == SKIPPED)
+	return WEXITSTATUS(status);
+}
+
+/* The file system believes in 200 MiB, and what it is on has 24: it takes the bytes, and fails to write them when nobody looks. */
+static void lying_disk(const char *dir)
+{
+	struct io *io = NULL;
+	struct blob_backend *b = NULL;
+	char text[512];
+	static uint8_t piece[PIECE];
+	if (geteuid() != 0 || !mount_small(dir))
+		_exit(SKIPPED);
+	(void)snprintf(text, sizeof text, "cd %s && mount -o remount,size=24m . && truncate -s 200m image && mkfs.ext4 -q -E nodiscard image "
+		       "&& mkdir lying && mount -o loop image lying", dir);
+	if (system(text) != 0)
+		_exit(SKIPPED);
+	(void)snprintf(text, sizeof text, "%s/lying", dir);
+	struct io_uring_config config = { .dir = text, .conns_max = 1, .recv_buffers = 2, .recv_buffer_bytes = 512 };
+	char why[256];
+	HOLDS(io_uring_open(&config, &io, why) == 0);
+	HOLDS(blob_local_open(io, &b, why) == 0);
+	struct blob_writer *w = b->v->create(b, 1, UINT64_MAX, NULL);
+	enum err e = ERR_OK;
+	struct wait wait = waiting();
+	for (unsigned at = 0; at < 60 && e == ERR_OK; at++) {
+		wait = waiting();
+		memset(piece, (int)at + 1, PIECE);
+		b->v->write(w, &wait.job, span_of(piece, PIECE));
+		e = wait_for(io, &wait);
+	}
+	if (e == ERR_OK) {
+		wait = waiting();
+		b->v->finish(w, &wait.job, key_of(0).digest);
+		e = wait_for(io, &wait);
+	}
+	HOLDS(e == ERR_RESOURCE_EXHAUSTED || e == ERR_UNAVAILABLE);
+	b->v->abandon(w);
+	b->v->free(b);
+	io->v->free(io);
+	_exit(0);
+}
+
+static void test_bytes_that_the_system_lost_behind_our_back_are_no_blob(void **state)
+{
+	(void)state;
+	int status = on_a_disk(lying_disk);
+	if (status == SKIPPED)
 		skip();
-	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(status, 0);
+}
+
+static void test_a_full_disk_refuses_a_blob_and_gets_its_room_back(void **state)
+{
+	(void)state;
+	int status = on_a_disk(small_disk);
+	if (status == SKIPPED)
+		skip();
+	assert_int_equal(status, 0);
 }
 
 int main(void)
@@ -200,6 +255,7 @@ int main(void)
 		DISK(test_large_blobs_come_back_as_they_were_and_go),
 		MEMORY(test_large_blobs_come_back_as_they_were_and_go),
 		cmocka_unit_test(test_a_full_disk_refuses_a_blob_and_gets_its_room_back),
+		cmocka_unit_test(test_bytes_that_the_system_lost_behind_our_back_are_no_blob),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
