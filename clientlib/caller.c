@@ -4,19 +4,23 @@
  * 2. Each call gets exactly one last answer: the broker's, or ours: TIMEOUT, NETWORK where the connection broke with the call under way,
  *    CLOSED. Nothing is asked twice.
  * 3. A call that could not be sent yet waits for the connection until its deadline; after that it is never sent.
- * 4. Numbers only grow, also over reconnects. */
-#include "client_impl.h"
+ * 4. Numbers only grow, also over reconnects. A call whose payload goes up first is known to the program by a number of another kind
+ *    (SPILLED) and gets its number when it is sent; other calls do not wait for it. */
+#include "blob_impl.h"
 
 enum { LATE_MS = 2000 }; /* the broker tells of the deadline; we do where it does not */
+#define SPILLED (1ull << 63)
 
 struct pending_call {
 	hlk_answer_fn *fn;
 	void *ctx;
 	int64_t deadline_ms;
-	uint64_t number;
+	uint64_t number, told;           /* told: the program's number for it */
 	uint32_t correlation;
 	struct pending_call *free;
+	struct spilled_call *spilled;    /* its payload goes up */
 };
+struct spilled_call { struct pending_call *call; uint32_t transfer; struct call_batch batch; struct buf payload; };
 
 /* A CALL that waits to be sent. */
 struct call_frame { uint64_t first; size_t bytes; uint32_t count; };
@@ -51,10 +55,9 @@ static void batch_drop(struct call_batch *b)
 
 static struct pending_call *pending_find(struct caller *w, uint64_t number);
 
-static void batch_close(struct hlk *c)
+static void frame_close(struct hlk *c, struct call_batch *b)
 {
 	struct caller *w = &c->caller;
-	struct call_batch *b = &w->batch;
 	if (b->count == 0)
 		return;
 	const struct msg_call m = {
@@ -70,6 +73,11 @@ static void batch_close(struct hlk *c)
 	buf_append(&w->waiting, &frame, sizeof frame);
 	b->count = 0;
 	b->sizes.len = b->payload.len = 0;
+}
+
+static void batch_close(struct hlk *c)
+{
+	frame_close(c, &c->caller.batch);
 }
 
 static void cancels_close(struct hlk *c)
@@ -190,6 +198,23 @@ static int batch_open(struct hlk *c, const struct hlk_call_options *o, uint32_t 
 	return error_set(c, (int)e, "call: %s", text);
 }
 
+static struct pending_call *pending_new(struct hlk *c, uint64_t number, hlk_answer_fn *fn, void *ctx, uint32_t deadline_ms)
+{
+	struct caller *w = &c->caller;
+	struct pending_call *p = w->free;
+	if (p)
+		w->free = p->free;
+	else
+		ENSURE((p = malloc(sizeof *p)) != NULL);
+	*p = (struct pending_call){ .fn = fn, .ctx = ctx, .deadline_ms = c->now_ms + deadline_ms, .number = number, .told = number };
+	map64_add(&w->pending, number, (uint64_t)(uintptr_t)p, &w->map_memory);
+	w->next_deadline_ms = MIN_OF(w->next_deadline_ms, p->deadline_ms);
+	return p;
+}
+
+static int call_spilled(struct hlk *c, const struct hlk_call_options *o, struct span payload, hlk_answer_fn *fn, void *ctx,
+			uint64_t *number_out);
+
 int hlk_call(struct hlk *c, const struct hlk_call_options *o, const void *payload, size_t size, hlk_answer_fn *fn, void *ctx,
 	     uint64_t *number_out)
 {
@@ -198,6 +223,8 @@ int hlk_call(struct hlk *c, const struct hlk_call_options *o, const void *payloa
 	uint32_t deadline_ms = o->deadline_ms ? o->deadline_ms : 10000;
 	if (c->closing)
 		return error_set(c, HLK_CLOSED, "call: the client is being closed");
+	if (spill_needed(c, size, 0))
+		return call_spilled(c, o, span_of(payload, size), fn, ctx, number_out);
 	if (!fits_batch(b, o, deadline_ms, c->now_ms + deadline_ms, size) || size > c->session.payload_max) {
 		struct address to;
 		int code = options_check(c, o, size, &to);
@@ -206,24 +233,17 @@ int hlk_call(struct hlk *c, const struct hlk_call_options *o, const void *payloa
 		if (code != HLK_OK)
 			return code;
 	}
-	struct pending_call *p = w->free;
-	if (p)
-		w->free = p->free;
-	else
-		ENSURE((p = malloc(sizeof *p)) != NULL);
 	if (b->count == 0) {
 		b->first = w->next;
 		b->over_ms = c->now_ms + deadline_ms;
 		b->number = client_correlation(c);
 		client_touch(c);
 	}
-	*p = (struct pending_call){ fn, ctx, c->now_ms + deadline_ms, w->next, b->number, NULL };
+	pending_new(c, w->next, fn, ctx, deadline_ms)->correlation = b->number;
 	const uint32_t bytes = (uint32_t)size;
 	buf_append(&b->sizes, &bytes, sizeof bytes);
 	buf_append(&b->payload, payload, size);
 	b->count++;
-	map64_add(&w->pending, w->next, (uint64_t)(uintptr_t)p, &w->map_memory);
-	w->next_deadline_ms = MIN_OF(w->next_deadline_ms, p->deadline_ms);
 	if (number_out)
 		*number_out = w->next;
 	w->next++;
@@ -238,12 +258,25 @@ static struct pending_call *pending_find(struct caller *w, uint64_t number)
 	return slot ? (struct pending_call *)(uintptr_t)slot->value : NULL;
 }
 
+static void spilled_free(struct hlk *c, struct pending_call *p)
+{
+	struct spilled_call *s = p->spilled;
+	if (!s)
+		return;
+	p->spilled = NULL;
+	blob_forget(c, s->transfer);
+	batch_drop(&s->batch);
+	buf_free(&s->payload);
+	free(s);
+}
+
 static void finish(struct hlk *c, struct pending_call *p, const struct hlk_answer *answer)
 {
 	struct caller *w = &c->caller;
 	hlk_answer_fn *fn = p->fn;
 	void *ctx = p->ctx;
 	if (!answer->more) {
+		spilled_free(c, p);
 		w->stale = w->stale || p->number >= w->sent_below; /* what would ask for it is not to leave any more */
 		map64_remove(&w->pending, map64_find(&w->pending, p->number));
 		p->free = w->free;
@@ -255,7 +288,7 @@ static void finish(struct hlk *c, struct pending_call *p, const struct hlk_answe
 
 static void finish_with(struct hlk *c, struct pending_call *p, int code, const char *text)
 {
-	const struct hlk_answer answer = { .call = p->number, .code = code, .data = text, .size = strlen(text), .address = "" };
+	const struct hlk_answer answer = { .call = p->told, .code = code, .data = text, .size = strlen(text), .address = "" };
 	finish(c, p, &answer);
 }
 
@@ -339,7 +372,8 @@ void caller_answers(struct hlk *c, const struct msg_answer *m, struct span paylo
 			named = (struct address){ span_str(c->session.node), item.session, item.entry };
 			address_print(&named, address, sizeof address);
 		}
-		const struct hlk_answer answer = { .call = item.call, .code = item.code, .app_code = item.app_code, .more = item.more != 0,
+		const struct hlk_answer answer = { .call = p->told, .code = item.code, .app_code = item.app_code,
+						  .more = item.more != 0, .kind = item.payload,
 						   .data = bytes.data, .size = bytes.len, .address = item.session ? address : "" };
 		finish(c, p, &answer);
 	}
@@ -368,8 +402,11 @@ void caller_close(struct hlk *c, bool tell)
 		return;
 	}
 	for (uint32_t i = 0; i < w->pending.cap; i++)
-		if (w->pending.slots[i].key)
-			free((struct pending_call *)(uintptr_t)w->pending.slots[i].value);
+		if (w->pending.slots[i].key) {
+			struct pending_call *p = (struct pending_call *)(uintptr_t)w->pending.slots[i].value;
+			spilled_free(c, p);
+			free(p);
+		}
 	while (w->free) {
 		struct pending_call *p = w->free;
 		w->free = p->free;
@@ -383,15 +420,125 @@ void caller_close(struct hlk *c, bool tell)
 	buf_free(&w->kept);
 }
 
+/* By the program's number. */
+static struct pending_call *told_find(struct caller *w, uint64_t told)
+{
+	struct pending_call *p = pending_find(w, told);
+	for (uint32_t i = 0; !p && (told & SPILLED) && i < w->pending.cap; i++) {
+		struct pending_call *other = (struct pending_call *)(uintptr_t)w->pending.slots[i].value;
+		if (w->pending.slots[i].key && other->told == told)
+			p = other;
+	}
+	return p;
+}
+
 int hlk_call_cancel(struct hlk *c, uint64_t number)
 {
-	struct pending_call *p = pending_find(&c->caller, number);
+	struct pending_call *p = told_find(&c->caller, number);
 	if (!p)
 		return error_set(c, HLK_NOT_FOUND, "call: no call %llu is open", (unsigned long long)number);
-	buf_append(&c->caller.cancels, &number, sizeof number);
+	if (!p->spilled)
+		buf_append(&c->caller.cancels, &p->number, sizeof p->number);
 	finish_with(c, p, HLK_CANCELLED, "cancelled by the caller");
 	client_touch(c);
 	return HLK_OK;
+}
+
+/* ---- payloads that are blobs or references ---- */
+
+/* A CALL of this one: its payload is not inline. */
+static void send_alone(struct hlk *c, struct pending_call *p, struct call_batch *b, uint8_t kind, struct span payload)
+{
+	struct caller *w = &c->caller;
+	const uint32_t size = (uint32_t)payload.len;
+	struct buf head = { 0 };
+	batch_close(c); /* numbers grow */
+	spill_event_head(buf_span(&b->head), kind, &head);
+	buf_free(&b->head);
+	b->head = head;
+	buf_append(&b->sizes, &size, sizeof size);
+	buf_append(&b->payload, payload.data, payload.len);
+	map64_remove(&w->pending, map64_find(&w->pending, p->number));
+	b->first = p->number = w->next++;
+	b->number = p->correlation = client_correlation(c);
+	b->deadline_ms = (uint32_t)MAX_OF(p->deadline_ms - client_now(c), 1);
+	b->count = 1;
+	map64_add(&w->pending, p->number, (uint64_t)(uintptr_t)p, &w->map_memory);
+	frame_close(c, b);
+	client_touch(c);
+}
+
+static void uploaded(struct hlk *c, const struct hlk_blob_done *done, void *ctx)
+{
+	struct spilled_call *s = ctx;
+	struct blob_ref ref;
+	s->transfer = 0;
+	if (done->code != HLK_OK) {
+		finish_with(c, s->call, done->code, done->text);
+		return;
+	}
+	send_alone(c, s->call, &s->batch, PAYLOAD_BLOB, spill_ref(&done->blob, &ref));
+	spilled_free(c, s->call);
+}
+
+/* Takes the options apart into a batch of one. */
+static struct pending_call *begin_alone(struct hlk *c, const struct hlk_call_options *o, size_t size, hlk_answer_fn *fn, void *ctx,
+					struct call_batch *out)
+{
+	struct caller *w = &c->caller;
+	struct address to;
+	uint32_t deadline_ms = o->deadline_ms ? o->deadline_ms : 10000;
+	int code = options_check(c, o, MIN_OF(size, (size_t)c->session.payload_max), &to);
+	if (code == HLK_OK)
+		code = batch_open(c, o, deadline_ms, &to);
+	if (code != HLK_OK)
+		return NULL;
+	*out = w->batch;
+	w->batch = (struct call_batch){ 0 };
+	return pending_new(c, SPILLED | ++w->last_spilled, fn, ctx, deadline_ms);
+}
+
+static int call_spilled(struct hlk *c, const struct hlk_call_options *o, struct span payload, hlk_answer_fn *fn, void *ctx,
+			uint64_t *number_out)
+{
+	struct spilled_call *s = calloc(1, sizeof *s);
+	ENSURE(s != NULL);
+	(void)client_now(c);
+	s->call = begin_alone(c, o, payload.len, fn, ctx, &s->batch);
+	if (!s->call) {
+		free(s);
+		return c->error.code;
+	}
+	s->call->spilled = s;
+	buf_append(&s->payload, payload.data, payload.len);
+	s->transfer = put_memory(c, buf_span(&s->payload), false, uploaded, s);
+	if (number_out)
+		*number_out = s->call->told;
+	return HLK_OK;
+}
+
+int hlk_call_payload(struct hlk *c, const struct hlk_call_options *o, const struct hlk_payload *payload, hlk_answer_fn *fn, void *ctx,
+		     uint64_t *number_out)
+{
+	struct buf bytes = { 0 };
+	struct call_batch batch = { 0 };
+	if (payload->kind == HLK_INLINE)
+		return hlk_call(c, o, payload->data, (size_t)payload->size, fn, ctx, number_out);
+	if (c->closing)
+		return error_set(c, HLK_CLOSED, "call: the client is being closed");
+	if (!spill_encode(c, payload, "call", &bytes)) {
+		buf_free(&bytes);
+		return c->error.code;
+	}
+	(void)client_now(c);
+	struct pending_call *p = begin_alone(c, o, bytes.len, fn, ctx, &batch);
+	if (p)
+		send_alone(c, p, &batch, (uint8_t)payload->kind, buf_span(&bytes));
+	if (p && number_out)
+		*number_out = p->told;
+	batch_drop(&batch);
+	buf_free(&bytes);
+	return p ? HLK_OK : c->error.code;
 }
 
 uint64_t hlk_late_answers(const struct hlk *c)

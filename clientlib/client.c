@@ -83,7 +83,7 @@ static void set_options(struct hlk *c, const struct hlk_options *o)
 	c->producer.next_seq = c->producer.resolved_below = 1;
 	c->session.payload_max = LIMIT_PAYLOAD_BYTES;
 	c->session.frame_payload_max = LIMIT_FRAME_PAYLOAD;
-	c->results.next_deadline_ms = INT64_MAX;
+	c->results.next_deadline_ms = c->blobs.due_ms = INT64_MAX;
 	c->events.last = &c->events.first;
 	c->caller.next_deadline_ms = INT64_MAX;
 	c->caller.next = c->caller.sent_below = 1;
@@ -205,7 +205,8 @@ int hlk_ready_wait(struct hlk *c, int timeout_ms)
 
 static bool closing_waits(const struct hlk *c)
 {
-	return c->producer.unresolved > 0 || c->events.unanswered > 0 || c->worker.undone > 0 || c->worker.item_count > 0;
+	return c->producer.unresolved > 0 || c->events.unanswered > 0 || c->worker.undone > 0 || c->worker.item_count > 0 ||
+	       c->worker.spills;
 }
 
 void hlk_close(struct hlk *c, int timeout_ms)
@@ -219,6 +220,7 @@ void hlk_close(struct hlk *c, int timeout_ms)
 	while (closing_waits(c) && client_wait(c, deadline) == HLK_OK)
 		;
 	c->in_step = true;
+	blob_close(c, true);
 	producer_close(c, true);
 	results_close(c, true);
 	caller_close(c, true);
@@ -237,6 +239,8 @@ void hlk_close(struct hlk *c, int timeout_ms)
 	results_close(c, false);
 	subscribe_close(c);
 	publish_close(c);
+	blob_close(c, false);
+	shape_close(c);
 	free_client(c);
 }
 
@@ -275,11 +279,13 @@ static void drain(int fd)
 static void arm(struct hlk *c)
 {
 	int64_t due = MIN_OF(net_next_due(c), MIN_OF(c->results.next_deadline_ms, c->caller.next_deadline_ms));
+	if (net_ready(c))
+		due = MIN_OF(due, c->blobs.due_ms);
 	if (c->worker.serve_again_ms && net_ready(c))
 		due = MIN_OF(due, c->worker.serve_again_ms);
 	if (c->worker.again_ms)
 		due = MIN_OF(due, c->worker.again_ms);
-	bool written = c->producer.none_frames > 0 && net_ready(c) && c->link.out.len == 0 && !net_full(c);
+	bool written = c->producer.none_frames > 0 && c->producer.held_count == 0 && net_ready(c) && c->link.out.len == 0 && !net_full(c);
 	if (c->due || written || c->worker.dropped_count > 0 || c->producer.head || c->worker.item_count > 0 || c->events.topic)
 		due = 0;
 	if (due == c->armed_ms)
@@ -306,6 +312,7 @@ void client_flush(struct hlk *c)
 	binding_flush(c);
 	caller_flush(c);
 	holder_flush(c);
+	blob_flush(c); /* behind all else, and only as much as the socket takes */
 	net_write(c);
 }
 
@@ -333,6 +340,7 @@ int hlk_process(struct hlk *c)
 	results_timers(c);
 	caller_timers(c);
 	report_timers(c);
+	blob_step(c);
 	client_flush(c);
 	producer_written(c);
 	c->in_step = false;

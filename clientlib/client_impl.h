@@ -35,6 +35,7 @@ enum {
 	REPORT_AGAIN_MS = 200,        /* a settling report that met a full broker is made again after this */
 	YIELDS_UNDONE_MAX = 65536,    /* not acknowledged; then hlk_yield says HLK_AGAIN */
 	YIELD_BYTES_MAX = 64 << 20,
+	SPILL_BYTES_MAX = 64 << 20,   /* copies of payloads that go up; then hlk_submit says HLK_AGAIN */
 	MAP_ERROR_TEXT = 512,
 };
 
@@ -106,12 +107,14 @@ struct session {
 	int last_code;                   /* why there is no connection */
 	char last_text[MAP_ERROR_TEXT];
 	uint32_t heartbeat_ms, payload_max, frame_payload_max;
+	uint32_t blob_above, blob_chunk; /* above 0: the broker keeps blobs; 0 before the first connection, too */
+	uint64_t blob_max;
 	char *node;
 	uint64_t address, store;
 };
 
 struct hlk_head {
-	_Atomic uint32_t refs;
+	_Atomic uint32_t refs, above;    /* above: payloads of more bytes are known to be refused inline; 0 = nothing is known */
 	struct buf bytes;
 	enum hlk_confirm confirm;
 	bool alone;                      /* has a key: one task per frame */
@@ -127,12 +130,16 @@ struct submit_frame {
 	uint32_t count, unresolved, correlation;
 	enum hlk_confirm confirm;
 	bool want_result, want_updates, queued, child;
+	struct hlk_head *head;
+	struct spilled_task *spilled;    /* its payload goes up first, or went; NULL: it is in the frame */
+	bool held;                       /* not ready to be sent, and nor is what is behind it */
 	struct buf bytes;
 };
 struct slot { hlk_submit_fn *fn; void *ctx; };
 struct producer {
 	uint64_t id, next_seq, resolved_below;
-	uint32_t window, window_now, mask, unresolved, none_frames, frame_count, spare_count;
+	uint32_t window, window_now, mask, unresolved, none_frames, frame_count, spare_count, held_count;
+	uint64_t spilled_bytes;
 	struct slot *slots;              /* by sequence & mask */
 	uint8_t *resolved;
 	struct submit_frame *first, *last, *cursor, *spare;
@@ -162,6 +169,7 @@ struct results {
 	struct map64 awaits;             /* task -> struct await */
 	struct map64 expected;           /* confirmed with want_result, not here yet -> correlation of its AWAIT, or 0 */
 	struct map64 watched;            /* updates are wanted -> the yield that comes next */
+	struct map64 shaped;             /* its result becomes an object -> struct shape */
 	hlk_update_fn *update;
 	void *update_ctx;
 	bool blind;                      /* want_result without a confirm was asked for: ids are not known */
@@ -182,6 +190,9 @@ struct entry {
 	void *ctx;
 	char *params, **vnets, **hot, **call_types;
 	uint32_t vnet_count, hot_count, call_type_count, capacity, cost;
+	size_t fetch;                    /* blobs up to this size come before the handler is called */
+	char *reference_type;
+	uint32_t above;                  /* results of more bytes are known to be refused inline; 0 = nothing is known */
 };
 
 /* A DELIVER frame, kept while one of its tasks lives. */
@@ -200,10 +211,13 @@ struct hlk_task {
 	uint32_t epoch;
 	bool started, lost;
 	uint32_t next_yield;
+	uint32_t fetch;                  /* the transfer that brings its payload; until then the handler does not know of it */
+	struct buf fetched;
+	void *object;                    /* what its shape made of the payload */
 	struct hlk_task_info info;
 };
 
-struct report_key { struct task_ref ref; uint32_t number; uint8_t verb; bool done; }; /* number: of a yield */
+struct report_key { struct task_ref ref; uint32_t number; uint8_t verb; bool done, blob; }; /* number: of a yield */
 /* A REPORT frame with settling verbs, kept until each is acknowledged. */
 struct report_frame {
 	struct report_frame *next;
@@ -231,6 +245,9 @@ struct worker {
 	uint32_t item_count, item_kept;
 	struct buf payload;
 	struct report_frame *first, *last, *cursor;
+	struct spilled_report *spills;   /* in the order in which they were made */
+	uint32_t spill_count;
+	uint64_t spilled_bytes;
 	uint32_t cursor_key, undone;     /* undone: yields included */
 	uint64_t kept_bytes;             /* of the frames that are kept */
 	int64_t again_ms;
@@ -257,8 +274,13 @@ struct publish_frame {
 	struct publish_frame *next;
 	uint64_t number;
 	uint32_t count, correlation;
-	bool confirm, sent;
-	struct buf bytes;
+	bool confirm, sent, held;        /* held: its payload goes up first, and what is behind it waits */
+	uint32_t transfer;
+	struct hlk *client;
+	struct hlk_topic *topic;         /* of one that is held */
+	uint64_t id;
+	size_t counted;                  /* in unanswered_bytes */
+	struct buf bytes, data;          /* data: what goes up */
 	struct published_slot slots[];
 };
 struct subscription {
@@ -315,6 +337,7 @@ struct caller {
 	struct call_batch batch;
 	struct map64 pending;            /* number -> struct pending_call */
 	uint64_t map_memory, next, sent_below, late;
+	uint64_t last_spilled;           /* numbers of those that go up first; see caller.c */
 	struct pending_call *free;
 	struct buf unsent, cancels, kept;
 	struct buf waiting;              /* struct call_frame of each CALL in `unsent` */
@@ -332,6 +355,20 @@ struct watch;
 struct directory { struct watch *watches; uint32_t last; };
 struct client_binding;
 struct bindings { struct client_binding *first; uint32_t last; };
+
+struct transfer;
+struct blob_waited;
+struct shape;
+struct blobs {
+	struct transfer *first;          /* in the order in which they were asked for */
+	uint32_t last_id, last_wire;
+	int64_t due_ms;
+	struct buf room, frame;          /* what is read from a source; the chunk made of it */
+	struct buf kept, reference;      /* what the waiting calls, and hlk_payload_of, gave out */
+	struct transfer *telling;        /* whose end is being told */
+	struct blob_waited *direct;      /* of hlk_blob_put_url */
+	struct shape *shapes;
+};
 
 struct mock;
 struct hlk {
@@ -363,6 +400,7 @@ struct hlk {
 	struct directory directory;
 	struct bindings bindings;
 	struct admin admin;
+	struct blobs blobs;
 	struct msg msg;                  /* the frame being read: large, so not on the stack */
 	struct mock *mock;
 	uint32_t retry_after_ms;         /* said in the last refusal that said one */
@@ -421,6 +459,13 @@ void producer_children(struct hlk *c); /* before a report, which may end a paren
 void producer_down(struct hlk *c);
 bool producer_more(struct hlk *c);     /* queues frames until the connection is full; false: there were none */
 void producer_confirms(struct hlk *c, const struct msg_confirms *m);
+int producer_check(struct hlk *c, const struct hlk_head *head); /* is there room for one more? */
+bool producer_spill_again(struct hlk *c, struct submit_frame *f, uint64_t seq, const struct confirm_run *run);
+void producer_spill_free(struct hlk *c, struct submit_frame *f);
+struct submit_frame *producer_frame(struct hlk *c, struct hlk_head *head, hlk_submit_fn *fn, void *ctx); /* one task, held */
+void producer_ready(struct hlk *c, struct submit_frame *f, struct span head, struct span payload); /* and what waits behind it */
+void producer_answer(struct hlk *c, struct submit_frame *f, uint64_t seq, const struct hlk_confirmed *answer);
+int producer_spill(struct hlk *c, struct hlk_head *head, const void *payload, size_t size, hlk_submit_fn *fn, void *ctx);
 bool producer_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
 void producer_written(struct hlk *c);  /* after a write: submissions without a confirm are resolved by it */
 void producer_close(struct hlk *c, bool tell);
@@ -432,6 +477,7 @@ void results_expect(struct hlk *c, uint64_t task, bool ask, bool updates);
 void results_updates(struct hlk *c, const struct msg_updates *m, struct span payload);
 void results_frame(struct hlk *c, const struct msg_results *m, struct span payload);
 bool results_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
+void results_give(struct hlk *c, const struct hlk_result *result); /* to those who wait for it */
 void results_timers(struct hlk *c);
 void results_close(struct hlk *c, bool tell);
 
@@ -446,6 +492,7 @@ void worker_lost(struct hlk *c, const struct task_ref *ref); /* a start or exten
 void worker_retire(struct hlk *c);     /* no more tasks: what is on its way is given back */
 void worker_close(struct hlk *c);
 void task_free(struct hlk_task *task);
+void worker_hand_over(struct hlk *c, struct hlk_task *task); /* a task whose payload has come */
 
 struct entry *worker_entry(struct hlk *c, uint32_t id); /* NULL: there is none */
 
@@ -493,6 +540,37 @@ void report_drop(struct hlk *c, uint64_t task, uint32_t attempt);
 void report_timers(struct hlk *c);
 void report_close(struct hlk *c);
 
+/* The same, for a task that its handler is done with. */
+void report_put(struct hlk *c, const struct task_ref *ref, const struct report_item *item, struct span data);
+
+/* ---- report_spill.c ---- */
+/* Is something of this task going up? Then what is said of it waits behind. */
+bool report_waits(const struct worker *w, const struct task_ref *ref);
+/* The bytes go up, and then the report is made. `entry` (may be NULL) counts the task as held until then. */
+void report_spill(struct hlk *c, const struct task_ref *ref, struct entry *entry, const struct report_item *item, struct span data);
+void report_behind(struct hlk *c, const struct task_ref *ref, struct entry *entry, const struct report_item *item, struct span data);
+void report_spill_drain(struct hlk *c); /* makes the reports that nothing is in front of any more */
+/* Parts of tasks go up, or wait behind what does: what would end a task waits, too. */
+static inline bool report_parts_wait(const struct hlk *c) { return c->producer.held_count > 0 && c->producer.children; }
+/* A report was refused because of what its bytes are. True: it is made again in another form. */
+bool report_spill_again(struct hlk *c, const struct report_frame *f, const struct report_key *key, int code);
+uint32_t report_spill_refs(const struct worker *w, struct task_ref *out); /* of settled tasks; at most spill_count */
+void report_spill_close(struct hlk *c);
+
+/* ---- fetch.c: what a payload needs before a handler may see it ---- */
+/* False: the handler may be called. Else it is called later, or the task (the call) was refused. */
+bool fetch_task(struct hlk *c, struct hlk_task *task);
+void fetch_signal(struct hlk *c, struct hlk_task *task, const char *signal); /* of a task that the handler does not know yet */
+
+/* ---- shape.c ---- */
+struct shape *shape_find(const struct hlk *c, const char *type, bool results);
+size_t shape_max(const struct shape *s);
+bool shape_expand_task(struct hlk *c, struct hlk_task *task); /* false: it was failed */
+void shape_release_task(struct hlk_task *task);
+void shape_expect(struct hlk *c, const struct hlk_head *head, uint64_t task); /* its result becomes an object, if there is a shape */
+bool shape_result(struct hlk *c, const struct hlk_result *result);            /* false: it is none of those */
+void shape_close(struct hlk *c);
+
 /* ---- publish.c ---- */
 /* hlk_relay; `always`: the caller bounds what is under way. */
 int publish_relay(struct hlk *c, const struct hlk_event *event, bool always, hlk_publish_fn *fn, void *ctx);
@@ -519,6 +597,16 @@ void subscribe_close(struct hlk *c);
 /* ---- zone.c ---- */
 /* Fills the zone of a schedule from the system's time zone database. */
 int zone_load(const char *name, struct schedule_info *out, struct hlk_error *error);
+
+/* ---- blob.c ---- */
+void blob_flush(struct hlk *c);
+void blob_step(struct hlk *c);
+void blob_up(struct hlk *c, bool resumed);
+void blob_down(struct hlk *c);
+void blob_state(struct hlk *c, const struct msg_blob_state *m);
+void blob_data(struct hlk *c, const struct msg_blob_data *from, struct span payload);
+bool blob_refused(struct hlk *c, uint32_t correlation, int code, struct span text);
+void blob_close(struct hlk *c, bool tell);
 
 /* ---- admin.c ---- */
 void admin_down(struct hlk *c);

@@ -49,11 +49,10 @@ enum {
 	HLK_RESOURCE_EXHAUSTED = 34, HLK_STALE_LEASE = 35, HLK_LATE_RESULT = 36, HLK_WRONG_STATE = 37,
 	HLK_DUPLICATE_SESSION = 39, HLK_PERMISSION = 40, HLK_UNAVAILABLE = 41, HLK_CANCELLED = 42, HLK_UNSUPPORTED = 43,
 	HLK_NOT_DELIVERED = 44, HLK_DOES_NOT_UNDERSTAND = 45, HLK_SCHEMA_MISMATCH = 46, HLK_AMBIGUOUS = 47, HLK_INCOMPATIBLE = 48,
-	HLK_BLOCKED = 49, HLK_DISPLACED = 50,
+	HLK_BLOCKED = 49, HLK_DISPLACED = 50, HLK_SPILL = 51,
 	/* outcome classes for hlk_fail: the first four and TIMEOUT, RESOURCE_EXHAUSTED are tried again */
 	HLK_TRANSIENT = 60, HLK_INTERNAL = 64, HLK_PERMANENT = 61, HLK_DEPENDENCY = 62, HLK_SECURITY = 63,
-	HLK_EXPIRED = 65, HLK_LOST = 66,
-	HLK_DAMAGED = 81, HLK_NETWORK = 90, HLK_CLOSED = 91, HLK_MEMORY = 92,
+	HLK_EXPIRED = 65, HLK_LOST = 66, HLK_DAMAGED = 81, HLK_NETWORK = 90, HLK_CLOSED = 91, HLK_MEMORY = 92,
 };
 
 enum hlk_error_kind { HLK_KIND_NONE, HLK_KIND_USAGE, HLK_KIND_NETWORK, HLK_KIND_AUTH, HLK_KIND_PROTOCOL,
@@ -179,8 +178,8 @@ struct hlk_result {
 	uint64_t task;
 	const char *state;       /* "done", "failed", "dead", "cancelled", "expired", "lost" */
 	int code;                /* HLK_OK when done, else the class; HLK_NOT_FOUND; HLK_TIMEOUT; HLK_CLOSED */
-	uint32_t app_code, failed;
-	const void *data; size_t size; /* result, or error text; borrowed until the callback returns */
+	uint32_t app_code, failed; void *object; /* object: see hlk_shape */
+	const void *data; size_t size; int kind; /* result (kind: enum hlk_payload_kind), or error text; borrowed until return */
 };
 typedef void hlk_result_fn(struct hlk *c, const struct hlk_result *result, void *ctx);
 
@@ -204,7 +203,7 @@ struct hlk_update {
 	int level;               /* HLK_LOG: 0 debug, 1 info, 2 notice, 3 warning, 4 error */
 	const char *state;       /* HLK_STATE: "started", "cancelling", "paused", "retry" ...; else "" */
 	int code;                /* HLK_STATE "retry": the class of the failure; HLK_YIELD: HLK_OK, or HLK_DAMAGED: the broker cannot read it */
-	const void *data; size_t size; /* the text, or the item of a yield; borrowed until the callback returns */
+	const void *data; size_t size; int item_kind; /* the text, or the item of a yield, of this payload kind; borrowed until return */
 };
 typedef void hlk_update_fn(struct hlk *c, const struct hlk_update *update, void *ctx);
 
@@ -225,7 +224,7 @@ struct hlk_task_info {
 	const char *type, *queue, *key, *trace, *correlation; /* "" when absent */
 	uint64_t fingerprint, execution_ms; int priority;
 	bool never_again;         /* it will not be handed out again */
-	const void *payload; size_t size;
+	const void *payload; size_t size; int kind; /* enum hlk_payload_kind: see hlk_payload_of */
 	const struct hlk_header *headers; size_t header_count;
 	uint64_t parent;          /* 0 = none */
 	const char *group, *after_group; /* it is a member of; it is the callback of: see hlk_group_show, hlk_group_members */
@@ -259,6 +258,8 @@ struct hlk_serve_options {
 	hlk_call_fn *call;           /* NULL: every call is answered with HLK_DOES_NOT_UNDERSTAND */
 	hlk_call_fn *call_cancelled; /* the caller does not want the answer any more; may be NULL */
 	const char *const *call_types; size_t call_type_count; /* the types `call` understands; none: all */
+	size_t fetch;                /* blobs of up to so many bytes are fetched before a handler is called; 0: none are */
+	const char *reference_type;  /* references are taken only to something of this type; NULL: whatever they refer to */
 };
 /* Declares one more responsibility of this session; kept over reconnects. *entry_out may be NULL. */
 HLK_API int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, uint32_t *entry_out);
@@ -376,11 +377,10 @@ HLK_API uint64_t hlk_events_held_back(const struct hlk *c);
 struct hlk_event {
 	const char *type, *key, *trace, *correlation; /* "" when absent */
 	uint64_t fingerprint, id_hi, id_lo, origin;
-	const void *payload; size_t size;
+	const void *payload; size_t size; int kind; /* enum hlk_payload_kind */
 	const void *object;       /* of hlk_publish_object in this client: then there is no payload */
 	const struct hlk_header *headers; size_t header_count;
-	bool retained;            /* it is the last value as of the subscription */
-	uint32_t subscription;
+	uint32_t subscription; bool retained; /* it is the last value as of the subscription */
 };
 typedef void hlk_event_fn(struct hlk *c, const struct hlk_event *event, void *ctx); /* everything is borrowed until return */
 /* Publishes an event of another broker (or client) at this one, as a bridge does: id and origin stay, so that where it has been already
@@ -465,10 +465,9 @@ struct hlk_call_options {
 	bool wait;             /* where no holder of the service fits, wait for one until the deadline; not with `all` */
 };
 struct hlk_answer {
-	uint64_t call;
-	int code;              /* HLK_OK; HLK_NOT_DELIVERED, HLK_TIMEOUT, HLK_DOES_NOT_UNDERSTAND, HLK_NETWORK ...; or the holder's */
+	uint64_t call; int code; /* HLK_OK; HLK_NOT_DELIVERED, HLK_TIMEOUT, HLK_DOES_NOT_UNDERSTAND, HLK_NETWORK ...; or the holder's */
 	uint32_t app_code;     /* the holder's own */
-	const void *data; size_t size; /* the answer, or the error text; borrowed until the callback returns */
+	const void *data; size_t size; int kind; /* the answer, of this kind, or the error text; borrowed until return */
 	bool more;             /* not the last of this call */
 	const char *address;   /* who answered; "" where nobody did */
 };
@@ -488,10 +487,9 @@ HLK_API uint64_t hlk_late_answers(const struct hlk *c); /* came when nobody wait
 struct hlk_call_info {
 	const char *type, *client, *caller; /* caller: its address, for calls back (with its entry for 0) */
 	const char *trace, *correlation;
-	const void *payload; size_t size;
+	const void *payload; size_t size; int kind; /* enum hlk_payload_kind */
 	const struct hlk_header *headers; size_t header_count;
-	uint64_t fingerprint;
-	uint32_t entry, deadline_ms;        /* how long the caller waits, from when the broker handed it out */
+	uint64_t fingerprint; uint32_t entry, deadline_ms; /* how long the caller waits, from when the broker handed it out */
 	bool stream;
 };
 /* Borrowed for as long as the call is not answered. Never fail. */
@@ -768,6 +766,7 @@ HLK_API const char *hlk_version(void); /* "0.1.0" */
 }
 #endif
 #include "hillock_access.h"
+#include "hillock_blob.h"
 #include "hillock_types.h"
 #include "hillock_bridge.h"
 

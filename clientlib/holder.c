@@ -3,21 +3,10 @@
  * 1. A call that the handler has not answered stays valid until it does; after a cut its answer goes nowhere, and hlk_answer says so.
  * 2. hillock.Ping is answered here, exactly once, whatever the entry serves (but for one of a bridge, which passes it on). What an entry
  *    has no handler for is answered with DOES_NOT_UNDERSTAND and the type.
- * 3. Answers of one step leave in one frame. */
-#include "client_impl.h"
-
-struct hlk_call {
-	struct hlk *client;
-	struct hlk_call *prev, *next;
-	struct delivery *delivery;
-	struct entry *entry;
-	uint64_t number;                 /* at the broker */
-	uint32_t connection;
-	bool cancelled;
-	void *ctx;
-	struct hlk_call_info info;
-	char address[HLK_ADDRESS_BYTES];
-};
+ * 3. Answers of one step leave in one frame.
+ * 4. An answer that is too big for a frame goes up first; the parts of one call leave in their order. */
+#include "blob_impl.h"
+#include "holder_impl.h"
 
 const struct hlk_call_info *hlk_call_info(const struct hlk_call *call)
 {
@@ -68,15 +57,29 @@ static void answer_add(struct hlk *c, uint64_t number, const struct hlk_answer *
 	if (h->items.len >= BATCH_TASKS * sizeof(struct answer_item) || h->payload.len + a->size > c->session.frame_payload_max)
 		answers_close(c);
 	const struct answer_item item = { .call = number, .size = (uint32_t)a->size, .app_code = a->app_code, .code = (uint16_t)a->code,
-					  .more = a->more };
+					  .more = a->more, .payload = (uint8_t)a->kind };
 	buf_append(&h->items, &item, sizeof item);
 	buf_append(&h->payload, a->data, a->size);
 	client_touch(c);
 }
 
+static void spills_drop(struct hlk_call *call)
+{
+	while (call->spills) {
+		struct spilled_answer *s = call->spills;
+		call->spills = s->next;
+		blob_forget(call->client, s->transfer);
+		buf_free(&s->data);
+		free(s);
+	}
+}
+
 static void call_free(struct hlk_call *call)
 {
 	struct holder *h = &call->client->holder;
+	spills_drop(call);
+	blob_forget(call->client, call->fetch);
+	buf_free(&call->fetched);
 	*(call->prev ? &call->prev->next : &h->live) = call->next;
 	if (call->next)
 		call->next->prev = call->prev;
@@ -87,12 +90,81 @@ static void call_free(struct hlk_call *call)
 	h->free = call;
 }
 
+static bool is_there(const struct hlk_call *call)
+{
+	return call->connection == call->client->holder.connection && net_ready(call->client);
+}
+
+/* What is up, in its order. The last one ends the call. */
+static void drain(struct hlk_call *call)
+{
+	struct hlk *c = call->client;
+	bool last = false;
+	while (call->spills && !call->spills->transfer && !last) {
+		struct spilled_answer *s = call->spills;
+		if (is_there(call))
+			answer_add(c, call->number, &(struct hlk_answer){ .data = s->data.data, .size = s->data.len, .kind = s->kind,
+									  .more = s->more });
+		last = !s->more;
+		call->spills = s->next;
+		buf_free(&s->data);
+		free(s);
+	}
+	if (last || (call->answered && !is_there(call)))
+		call_free(call);
+}
+
+static void uploaded(struct hlk *c, const struct hlk_blob_done *done, void *ctx)
+{
+	struct spilled_answer *s = ctx;
+	struct hlk_call *call = s->call;
+	struct blob_ref ref;
+	s->transfer = 0;
+	s->data.len = 0;
+	if (done->code == HLK_CLOSED)
+		return;
+	if (done->code == HLK_OK) {
+		struct span bytes = spill_ref(&done->blob, &ref);
+		buf_append(&s->data, bytes.data, bytes.len);
+		s->kind = HLK_BLOB;
+		drain(call);
+		return;
+	}
+	/* The call ends with the reason, for the caller; a program that goes on to answer it is told that it is not wanted. */
+	if (is_there(call))
+		answer_add(c, call->number, &(struct hlk_answer){ .code = done->code, .data = done->text, .size = strlen(done->text) });
+	spills_drop(call);
+	call->cancelled = true;
+	call->connection--;
+	if (call->answered)
+		call_free(call);
+}
+
+static void spill(struct hlk_call *call, const struct hlk_answer *a, bool up)
+{
+	struct spilled_answer *s = calloc(1, sizeof *s), **at = &call->spills;
+	ENSURE(s != NULL);
+	*s = (struct spilled_answer){ .call = call, .kind = a->kind, .more = a->more };
+	buf_append(&s->data, a->data, a->size);
+	while (*at)
+		at = &(*at)->next;
+	*at = s;
+	call->answered = !a->more;
+	if (up)
+		s->transfer = put_memory(call->client, buf_span(&s->data), false, uploaded, s);
+}
+
 static int give(struct hlk_call *call, const struct hlk_answer *a)
 {
 	struct hlk *c = call->client;
-	if (a->size > c->session.payload_max)
+	bool up = a->code == HLK_OK && a->kind == HLK_INLINE && spill_needed(c, a->size, 0);
+	if (!up && a->size > c->session.payload_max)
 		return error_set(c, HLK_TOO_BIG, "answer: %zu bytes are over the limit of %u", a->size, c->session.payload_max);
-	bool there = call->connection == c->holder.connection && net_ready(c);
+	bool there = is_there(call);
+	if (there && (up || (call->spills && a->code == HLK_OK))) {
+		spill(call, a, up);
+		return HLK_OK;
+	}
 	if (there)
 		answer_add(c, call->number, a);
 	if (!a->more)
@@ -118,6 +190,18 @@ bool holder_uses(const struct hlk *c, const struct entry *e)
 int hlk_answer(struct hlk_call *call, const void *data, size_t size)
 {
 	return give(call, &(struct hlk_answer){ .data = data, .size = size });
+}
+
+int hlk_answer_payload(struct hlk_call *call, const struct hlk_payload *p)
+{
+	struct buf bytes = { 0 };
+	if (p->kind == HLK_INLINE)
+		return hlk_answer(call, p->data, (size_t)p->size);
+	int code = spill_encode(call->client, p, "answer", &bytes)
+			   ? give(call, &(struct hlk_answer){ .data = bytes.data, .size = bytes.len, .kind = (int)p->kind })
+			   : call->client->error.code;
+	buf_free(&bytes);
+	return code;
 }
 
 int hlk_answer_part(struct hlk_call *call, const void *data, size_t size)
@@ -195,7 +279,8 @@ static void invoke_items(struct hlk *c, struct entry *e, const struct msg_invoke
 		call->info.deadline_ms = item->deadline_ms;
 		memcpy(call->address, info->caller, strlen(info->caller) + 1);
 		call->info.caller = call->address;
-		e->call(c, call, e->ctx);
+		if (info->kind == HLK_INLINE || !fetch_call(c, call))
+			e->call(c, call, e->ctx);
 	}
 }
 
@@ -229,7 +314,7 @@ void holder_invoke(struct hlk *c, const struct frame *from)
 		const struct hlk_call_info info = {
 			.type = text_of(head.type), .trace = text_of(head.trace), .correlation = text_of(head.correlation),
 			.fingerprint = head.fingerprint, .client = text_of(m.client), .caller = address, .entry = m.entry,
-			.stream = m.stream, .headers = d->headers, .header_count = head.header_count,
+			.kind = head.payload, .stream = m.stream, .headers = d->headers, .header_count = head.header_count,
 		};
 		invoke_items(c, worker_entry(c, m.entry), &m, frame.payload, &info, d);
 	}
@@ -246,7 +331,9 @@ void holder_cancelled(struct hlk *c, const struct msg_call_cancel *m)
 		if (!call || call->cancelled)
 			continue;
 		call->cancelled = true;
-		if (call->entry->call_cancelled)
+		if (call->fetch || call->answered)
+			call_free(call); /* its program does not know of it yet, or is done with it */
+		else if (call->entry->call_cancelled)
 			call->entry->call_cancelled(c, call, call->entry->ctx);
 	}
 }
@@ -256,6 +343,11 @@ void holder_down(struct hlk *c)
 	struct holder *h = &c->holder;
 	h->connection++;
 	h->items.len = h->payload.len = 0;
+	for (struct hlk_call *call = h->live, *next; call; call = next) {
+		next = call->next;
+		if (call->fetch || call->answered)
+			call_free(call);
+	}
 }
 
 void holder_close(struct hlk *c)

@@ -27,6 +27,7 @@ static void forget(struct mock *m)
 	mock_calls_forget(m);
 	mock_directory_forget(m);
 	mock_events_forget(m);
+	mock_blobs_forget(m);
 }
 
 void mock_free(struct mock *m)
@@ -35,6 +36,7 @@ void mock_free(struct mock *m)
 		return;
 	forget(m);
 	mock_events_free(m);
+	mock_blobs_free(m);
 	mock_tasks_free(m);
 	map64_free(&m->sequences, NULL);
 	buf_free(&m->output);
@@ -72,7 +74,7 @@ void mock_send_result(struct mock *m, const struct mock_task *t)
 	const struct result_item item = { .task = t->id, .size = (uint32_t)t->result.len, .app_code = t->app_code,
 					  .code = t->code, .state = t->state, .failed = (uint8_t)MIN_OF(t->failed, 255u),
 					  .yields = t->yield_count };
-	const struct msg_results r = { .items = &item, .count = 1 };
+	const struct msg_results r = { .items = &item, .count = 1, .kinds = &t->result_kind, .kind_count = t->result_kind != 0 };
 	const struct span payload = buf_span(&t->result);
 	if (m->welcomed)
 		msg_encode_results(&m->output, &r, &payload, 1);
@@ -95,7 +97,7 @@ static void hello(struct mock *m)
 	msg->welcome = (struct msg_welcome){ .version = 1, .node = span_str("mock"), .epoch = m->epoch,
 		.heartbeat_ms = 3600000, .payload_max = LIMIT_PAYLOAD_BYTES, .frame_payload_max = LIMIT_FRAME_PAYLOAD,
 		.window_max = LIMIT_PRODUCER_WINDOW, .broker = span_str("mock"), .address = m->session,
-		.store = m->store };
+		.store = m->store, .blob_above = MOCK_BLOB_ABOVE, .blob_chunk = LIMIT_BLOB_CHUNK, .blob_max = 1ull << 32 };
 	mock_send(m, msg, 0);
 	free(msg);
 	m->welcomed = true;
@@ -210,6 +212,11 @@ static void one_frame(struct mock *m, const struct frame *f)
 	case FRAME_SUBSCRIBE: mock_subscribe(m, &msg->subscribe, f->correlation); break;
 	case FRAME_UNSUBSCRIBE: mock_unsubscribe(m, msg->unsubscribe.subscription, f->correlation); break;
 	case FRAME_PUBLISH: mock_publish(m, &msg->publish, f->payload); break;
+	case FRAME_BLOB_PUT: mock_blob_put(m, &msg->blob_put); break;
+	case FRAME_BLOB_CHUNK: mock_blob_chunk(m, &msg->blob_chunk, f->payload); break;
+	case FRAME_BLOB_END: mock_blob_end(m, &msg->blob_end); break;
+	case FRAME_BLOB_GET: mock_blob_get(m, &msg->blob_get); break;
+	case FRAME_BLOB_MORE: mock_blob_more(m, &msg->blob_more); break;
 	case FRAME_EVENT_CREDIT: /* everything is given at once */
 	case FRAME_INTEREST: /* nothing is held back */
 	case FRAME_PING:
@@ -230,13 +237,8 @@ static void one_frame(struct mock *m, const struct frame *f)
 	case FRAME_CHANGES:
 	case FRAME_INVOKE:
 	case FRAME_BINDING:
-	case FRAME_BLOB_PUT:
 	case FRAME_BLOB_STATE:
-	case FRAME_BLOB_CHUNK:
-	case FRAME_BLOB_END:
-	case FRAME_BLOB_GET:
-	case FRAME_BLOB_DATA:
-	case FRAME_BLOB_MORE: break;
+	case FRAME_BLOB_DATA: break;
 	}
 }
 

@@ -238,6 +238,10 @@ static enum err answer(struct mock *m, struct answer *a, const struct msg_reques
 
 void mock_request(struct mock *m, const struct msg_request *r, uint32_t correlation)
 {
+	if (r->verb >= VERB_BLOB_LIST && r->verb <= VERB_BLOB_SCRUB) {
+		mock_blob_request(m, r, correlation);
+		return;
+	}
 	struct answer *a = calloc(1, sizeof *a);
 	ENSURE(a != NULL);
 	a->msg.kind = FRAME_REPLY;

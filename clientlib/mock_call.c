@@ -200,7 +200,7 @@ void mock_answers(struct mock *m, const struct msg_answer *a, struct span payloa
 		while (call && (call->id != item->call || !call->entry))
 			call = call->next;
 		if (call)
-			give_answer(m, call, (struct answer_item){ .app_code = item->app_code, .code = item->code }, bytes,
+			give_answer(m, call, (struct answer_item){ .app_code = item->app_code, .code = item->code, .payload = item->payload }, bytes,
 				    !item->more || !call->stream);
 	}
 }

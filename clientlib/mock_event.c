@@ -104,7 +104,7 @@ static void retain(struct mock *m, const struct msg_publish *p, const struct eve
 		at = &(*at)->next;
 	r = calloc(1, sizeof *r);
 	ENSURE(r != NULL);
-	*r = (struct mock_retained){ .type = mock_text(head->type), .key = mock_text(head->key), .origin = p->origin,
+	*r = (struct mock_retained){ .kind = head->payload, .type = mock_text(head->type), .key = mock_text(head->key), .origin = p->origin,
 				     .id = { p->id.hi, p->id.lo + p->sizes.count - 1 } };
 	buf_append(&r->head, p->head.data, p->head.len);
 	buf_append(&r->payload, last.data, last.len);

@@ -1,6 +1,6 @@
 /* clientlib/mock_impl.h: the broker in memory behind mock://. Private to mock.c (frames), mock_tasks.c (the task machine),
  * mock_life.c (what becomes known of a task in work), mock_directory.c (entries, watches, reservations), mock_call.c (calls),
- * mock_event.c (events) and mock_admin.c (requests).
+ * mock_event.c (events), mock_blob.c (blobs) and mock_admin.c (requests).
  *
  * 1. It speaks the wire protocol to the client above it, so the client's own code paths are what a test runs.
  * 2. Its clock moves by hlk_mock_advance alone, and nothing in it is random: a test repeats exactly.
@@ -13,7 +13,10 @@
 #include "../wire/predicate.h"
 #include "client_impl.h"
 
-enum { MOCK_CANCEL_MS = 10000 };          /* a silent worker is overruled then */
+enum {
+	MOCK_CANCEL_MS = 10000,          /* a silent worker is overruled then */
+	MOCK_BLOB_ABOVE = 256 << 10,
+};
 
 struct mock_list { struct mock_task *first, *last; };
 struct mock_queue {
@@ -32,7 +35,7 @@ struct mock_task {
 	uint64_t id, submitted_ms, ready_ms, expires_ms, settled_ms, execution_ms, overrun_ms, cancel_ms;
 	uint8_t state, priority;
 	bool want_result, awaited, watched, never; /* watched: updates are wanted in this connection */
-	uint8_t phase;
+	uint8_t phase, payload_kind, result_kind;
 	uint32_t attempt, failed, max_attempts, app_code, entry;
 	uint16_t code;
 	struct buf head, payload, result, requirements; /* requirements: packed */
@@ -40,6 +43,7 @@ struct mock_task {
 	uint32_t progress;               /* millionths */
 	uint64_t parent, root, close_at_ms, heartbeat_ms, silent_at_ms;
 	struct buf *yields;
+	uint8_t *yield_kinds;
 	uint32_t yield_count;
 };
 
@@ -77,7 +81,14 @@ struct mock_subscription {
 	uint64_t fingerprint, matched, delivered, dropped;
 	char *pattern;
 };
-struct mock_retained { struct mock_retained *next; char *type, *key; struct event_id id; uint64_t origin; struct buf head, payload; };
+struct mock_retained {
+	struct mock_retained *next;
+	uint8_t kind;
+	char *type, *key;
+	struct event_id id;
+	uint64_t origin;
+	struct buf head, payload;
+};
 struct mock {
 	uint64_t now_ms;
 	uint32_t epoch;
@@ -99,6 +110,10 @@ struct mock {
 	uint64_t last_call;
 	struct mock_subscription *subscriptions;
 	struct mock_retained *retained;
+	struct mock_blob *blobs;         /* the newest first */
+	struct mock_upload *uploads;
+	struct mock_read *reads;
+	uint64_t last_blob;
 	struct msg *msg;                 /* the one being read */
 };
 
@@ -117,6 +132,7 @@ struct mock_task *mock_task_find(struct mock *m, uint64_t id);
 struct mock_task *mock_task_submit(struct mock *m, struct span head, struct span payload, enum err *code, bool *duplicate);
 void mock_task_state(struct mock *m, struct mock_task *t, enum task_state state);
 void mock_task_settle(struct mock *m, struct mock_task *t, enum task_state state, enum err code, struct span result);
+void mock_task_done(struct mock *m, struct mock_task *t, uint8_t kind, struct span result);
 void mock_task_failed(struct mock *m, struct mock_task *t, enum err class_code, int64_t delay_ms, struct span text);
 enum err mock_task_report(struct mock *m, const struct report_item *item, struct span data);
 enum err mock_task_cancel(struct mock *m, struct mock_task *t, struct span reason);
@@ -130,7 +146,7 @@ static inline bool mock_leased(uint32_t state) { return state == TASK_LEASED || 
 /* ---- mock_life.c ---- */
 void mock_phase(struct mock *m, struct mock_task *t, enum phase phase, enum err code);
 void mock_progress(struct mock *m, struct mock_task *t, const struct report_item *item, struct span text);
-enum err mock_yield(struct mock *m, struct mock_task *t, uint32_t number, struct span bytes);
+enum err mock_yield(struct mock *m, struct mock_task *t, uint32_t number, uint8_t kind, struct span bytes);
 void mock_yields_send(struct mock *m, const struct mock_task *t, uint32_t from);
 /* The task and all below it, parents first, at most `limit`; the caller frees *out. */
 uint32_t mock_family(const struct mock *m, uint64_t task, uint32_t limit, struct mock_task ***out);
@@ -164,6 +180,17 @@ void mock_unsubscribe(struct mock *m, uint32_t id, uint32_t correlation);
 void mock_publish(struct mock *m, const struct msg_publish *p, struct span payload);
 void mock_events_forget(struct mock *m);
 void mock_events_free(struct mock *m);
+
+/* ---- mock_blob.c ---- */
+void mock_blob_put(struct mock *m, const struct msg_blob_put *p);
+void mock_blob_chunk(struct mock *m, const struct msg_blob_chunk *chunk, struct span payload);
+void mock_blob_end(struct mock *m, const struct msg_blob_end *end);
+void mock_blob_get(struct mock *m, const struct msg_blob_get *g);
+void mock_blob_more(struct mock *m, const struct msg_blob_more *more);
+void mock_blob_request(struct mock *m, const struct msg_request *r, uint32_t correlation);
+bool mock_payload_there(const struct mock *m, uint8_t kind, struct span bytes); /* false: a blob that is not there */
+void mock_blobs_forget(struct mock *m);
+void mock_blobs_free(struct mock *m);
 
 /* ---- mock_admin.c ---- */
 void mock_request(struct mock *m, const struct msg_request *r, uint32_t correlation);

@@ -39,13 +39,13 @@ void mock_yields_send(struct mock *m, const struct mock_task *t, uint32_t from)
 {
 	for (uint32_t i = from; i < t->yield_count; i++) {
 		const struct update_item item = { .task = t->id, .number = i, .size = (uint32_t)t->yields[i].len,
-						  .kind = UPDATE_YIELD };
+						  .kind = UPDATE_YIELD, .payload = t->yield_kinds[i] };
 		send_update(m, t, &item, buf_span(&t->yields[i]));
 	}
 }
 
 /* A number that is there already was said again by a later attempt or after a cut. */
-enum err mock_yield(struct mock *m, struct mock_task *t, uint32_t number, struct span bytes)
+enum err mock_yield(struct mock *m, struct mock_task *t, uint32_t number, uint8_t kind, struct span bytes)
 {
 	if (number < t->yield_count)
 		return ERR_OK;
@@ -54,8 +54,11 @@ enum err mock_yield(struct mock *m, struct mock_task *t, uint32_t number, struct
 	if (number >= LIMIT_YIELDS)
 		return ERR_TOO_BIG;
 	struct buf *yields = realloc(t->yields, (number + 1u) * sizeof *yields);
-	ENSURE(yields != NULL);
+	uint8_t *kinds = realloc(t->yield_kinds, number + 1u);
+	ENSURE(yields && kinds);
 	t->yields = yields;
+	t->yield_kinds = kinds;
+	kinds[number] = kind;
 	t->yields[number] = (struct buf){ NULL, 0, 0 };
 	buf_append(&t->yields[number], bytes.data, bytes.len);
 	t->yield_count++;

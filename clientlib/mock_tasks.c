@@ -87,6 +87,7 @@ static void task_fill(struct mock *m, struct mock_task *t, const struct task_hea
 	t->expires_ms = expires ? m->now_ms + expires : 0;
 	t->execution_ms = h->execution_ms;
 	t->priority = h->priority;
+	t->payload_kind = h->payload;
 	t->want_result = h->want_result;
 	t->watched = h->want_updates;
 	t->never = h->redelivery == REDELIVERY_NEVER || (h->redelivery == REDELIVERY_DEFAULT && s->redelivery == QUEUE_NEVER_AGAIN);
@@ -138,6 +139,8 @@ struct mock_task *mock_task_submit(struct mock *m, struct span head, struct span
 	struct buf requirements = { NULL, 0, 0 };
 	uint64_t root = 0;
 	*code = h.parent ? mock_parent(m, h.parent, &root) : ERR_OK;
+	if (!mock_payload_there(m, h.payload, payload))
+		*code = ERR_NOT_FOUND;
 	if (h.after.len + h.after_back.len + h.group.len + h.after_group.len > 0)
 		*code = ERR_UNSUPPORTED;
 	if (*code == ERR_OK)
@@ -169,10 +172,17 @@ static void set_reason(struct mock_task *t, struct span text)
 	t->reason = mock_text(text);
 }
 
+void mock_task_done(struct mock *m, struct mock_task *t, uint8_t kind, struct span result)
+{
+	t->result_kind = kind;
+	mock_task_settle(m, t, TASK_DONE, ERR_OK, result);
+}
+
 void mock_task_settle(struct mock *m, struct mock_task *t, enum task_state state, enum err code, struct span result)
 {
 	t->settled_ms = m->now_ms;
 	t->code = (uint16_t)code;
+	t->result_kind = state == TASK_DONE ? t->result_kind : PAYLOAD_INLINE;
 	t->result.len = 0;
 	buf_append(&t->result, result.data, result.len);
 	if (state != TASK_DONE)
@@ -246,14 +256,17 @@ enum err mock_task_report(struct mock *m, const struct report_item *item, struct
 		return ERR_LATE_RESULT;
 	if (!mock_leased(t->state) || t->attempt != item->ref.attempt || m->epoch != item->ref.epoch)
 		return ERR_STALE_LEASE;
+	uint8_t kind = report_payload_kind(item->flags);
+	if (!mock_payload_there(m, kind, data))
+		return ERR_NOT_FOUND;
 	switch ((enum report_verb)item->verb) {
 	case REPORT_START: started(m, t); break;
 	case REPORT_PROGRESS:
 	case REPORT_LOG: mock_progress(m, t, item, data); break;
 	case REPORT_PAUSED: mock_phase(m, t, PHASE_PAUSED, ERR_OK); break;
 	case REPORT_RESUMED: mock_phase(m, t, PHASE_NONE, ERR_OK); break;
-	case REPORT_YIELD: code = mock_yield(m, t, item->app_code, data); break;
-	case REPORT_COMPLETE: t->app_code = item->app_code; mock_task_settle(m, t, TASK_DONE, ERR_OK, data); break;
+	case REPORT_YIELD: code = mock_yield(m, t, item->app_code, kind, data); break;
+	case REPORT_COMPLETE: t->app_code = item->app_code; mock_task_done(m, t, kind, data); break;
 	case REPORT_FAIL: t->app_code = item->app_code; mock_task_failed(m, t, (enum err)item->class_code, delay, data); break;
 	case REPORT_RELEASE: back_to_waiting(m, t, (uint64_t)MAX_OF(delay, 0)); break;
 	case REPORT_REJECT: t->app_code = item->app_code; mock_task_settle(m, t, TASK_DEAD, ERR_PERMANENT, data); break;
@@ -391,6 +404,7 @@ void mock_tasks_free(struct mock *m)
 		for (uint32_t y = 0; y < t->yield_count; y++)
 			buf_free(&t->yields[y]);
 		free(t->yields);
+		free(t->yield_kinds);
 		free(t->order_key);
 		free(t->progress_text);
 		free(t->type);

@@ -7,8 +7,9 @@
  * 3. A frame goes to the connection when that has room for it and not before: most of it then goes from here to the socket. Until then
  *    what else the client has to say overtakes it.
  * 4. Submissions that are part of a task go before any report that was made after them: they are refused once it is not held any more.
- * 5. next_seq - resolved_below never exceeds the window, so a slot is free when its number comes round. */
-#include "client_impl.h"
+ * 5. What is too big for a frame goes up first (producer_spill.c); its frame keeps its place, and those behind it wait.
+ * 6. next_seq - resolved_below never exceeds the window, so a slot is free when its number comes round. */
+#include "blob_impl.h"
 
 #include "../wire/predicate.h"
 
@@ -203,8 +204,9 @@ static void spares_trim(struct producer *p)
 	}
 }
 
-static void frame_free(struct producer *p, struct submit_frame *f)
+static void frame_free(struct hlk *c, struct submit_frame *f)
 {
+	struct producer *p = &c->producer;
 	*(f->prev ? &f->prev->next : &p->first) = f->next;
 	*(f->next ? &f->next->prev : &p->last) = f->prev;
 	if (p->cursor == f)
@@ -212,6 +214,10 @@ static void frame_free(struct producer *p, struct submit_frame *f)
 	if (p->unsent == f)
 		p->unsent = f->next;
 	p->frame_count--;
+	p->held_count -= f->held;
+	producer_spill_free(c, f);
+	hlk_head_free(f->head);
+	f->head = NULL;
 	if (f->bytes.cap > 2 * BATCH_BYTES) {
 		buf_free(&f->bytes);
 		free(f);
@@ -234,7 +240,7 @@ bool producer_more(struct hlk *c)
 {
 	struct producer *p = &c->producer;
 	bool any = false;
-	while (p->unsent && net_ready(c) && !net_full(c)) {
+	while (p->unsent && !p->unsent->held && net_ready(c) && !net_full(c)) {
 		struct submit_frame *f = p->unsent;
 		p->unsent = f->next;
 		queue_frame(c, f);
@@ -243,25 +249,27 @@ bool producer_more(struct hlk *c)
 	return any;
 }
 
-/* Turns the collected batch into a frame. */
-static void seal(struct hlk *c)
+/* Encodes tasks of one head, and puts the frame behind the others. */
+static void encode(struct hlk *c, struct submit_frame *f, struct span head, struct u32s sizes, struct span payload)
 {
 	struct producer *p = &c->producer;
-	struct hlk_head *head = p->head;
-	struct submit_frame *f = frame_new(p);
 	uint64_t below = p->resolved_below > p->reach ? p->resolved_below - p->reach : 1;
 	p->told_below = MAX_OF(p->told_below, below);
-	const struct msg_submit m = {
-		.producer = p->id, .first_seq = p->batch_seq, .resolved_below = below,
-		.confirm = (uint8_t)head->confirm, .head = buf_span(&head->bytes),
-		.sizes = { p->sizes, p->batch_count },
-	};
-	const struct span payload = buf_span(&p->payload);
+	const struct msg_submit m = { .producer = p->id, .first_seq = f->first_seq, .resolved_below = below,
+				      .confirm = (uint8_t)f->confirm, .head = head, .sizes = sizes };
+	f->bytes.len = 0;
 	msg_encode_submit(&f->bytes, &m, &payload, 1);
 	f->correlation = client_correlation(c);
 	frame_set_correlation(&f->bytes, 0, f->correlation);
-	f->first_seq = p->batch_seq;
-	f->count = f->unresolved = p->batch_count;
+}
+
+/* Takes over one reference to the head. */
+static struct submit_frame *frame_add(struct producer *p, struct hlk_head *head, uint64_t first_seq, uint32_t count)
+{
+	struct submit_frame *f = frame_new(p);
+	f->head = head;
+	f->first_seq = first_seq;
+	f->count = f->unresolved = count;
 	f->confirm = head->confirm;
 	f->want_result = head->want_result;
 	f->want_updates = head->want_updates;
@@ -272,12 +280,26 @@ static void seal(struct hlk *c)
 	p->last = f;
 	p->frame_count++;
 	p->none_frames += f->confirm == HLK_CONFIRM_NONE;
+	return f;
+}
+
+static void add_unsent(struct hlk *c, struct submit_frame *f)
+{
+	if (net_ready(c) && !c->producer.unsent)
+		c->producer.unsent = f;
+}
+
+/* Turns the collected batch into a frame. */
+static void seal(struct hlk *c)
+{
+	struct producer *p = &c->producer;
+	struct hlk_head *head = p->head;
+	struct submit_frame *f = frame_add(p, head, p->batch_seq, p->batch_count);
+	encode(c, f, buf_span(&head->bytes), (struct u32s){ p->sizes, p->batch_count }, buf_span(&p->payload));
 	p->head = NULL;
 	p->batch_count = 0;
 	p->payload.len = 0;
-	hlk_head_free(head);
-	if (net_ready(c) && !p->unsent)
-		p->unsent = f;
+	add_unsent(c, f);
 	(void)producer_more(c);
 }
 
@@ -289,7 +311,7 @@ void producer_children(struct hlk *c)
 		seal(c);
 	if (!p->unsent || !p->children || !net_ready(c))
 		return;
-	for (struct submit_frame *f = p->unsent; f; f = f->next)
+	for (struct submit_frame *f = p->unsent; f && !f->held; f = f->next) /* reports wait for those behind one that is held */
 		if (f->child)
 			last = f;
 	while (last) {
@@ -318,14 +340,11 @@ static void prepare_slots(struct producer *p)
 	ENSURE(p->slots && p->resolved && p->sizes);
 }
 
-int hlk_submit(struct hlk *c, struct hlk_head *head, const void *payload, size_t size, hlk_submit_fn *fn, void *ctx)
+int producer_check(struct hlk *c, const struct hlk_head *head)
 {
 	struct producer *p = &c->producer;
 	if (c->closing)
 		return error_set(c, HLK_CLOSED, "submit: the client is being closed");
-	if (size > c->session.payload_max)
-		return error_set(c, HLK_TOO_BIG, "submit: payload of %zu bytes is over the limit of %u", size,
-				 c->session.payload_max);
 	if (head->reach && p->next_seq < MAX_OF(p->told_below, 1u) + head->reach)
 		return error_set(c, HLK_WRONG_STATE, "submit: after_back: what was submitted %u before is not there, or let go: name its id",
 				 head->reach);
@@ -334,6 +353,54 @@ int hlk_submit(struct hlk *c, struct hlk_head *head, const void *payload, size_t
 		return error_set(c, HLK_AGAIN, "submit: %u submissions are unconfirmed", p->window_now);
 	if (!p->slots)
 		prepare_slots(p);
+	return HLK_OK;
+}
+
+static uint64_t take_seq(struct producer *p, hlk_submit_fn *fn, void *ctx)
+{
+	uint64_t seq = p->next_seq++;
+	p->slots[seq & p->mask] = (struct slot){ fn, ctx };
+	p->resolved[seq & p->mask] = false;
+	p->unresolved++;
+	return seq;
+}
+
+struct submit_frame *producer_frame(struct hlk *c, struct hlk_head *head, hlk_submit_fn *fn, void *ctx)
+{
+	struct producer *p = &c->producer;
+	producer_flush(c);
+	atomic_fetch_add(&head->refs, 1);
+	struct submit_frame *f = frame_add(p, head, take_seq(p, fn, ctx), 1);
+	f->held = true;
+	p->held_count++;
+	add_unsent(c, f);
+	return f;
+}
+
+void producer_ready(struct hlk *c, struct submit_frame *f, struct span head, struct span payload)
+{
+	const uint32_t size = (uint32_t)payload.len;
+	encode(c, f, head, (struct u32s){ &size, 1 }, payload);
+	c->producer.held_count -= f->held;
+	f->held = false;
+	if (f->queued && net_ready(c))
+		queue_frame(c, f); /* those behind it are on their way already */
+	else
+		(void)producer_more(c);
+	report_spill_drain(c);
+}
+
+int hlk_submit(struct hlk *c, struct hlk_head *head, const void *payload, size_t size, hlk_submit_fn *fn, void *ctx)
+{
+	struct producer *p = &c->producer;
+	int code = producer_check(c, head);
+	if (code != HLK_OK)
+		return code;
+	if (spill_needed(c, size, atomic_load_explicit(&head->above, memory_order_relaxed)))
+		return producer_spill(c, head, payload, size, fn, ctx);
+	if (size > c->session.payload_max)
+		return error_set(c, HLK_TOO_BIG, "submit: payload of %zu bytes is over the limit of %u", size,
+				 c->session.payload_max);
 	size_t batch_max = MIN_OF((size_t)BATCH_BYTES, (size_t)c->session.frame_payload_max);
 	if (p->head && (p->head != head || p->payload.len + size > batch_max))
 		seal(c);
@@ -342,10 +409,7 @@ int hlk_submit(struct hlk *c, struct hlk_head *head, const void *payload, size_t
 		p->head = head;
 		p->batch_seq = p->next_seq;
 	}
-	uint64_t seq = p->next_seq++;
-	p->slots[seq & p->mask] = (struct slot){ fn, ctx };
-	p->resolved[seq & p->mask] = false;
-	p->unresolved++;
+	(void)take_seq(p, fn, ctx);
 	p->sizes[p->batch_count++] = (uint32_t)size;
 	buf_append(&p->payload, payload, size);
 	if (p->batch_count == BATCH_TASKS || head->alone)
@@ -380,13 +444,15 @@ static void resolve(struct hlk *c, struct submit_frame *f, uint64_t seq, const s
 	p->unresolved--;
 	while (p->resolved_below < p->next_seq && p->resolved[p->resolved_below & p->mask])
 		p->resolved_below++;
+	if (f->want_result && answer->code == HLK_OK && answer->task && c->blobs.shapes)
+		shape_expect(c, f->head, answer->task);
 	if (f->want_result && answer->code == HLK_OK && answer->task)
 		results_expect(c, answer->task, answer->duplicate, f->want_updates);
 	else if (f->want_result && f->confirm == HLK_CONFIRM_NONE)
 		c->results.blind = true;
 	if (--f->unresolved == 0) {
 		p->none_frames -= f->confirm == HLK_CONFIRM_NONE;
-		frame_free(p, f);
+		frame_free(c, f);
 	}
 	if (slot.fn)
 		slot.fn(c, answer, slot.ctx);
@@ -411,12 +477,19 @@ void producer_confirms(struct hlk *c, const struct msg_confirms *m)
 		uint64_t end = MIN_OF(run.first_seq + run.count, p->next_seq);
 		for (uint64_t seq = MAX_OF(run.first_seq, p->resolved_below); seq < end; seq++) {
 			struct submit_frame *f = find_frame(p, seq);
-			if (!f)
+			if (!f || f->held)
 				continue; /* it had its answer before, or has not left yet */
+			if (run.code != ERR_OK && producer_spill_again(c, f, seq, &run))
+				continue;
 			answer.task = run.code == ERR_OK ? run.first_task + (seq - run.first_seq) : 0;
 			resolve(c, f, seq, &answer);
 		}
 	}
+}
+
+void producer_answer(struct hlk *c, struct submit_frame *f, uint64_t seq, const struct hlk_confirmed *answer)
+{
+	resolve(c, f, seq, answer);
 }
 
 static void resolve_frame(struct hlk *c, struct submit_frame *f, const struct hlk_confirmed *answer)
@@ -518,6 +591,13 @@ static void abandon(struct hlk *c, void *ctx)
 int hlk_submit_wait(struct hlk *c, const struct hlk_submit_options *options, const void *payload, size_t size,
 		    int timeout_ms, uint64_t *task_out, bool *duplicate_out)
 {
+	const struct hlk_payload bytes = { .kind = HLK_INLINE, .size = size, .data = payload };
+	return hlk_submit_payload_wait(c, options, &bytes, timeout_ms, task_out, duplicate_out);
+}
+
+int hlk_submit_payload_wait(struct hlk *c, const struct hlk_submit_options *options, const struct hlk_payload *payload,
+			    int timeout_ms, uint64_t *task_out, bool *duplicate_out)
+{
 	int code = client_may_block(c);
 	if (code != HLK_OK)
 		return code;
@@ -526,7 +606,7 @@ int hlk_submit_wait(struct hlk *c, const struct hlk_submit_options *options, con
 		return c->error.code;
 	struct waited w = { .done = false };
 	int64_t deadline = client_deadline(c, timeout_ms);
-	while ((code = hlk_submit(c, head, payload, size, waited_confirm, &w)) == HLK_AGAIN)
+	while ((code = hlk_submit_payload(c, head, payload, waited_confirm, &w)) == HLK_AGAIN)
 		if ((code = client_wait(c, deadline)) != HLK_OK)
 			break;
 	hlk_head_free(head);

@@ -5,8 +5,9 @@
  *    broker tells repeats by the id. Others are sent once.
  * 2. Every callback runs exactly once.
  * 3. What nobody wants is held back only while the broker's word holds: until it takes it back, its time is over (counted from when we
- *    asked), or the connection is gone. */
-#include "client_impl.h"
+ *    asked), or the connection is gone.
+ * 4. An event that is too big for a frame goes up first; it keeps its place, and what was published behind it waits. */
+#include "blob_impl.h"
 
 enum { WINDOW_EVENTS = 16384, WINDOW_BYTES = 32 << 20, BATCH_EVENTS = 1024, DEPTH_MAX = 16, NUMBER_BITS = 20 };
 
@@ -65,6 +66,15 @@ static void topic_unref(struct hlk_topic *t)
 	*at = t->next;
 	buf_free(&t->bytes);
 	free(t);
+}
+
+/* What is published to it is of this kind. */
+static void topic_kind(struct hlk_topic *t, uint8_t kind)
+{
+	struct buf head = { 0 };
+	spill_event_head(buf_span(&t->bytes), kind, &head);
+	buf_free(&t->bytes);
+	t->bytes = head;
 }
 
 struct hlk_topic *hlk_topic_new(struct hlk *c, const struct hlk_topic_options *o, struct hlk_error *error)
@@ -150,7 +160,7 @@ void publish_interest(struct hlk *c, const struct msg_interest *m)
 
 /* ---- frames ---- */
 
-static void frame_drop(struct hlk *c, struct publish_frame **at)
+static void frame_unlink(struct hlk *c, struct publish_frame **at)
 {
 	struct publish_frame *f = *at;
 	struct events *e = &c->events;
@@ -158,9 +168,34 @@ static void frame_drop(struct hlk *c, struct publish_frame **at)
 	if (!f->next)
 		e->last = at;
 	e->unanswered -= f->count;
-	e->unanswered_bytes -= f->bytes.len;
+	e->unanswered_bytes -= f->counted;
+	blob_forget(c, f->transfer);
+}
+
+static void frame_free(struct publish_frame *f)
+{
+	if (f->topic)
+		topic_unref(f->topic);
 	buf_free(&f->bytes);
+	buf_free(&f->data);
 	free(f);
+}
+
+static void frame_drop(struct hlk *c, struct publish_frame **at)
+{
+	struct publish_frame *f = *at;
+	frame_unlink(c, at);
+	frame_free(f);
+}
+
+static void frame_add(struct hlk *c, struct publish_frame *f, size_t bytes)
+{
+	struct events *e = &c->events;
+	f->counted = bytes;
+	e->unanswered += f->count;
+	e->unanswered_bytes += bytes;
+	*e->last = f;
+	e->last = &f->next;
 }
 
 static void batch_encode(struct hlk *c)
@@ -181,10 +216,7 @@ static void batch_encode(struct hlk *c)
 	msg_encode_publish(&f->bytes, &m, &payload, 1);
 	frame_set_correlation(&f->bytes, 0, f->correlation);
 	e->next_id += e->relayed ? 0 : e->count;
-	e->unanswered += e->count;
-	e->unanswered_bytes += f->bytes.len;
-	*e->last = f;
-	e->last = &f->next;
+	frame_add(c, f, f->bytes.len);
 	e->count = 0;
 	e->confirm = false;
 	e->payload.len = 0;
@@ -202,7 +234,7 @@ void publish_flush(struct hlk *c)
 	if (!net_ready(c))
 		return;
 	struct publish_frame **at = &e->first;
-	while (*at) {
+	while (*at && !(*at)->held) {
 		struct publish_frame *f = *at;
 		if (!f->sent) {
 			net_queue(c, buf_span(&f->bytes));
@@ -243,17 +275,11 @@ static void tell(struct hlk *c, const struct published_slot *slot, struct hlk_pu
 /* The callbacks may publish: the frame is out of the list before. */
 static void resolve(struct hlk *c, struct publish_frame **at, struct hlk_published published)
 {
-	struct events *e = &c->events;
 	struct publish_frame *f = *at;
-	*at = f->next;
-	if (!f->next)
-		e->last = at;
-	e->unanswered -= f->count;
-	e->unanswered_bytes -= f->bytes.len;
+	frame_unlink(c, at);
 	for (uint32_t i = 0; i < f->count; i++)
 		tell(c, &f->slots[i], published);
-	buf_free(&f->bytes);
-	free(f);
+	frame_free(f);
 }
 
 static const char *status_name(uint8_t status)
@@ -314,7 +340,7 @@ void publish_close(struct hlk *c)
 static int room_check(struct hlk *c, size_t size)
 {
 	const struct events *e = &c->events;
-	if (size > MIN_OF(c->session.payload_max, c->session.frame_payload_max))
+	if (!spill_needed(c, size, 0) && size > MIN_OF(c->session.payload_max, c->session.frame_payload_max))
 		return error_set(c, HLK_TOO_BIG, "publish: %zu bytes are over the limit of %u", size, c->session.payload_max);
 	if (c->closing)
 		return error_set(c, HLK_CLOSED, "publish: the client is being closed");
@@ -349,6 +375,60 @@ static void send_event(struct hlk *c, struct hlk_topic *t, struct span payload, 
 		publish_flush(c);
 }
 
+/* The one event of a frame, as a blob or a reference. */
+static void single_encode(struct hlk *c, struct publish_frame *f, uint8_t kind, struct span payload)
+{
+	struct buf head = { 0 };
+	const uint32_t size = (uint32_t)payload.len;
+	spill_event_head(buf_span(&f->topic->bytes), kind, &head);
+	const struct msg_publish m = { .number = f->number, .origin = c->producer.id, .id = { c->producer.id, f->id },
+				       .retain = f->topic->retain, .confirm = f->confirm, .elsewhere = true,
+				       .interest = !f->topic->always, .head = buf_span(&head), .sizes = { &size, 1 } };
+	msg_encode_publish(&f->bytes, &m, &payload, 1);
+	frame_set_correlation(&f->bytes, 0, f->correlation);
+	buf_free(&head);
+	buf_free(&f->data);
+	f->held = false;
+	client_touch(c);
+}
+
+static struct publish_frame *single_new(struct hlk *c, struct hlk_topic *t, const struct published_slot *slot, size_t size)
+{
+	struct publish_frame *f = calloc(1, sizeof *f + sizeof *f->slots);
+	ENSURE(f != NULL);
+	publish_flush(c);
+	*f = (struct publish_frame){ .number = number_new(c), .count = 1, .correlation = client_correlation(c), .confirm = slot->fn != NULL,
+				     .held = true, .client = c, .topic = t, .id = c->events.next_id++ };
+	f->slots[0] = *slot;
+	t->refs++;
+	frame_add(c, f, size);
+	return f;
+}
+
+static void uploaded(struct hlk *c, const struct hlk_blob_done *done, void *ctx)
+{
+	struct publish_frame *f = ctx, **at = &c->events.first;
+	struct blob_ref ref;
+	char text[MAP_ERROR_TEXT];
+	f->transfer = 0;
+	if (done->code == HLK_OK) {
+		single_encode(c, f, PAYLOAD_BLOB, spill_ref(&done->blob, &ref));
+		return;
+	}
+	while (*at != f)
+		at = &(*at)->next;
+	(void)snprintf(text, sizeof text, "the payload could not be uploaded: %.400s", done->text);
+	resolve(c, at, (struct hlk_published){ .code = done->code, .status = "refused", .text = text });
+	client_touch(c); /* for what waited behind it */
+}
+
+static void send_spilled(struct hlk *c, struct hlk_topic *t, struct span payload, const struct published_slot *slot)
+{
+	struct publish_frame *f = single_new(c, t, slot, payload.len);
+	buf_append(&f->data, payload.data, payload.len);
+	f->transfer = put_memory(c, buf_span(&f->data), false, uploaded, f);
+}
+
 /* What the caller is told where nothing was sent. */
 static int end_here(struct hlk *c, const struct published_slot *slot)
 {
@@ -368,7 +448,11 @@ static int publish(struct hlk *c, struct hlk_topic *t, struct hlk_event event, c
 	event.id_hi = event.origin = c->producer.id;
 	event.id_lo = e->next_id + e->count;
 	t->refs++; /* a handler may free it */
-	if (encoded)
+	if (encoded && event.kind != HLK_INLINE)
+		single_encode(c, single_new(c, t, &slot, encoded->len), (uint8_t)event.kind, *encoded);
+	else if (encoded && spill_needed(c, encoded->len, 0))
+		send_spilled(c, t, *encoded, &slot);
+	else if (encoded)
 		send_event(c, t, *encoded, &slot);
 	if (slot.local > 0)
 		subscribe_local(c, &event);
@@ -388,6 +472,26 @@ int hlk_publish(struct hlk *c, struct hlk_topic *t, const void *payload, size_t 
 	return publish(c, t, event, held_back(t) ? NULL : &bytes, (struct published_slot){ fn, ctx, 0 });
 }
 
+int hlk_publish_payload(struct hlk *c, struct hlk_topic *t, const struct hlk_payload *p, hlk_publish_fn *fn, void *ctx)
+{
+	struct buf bytes = { 0 };
+	if (p->kind == HLK_INLINE)
+		return hlk_publish(c, t, p->data, (size_t)p->size, fn, ctx);
+	int code = room_check(c, BLOB_REF_BYTES);
+	if (code == HLK_OK && !spill_encode(c, p, "publish", &bytes))
+		code = c->error.code;
+	if (code == HLK_OK) {
+		const struct span encoded = buf_span(&bytes);
+		struct hlk_event event = t->event;
+		event.payload = bytes.data;
+		event.size = bytes.len;
+		event.kind = (int)p->kind;
+		code = publish(c, t, event, held_back(t) ? NULL : &encoded, (struct published_slot){ fn, ctx, 0 });
+	}
+	buf_free(&bytes);
+	return code;
+}
+
 /* A frame of its own: ids in one frame count on. What was published before it stays before it. */
 int publish_relay(struct hlk *c, const struct hlk_event *event, bool always, hlk_publish_fn *fn, void *ctx)
 {
@@ -401,12 +505,16 @@ int publish_relay(struct hlk *c, const struct hlk_event *event, bool always, hlk
 	const struct published_slot slot = { fn, ctx, 0 };
 	if (event->object)
 		return error_set(c, HLK_INVALID_INPUT, "relay: an object that was not encoded");
+	if (event->kind == HLK_BLOB)
+		return error_set(c, HLK_UNSUPPORTED, "relay: the other broker does not have this blob: fetch and publish it");
 	int code = room_check(c, event->size);
 	if (code != HLK_OK && !(always && code == HLK_AGAIN))
 		return code;
 	struct hlk_topic *t = hlk_topic_new(c, &options, &error);
 	if (!t)
 		return error_set(c, error.code, "relay: %s", error.text);
+	if (event->kind != HLK_INLINE)
+		topic_kind(t, (uint8_t)event->kind);
 	if (e->topic)
 		batch_encode(c);
 	e->relayed = event;
@@ -428,7 +536,7 @@ static int object_encode(struct hlk *c, const void *object, hlk_encode_fn *encod
 	struct buf *out = &c->events.object;
 	buf_reserve(out, 4096);
 	size_t size = encode(object, out->data, out->cap);
-	if (size > LIMIT_PAYLOAD_BYTES)
+	if (size > LIMIT_PAYLOAD_BYTES && !spill_needed(c, size, 0))
 		return error_set(c, HLK_TOO_BIG, "publish: the encoded object has %zu bytes, over the limit of %d", size,
 				 LIMIT_PAYLOAD_BYTES);
 	if (size > out->cap) {

@@ -5,7 +5,7 @@
  *    them is acknowledged or refused, and is sent again, as it is, after every reconnect.
  * 2. The lease of a report that is kept may be gone when it arrives; the broker's answer decides.
  * 3. A full broker (a retryable refusal) refuses nothing for good: the frame is sent again a little later. */
-#include "client_impl.h"
+#include "blob_impl.h"
 
 /* These are answered, and kept until they are: settling verbs and yields. */
 static bool is_kept(uint8_t verb)
@@ -33,6 +33,7 @@ static struct report_frame *keep_frame(struct worker *w)
 	for (uint32_t i = 0; i < w->item_count; i++)
 		if (is_kept(w->items[i].verb))
 			f->keys[f->count++] = (struct report_key){ .ref = w->items[i].ref, .verb = w->items[i].verb,
+								     .blob = w->items[i].flags & REPORT_FLAG_BLOB,
 								     .number = number_of(&w->items[i]) };
 	f->undone = f->count;
 	w->undone += f->count;
@@ -69,9 +70,9 @@ void report_flush(struct hlk *c)
 }
 
 /* Inlined, so that an item is built where it stays. */
-static inline __attribute__((always_inline)) void add(struct hlk_task *task, const struct report_item *item, struct span data)
+static inline __attribute__((always_inline)) void put(struct hlk *c, const struct task_ref *ref, const struct report_item *item,
+							 struct span data)
 {
-	struct hlk *c = task->client;
 	struct worker *w = &c->worker;
 	if (!w->items) {
 		w->items = calloc(BATCH_TASKS, sizeof *w->items);
@@ -84,10 +85,29 @@ static inline __attribute__((always_inline)) void add(struct hlk_task *task, con
 		client_touch(c);
 	struct report_item *to = &w->items[w->item_count++];
 	*to = *item;
-	to->ref = (struct task_ref){ task->info.id, task->info.attempt, task->epoch };
+	to->ref = *ref;
 	to->size = (uint32_t)data.len;
 	buf_append(&w->payload, data.data, data.len);
 	w->item_kept += is_kept(item->verb);
+}
+
+void report_put(struct hlk *c, const struct task_ref *ref, const struct report_item *item, struct span data)
+{
+	put(c, ref, item, data);
+}
+
+static struct task_ref ref_of(const struct hlk_task *task)
+{
+	return (struct task_ref){ task->info.id, task->info.attempt, task->epoch };
+}
+
+static inline __attribute__((always_inline)) void add(struct hlk_task *task, const struct report_item *item, struct span data)
+{
+	const struct task_ref ref = ref_of(task);
+	if (task->client->worker.spills && report_waits(&task->client->worker, &ref))
+		report_behind(task->client, &ref, NULL, item, data);
+	else
+		put(task->client, &ref, item, data);
 }
 
 void report_add(struct hlk_task *task, const struct report_item *item, struct span data)
@@ -122,12 +142,21 @@ void report_drop(struct hlk *c, uint64_t task, uint32_t attempt)
 
 /* ---- the verbs ---- */
 
+static void settle_later(struct hlk_task *task, const struct report_item *item, struct span data)
+{
+	const struct task_ref ref = ref_of(task);
+	task->entry->held++;
+	report_behind(task->client, &ref, task->entry, item, data);
+}
+
 static inline __attribute__((always_inline)) int settle(struct hlk_task *task, const struct report_item *item, struct span data)
 {
 	struct hlk *c = task->client;
 	ENSURE(c != NULL); /* settled twice */
 	if (task->lost)
 		report_drop(c, task->info.id, task->info.attempt);
+	else if (report_parts_wait(c))
+		settle_later(task, item, data);
 	else
 		add(task, item, data);
 	task_free(task);
@@ -203,39 +232,97 @@ int hlk_yield_on(struct hlk_task *task)
 	return HLK_OK;
 }
 
-int hlk_yield(struct hlk_task *task, const void *data, size_t size)
+static int yield(struct hlk_task *task, uint8_t flags, struct span data)
 {
 	struct hlk *c = task->client;
 	const struct worker *w = &c->worker;
+	bool up = !flags && spill_needed(c, data.len, task->entry->above);
 	if (task->lost)
 		return lost(task, "yield");
-	if (size > c->session.payload_max)
-		return error_set(c, HLK_TOO_BIG, "yield: an item of %zu bytes is over the limit of %u", size,
+	if (!up && data.len > c->session.payload_max)
+		return error_set(c, HLK_TOO_BIG, "yield: an item of %zu bytes is over the limit of %u", data.len,
 				 c->session.payload_max);
 	if (task->next_yield >= LIMIT_YIELDS) /* refused for good there, and the result would wait for it for ever */
 		return error_set(c, HLK_TOO_BIG, "yield: task %llu has made %d, the limit", (unsigned long long)task->info.id,
 				 LIMIT_YIELDS);
-	if (w->undone + w->item_kept >= YIELDS_UNDONE_MAX || w->kept_bytes + w->payload.len > YIELD_BYTES_MAX)
+	if (w->undone + w->item_kept >= YIELDS_UNDONE_MAX || w->kept_bytes + w->payload.len + w->spilled_bytes > YIELD_BYTES_MAX)
 		return HLK_AGAIN;
 	if (task->next_yield < task->info.yielded) {
 		task->next_yield++;
 		return HLK_OK; /* an earlier attempt has done it */
 	}
-	const struct report_item item = { .verb = REPORT_YIELD, .app_code = task->next_yield++ };
-	report_add(task, &item, span_of(data, size));
+	const struct report_item item = { .verb = REPORT_YIELD, .flags = flags, .app_code = task->next_yield++ };
+	const struct task_ref ref = ref_of(task);
+	if (up)
+		report_spill(c, &ref, NULL, &item, data);
+	else
+		report_add(task, &item, data);
 	return HLK_OK;
 }
 
-int hlk_complete(struct hlk_task *task, const void *result, size_t size)
+int hlk_yield(struct hlk_task *task, const void *data, size_t size)
+{
+	return yield(task, 0, span_of(data, size));
+}
+
+/* Settles by an upload: the task is over for its handler, and counts as held until the report is made. */
+static int complete_spilled(struct hlk_task *task, const struct report_item *item, struct span data)
+{
+	const struct task_ref ref = ref_of(task);
+	task->entry->held++;
+	report_spill(task->client, &ref, task->entry, item, data);
+	task_free(task);
+	return HLK_OK;
+}
+
+static inline __attribute__((always_inline)) int complete(struct hlk_task *task, uint8_t flags, struct span data)
 {
 	struct hlk *c = task->client;
 	ENSURE(c != NULL); /* settled twice */
 	uint32_t yields = MAX_OF(task->next_yield, task->info.yielded);
-	const struct report_item item = { .verb = REPORT_COMPLETE, .flags = yields ? REPORT_FLAG_DELAY : 0, .delay_ms = yields };
-	if (size > c->session.payload_max)
-		return error_set(c, HLK_TOO_BIG, "complete: a result of %zu bytes is over the limit of %u", size,
+	const struct report_item item = { .verb = REPORT_COMPLETE, .flags = (uint8_t)(flags | (yields ? REPORT_FLAG_DELAY : 0)),
+					  .delay_ms = yields };
+	if (!flags && !task->lost && spill_needed(c, data.len, task->entry->above))
+		return complete_spilled(task, &item, data);
+	if (data.len > c->session.payload_max && !task->lost)
+		return error_set(c, HLK_TOO_BIG, "complete: a result of %zu bytes is over the limit of %u", data.len,
 				 c->session.payload_max);
-	return settle(task, &item, span_of(result, size));
+	return settle(task, &item, data);
+}
+
+int hlk_complete(struct hlk_task *task, const void *result, size_t size)
+{
+	return complete(task, 0, span_of(result, size));
+}
+
+typedef int say_fn(struct hlk_task *task, uint8_t flags, struct span data);
+
+static int with_kind(struct hlk_task *task, const struct hlk_payload *p, say_fn *say, const char *what)
+{
+	struct buf bytes = { 0 };
+	uint8_t flags = p->kind == HLK_BLOB ? REPORT_FLAG_BLOB : p->kind == HLK_REFERENCE ? REPORT_FLAG_REFERENCE : 0;
+	struct hlk *c = task->client;
+	ENSURE(c != NULL); /* settled twice */
+	if (!flags)
+		return say(task, 0, span_of(p->data, (size_t)p->size));
+	int code = spill_encode(c, p, what, &bytes) ? say(task, flags, buf_span(&bytes)) : c->error.code;
+	buf_free(&bytes);
+	return code;
+}
+
+static int complete_plain(struct hlk_task *task, uint8_t flags, struct span data)
+{
+	return complete(task, flags, data);
+}
+
+int hlk_complete_payload(struct hlk_task *task, const struct hlk_payload *payload)
+{
+	return with_kind(task, payload, complete_plain, "complete");
+}
+
+int hlk_yield_payload(struct hlk_task *task, const struct hlk_payload *payload)
+{
+	return with_kind(task, payload, yield, "yield");
 }
 
 static bool is_class(int code)
@@ -321,7 +408,7 @@ bool report_pending(const struct worker *w, const struct task_ref *ref)
 		for (uint32_t i = 0; i < f->count; i++)
 			if (!f->keys[i].done && f->keys[i].verb != REPORT_YIELD && same_ref(&f->keys[i].ref, ref))
 				return true;
-	return false;
+	return w->spills && report_waits(w, ref);
 }
 
 static void drop_frame(struct worker *w, struct report_frame *gone)
@@ -346,12 +433,13 @@ static void finish(struct hlk *c, struct report_key *key, int code)
 {
 	struct worker *w = &c->worker;
 	const struct task_ref ref = key->ref;
+	bool again = code != HLK_OK && report_spill_again(c, w->cursor, key, code);
 	bool yield = key->verb == REPORT_YIELD; /* a lost lease is told by a signal */
 	key->done = true;
 	w->undone--;
 	if (--w->cursor->undone == 0)
 		drop_frame(w, w->cursor);
-	if (w->settled && !yield)
+	if (w->settled && !yield && !again)
 		w->settled(c, ref.task, ref.attempt, code, w->settled_ctx);
 }
 
@@ -438,6 +526,7 @@ void report_close(struct hlk *c)
 		buf_free(&f->bytes);
 		free(f);
 	}
+	report_spill_close(c);
 	free(w->items);
 	free(w->dropped);
 	buf_free(&w->payload);

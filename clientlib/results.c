@@ -124,7 +124,7 @@ static void unwatch(struct results *r, uint64_t task)
 		map64_remove(&r->watched, watch);
 }
 
-static void one_result(struct hlk *c, const struct hlk_result *result)
+void results_give(struct hlk *c, const struct hlk_result *result)
 {
 	struct results *r = &c->results;
 	unwatch(r, result->task);
@@ -145,7 +145,7 @@ void results_frame(struct hlk *c, const struct msg_results *m, struct span paylo
 		const struct result_item *item = &m->items[i];
 		const struct hlk_result result = {
 			.task = item->task, .state = task_state_name(item->state), .code = item->code,
-			.app_code = item->app_code, .failed = item->failed,
+			.app_code = item->app_code, .failed = item->failed, .kind = i < m->kind_count ? m->kinds[i] : HLK_INLINE,
 			.data = span_sub(payload, at, item->size).data, .size = item->size,
 		};
 		at += item->size;
@@ -155,7 +155,8 @@ void results_frame(struct hlk *c, const struct msg_results *m, struct span paylo
 			client_touch(c);
 			continue;
 		}
-		one_result(c, &result);
+		if (c->results.shaped.count == 0 || !shape_result(c, &result))
+			results_give(c, &result);
 	}
 }
 
@@ -168,7 +169,7 @@ static void one_update(struct hlk *c, const struct update_item *item, struct spa
 		.task = item->task, .kind = (enum hlk_update_kind)item->kind, .number = item->number,
 		.progress = item->kind == UPDATE_PROGRESS ? item->number / 1e6 : 0,
 		.level = item->kind == UPDATE_LOG ? item->level : 0,
-		.state = item->kind == UPDATE_STATE ? phase_name(item->level) : "", .code = item->code,
+		.state = item->kind == UPDATE_STATE ? phase_name(item->level) : "", .code = item->code, .item_kind = item->payload,
 		.data = data.data, .size = data.len,
 	};
 	if (r->update)
@@ -243,7 +244,7 @@ bool results_refused(struct hlk *c, uint32_t correlation, int code, struct span 
 						   .data = text.data, .size = text.len };
 		list_add(&r->forget, result.task);
 		if (ids_get(&r->awaits, result.task) || map64_find(&r->expected, result.task))
-			one_result(c, &result);
+			results_give(c, &result);
 	}
 	free(tasks.at);
 	return tasks.count > 0;
@@ -332,6 +333,7 @@ void results_close(struct hlk *c, bool tell_all)
 	map64_free(&r->awaits, NULL);
 	map64_free(&r->expected, NULL);
 	map64_free(&r->watched, NULL);
+	map64_free(&r->shaped, NULL);
 	free(r->ask.at);
 	free(r->forget.at);
 	buf_free(&r->kept);

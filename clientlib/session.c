@@ -47,10 +47,14 @@ static void welcome(struct hlk *c, const struct msg_welcome *m)
 	s->payload_max = m->payload_max ? MIN_OF(m->payload_max, (uint32_t)LIMIT_PAYLOAD_BYTES) : LIMIT_PAYLOAD_BYTES;
 	s->frame_payload_max = m->frame_payload_max ? MIN_OF(m->frame_payload_max, (uint32_t)LIMIT_FRAME_PAYLOAD)
 						    : LIMIT_FRAME_PAYLOAD;
+	s->blob_above = m->blob_above;
+	s->blob_chunk = m->blob_chunk;
+	s->blob_max = m->blob_max;
 	c->producer.window_now = m->window_max ? MIN_OF(m->window_max, c->producer.window) : c->producer.window;
 	c->link.state = LINK_READY;
 	c->link.attempts = c->link.round = 0;
 	bool resumed = m->resumed;
+	blob_up(c, resumed);
 	producer_up(c);
 	worker_up(c, resumed);
 	(void)producer_more(c);
@@ -86,7 +90,7 @@ static void refused(struct hlk *c, uint32_t correlation, const struct msg_error 
 	    report_refused(c, correlation, code) || results_refused(c, correlation, code, text) ||
 	    publish_refused(c, correlation, code, text) || subscribe_refused(c, correlation, code, text))
 		return;
-	(void)(directory_refused(c, correlation, code, text) ||
+	(void)(blob_refused(c, correlation, code, text) || directory_refused(c, correlation, code, text) ||
 	       binding_refused(c, correlation, code, text) || caller_refused(c, correlation, code, text) ||
 	       worker_refused(c, correlation, code, text));
 }
@@ -145,12 +149,12 @@ static void ready_frame(struct hlk *c, const struct frame *frame, const struct m
 	case FRAME_BIND:
 	case FRAME_UNBIND:
 	case FRAME_BLOB_PUT:
-	case FRAME_BLOB_STATE:
 	case FRAME_BLOB_CHUNK:
 	case FRAME_BLOB_END:
 	case FRAME_BLOB_GET:
-	case FRAME_BLOB_DATA:
 	case FRAME_BLOB_MORE: break;
+	case FRAME_BLOB_STATE: blob_state(c, &m->blob_state); return;
+	case FRAME_BLOB_DATA: blob_data(c, &m->blob_data, frame->payload); return;
 	case FRAME_SUBSCRIBED: subscribe_subscribed(c, &m->subscribed); return;
 	case FRAME_PUBLISHED: publish_published(c, &m->published); return;
 	case FRAME_EVENTS: subscribe_events(c, frame->correlation, &m->events, frame->payload); return;
@@ -208,6 +212,7 @@ void session_frame(struct hlk *c, const struct frame *frame)
 void session_down(struct hlk *c)
 {
 	producer_down(c);
+	blob_down(c);
 	publish_down(c);
 	admin_down(c);
 	directory_down(c);

@@ -181,7 +181,7 @@ static void hand_over(struct hlk *c, struct subscription *x, const struct msg_ev
 	size_t at = 0;
 	struct hlk_event event = { .type = text_of(head.type), .key = text_of(head.key), .trace = text_of(head.trace),
 				   .correlation = text_of(head.correlation), .fingerprint = head.fingerprint,
-				   .id_hi = m->id.hi, .origin = m->origin, .headers = headers,
+				   .id_hi = m->id.hi, .origin = m->origin, .headers = headers, .kind = head.payload,
 				   .header_count = head.header_count, .retained = m->retained };
 	for (uint32_t i = 0; i < m->sizes.count && !x->gone; i++) {
 		event.payload = payload.data + at;

@@ -50,6 +50,8 @@ void task_free(struct hlk_task *task)
 	*(task->prev ? &task->prev->next : &w->live) = task->next;
 	if (task->next)
 		task->next->prev = task->prev;
+	shape_release_task(task);
+	buf_free(&task->fetched);
 	delivery_drop(task->delivery);
 	task->entry->held--;
 	w->credit_dirty = true;
@@ -104,7 +106,7 @@ static uint32_t entry_room(const struct entry *e)
 /* What we hold after a resume, reports without an answer included. The caller frees it. */
 static struct task_ref *held_refs(const struct worker *w, uint32_t *count)
 {
-	uint32_t n = 0, cap = w->undone + 1;
+	uint32_t n = 0, cap = w->undone + w->spill_count + 1;
 	for (const struct hlk_task *t = w->live; t; t = t->next)
 		cap++;
 	struct task_ref *refs = calloc(cap, sizeof *refs);
@@ -116,6 +118,7 @@ static struct task_ref *held_refs(const struct worker *w, uint32_t *count)
 		for (uint32_t i = 0; i < f->count; i++)
 			if (!f->keys[i].done && f->keys[i].verb != REPORT_YIELD) /* its task is here, or settled */
 				refs[n++] = f->keys[i].ref;
+	n += report_spill_refs(w, refs + n);
 	ENSURE(n < cap);
 	*count = n;
 	return refs;
@@ -291,6 +294,7 @@ static void entry_free(struct entry *e)
 	free_names(e->hot, e->hot_count);
 	free_names(e->call_types, e->call_type_count);
 	free(e->params);
+	free(e->reference_type);
 	free(e->service);
 	free(e);
 }
@@ -325,6 +329,8 @@ int hlk_serve(struct hlk *c, const struct hlk_serve_options *options, uint32_t *
 			     .signal = options->signal, .call = options->call, .call_cancelled = options->call_cancelled,
 			     .ctx = options->ctx, .call_type_count = (uint32_t)options->call_type_count };
 	describe(e, options);
+	e->fetch = options->fetch;
+	e->reference_type = options->reference_type ? copy_name(options->reference_type) : NULL;
 	e->call_types = copy_names(options->call_types, options->call_type_count);
 	w->serve_dirty = true;
 	w->serve_code = 0;
@@ -485,7 +491,7 @@ static struct hlk_task_info info_of(const struct msg_deliver *m, const struct ta
 		.trace = text_of(head->trace), .correlation = text_of(head->correlation),
 		.fingerprint = head->fingerprint, .execution_ms = head->execution_ms, .priority = head->priority + 1,
 		.headers = d->headers, .header_count = head->header_count, .parent = head->parent,
-		.never_again = m->once || head->redelivery == REDELIVERY_NEVER, .group = text_of(head->group),
+		.never_again = m->once || head->redelivery == REDELIVERY_NEVER, .group = text_of(head->group), .kind = head->payload,
 		.after_group = text_of(head->after_group),
 	};
 }
@@ -527,6 +533,9 @@ static struct hlk_task *task_new(struct hlk *c, struct entry *e, struct delivery
 	task->ctx = NULL;
 	task->epoch = epoch;
 	task->started = task->lost = false;
+	task->fetch = 0;
+	task->fetched = (struct buf){ 0 };
+	task->object = NULL;
 	e->held++;
 	return task;
 }
@@ -539,6 +548,8 @@ static int64_t hand_over(struct hlk *c, struct hlk_task *task, int64_t before_us
 		(void)hlk_release(task, -1);
 		return before_us;
 	}
+	if (c->blobs.shapes && !shape_expand_task(c, task))
+		return before_us;
 	if (!e->manual_start)
 		(void)hlk_start(task);
 	if (!e->fast) {
@@ -582,8 +593,14 @@ static void deliver_items(struct hlk *c, struct entry *e, const struct msg_deliv
 		task->info.yielded = m->yield_count ? m->yields[i] : 0;
 		task->next_yield = 0;
 		ids_put(&w->tasks, item->task, task);
-		time_us = hand_over(c, task, time_us);
+		if (info->kind == HLK_INLINE || !fetch_task(c, task))
+			time_us = hand_over(c, task, time_us);
 	}
+}
+
+void worker_hand_over(struct hlk *c, struct hlk_task *task)
+{
+	(void)hand_over(c, task, now_us());
 }
 
 void worker_deliver(struct hlk *c, const struct frame *from)
@@ -628,7 +645,9 @@ static void lose(struct hlk *c, struct hlk_task *task)
 	if (task->lost)
 		return;
 	task->lost = true;
-	if (e->signal)
+	if (task->fetch)
+		fetch_signal(c, task, "lease-lost");
+	else if (e->signal)
 		e->signal(c, task, "lease-lost", e->ctx);
 }
 
@@ -674,6 +693,8 @@ void worker_signals(struct hlk *c, const struct msg_signals *m)
 			continue;
 		if (item->signal == SIGNAL_LEASE_LOST)
 			lose(c, task);
+		else if (task->fetch && signal_name(item->signal))
+			fetch_signal(c, task, signal_name(item->signal));
 		else if (e->signal && signal_name(item->signal))
 			e->signal(c, task, signal_name(item->signal), e->ctx);
 	}
