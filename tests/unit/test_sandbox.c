@@ -103,6 +103,8 @@ static int ring_confined(void)
 	int file = io->v->open(io, "ring/f", IO_CREATE);
 	HOLDS(file >= 0);
 	io->v->close(io, file);
+	HOLDS(io->v->mkdir(io, "ring/up") == 0);
+	HOLDS(io->v->rename(io, "ring/f", "ring/up/f") == 0 && io->v->rename(io, "ring/up/f", "ring/f") == 0);
 	HOLDS(io_do(io, IO_SYNC_DIR, -1, (void *)(uintptr_t)"ring", 0, 0) == 0);
 	HOLDS(io_do(io, IO_UNLINK, -1, (void *)(uintptr_t)"ring/f", 0, 0) == 0);
 	struct io_uring_sqe *sqe = uring_sqe(uring_of(io)); /* behind the back of the files that own the ring */
@@ -207,7 +209,7 @@ int main(void)
 	if (!mkdtemp(dir))
 		return 1;
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	static const char *const made[] = { "/made-dir", "/ring", "" };
+	static const char *const made[] = { "/made-dir", "/ring/up", "/ring", "" };
 	for (size_t i = 0; i < COUNT_OF(made); i++) {
 		char path[128];
 		(void)snprintf(path, sizeof path, "%s%s", dir, made[i]);
