@@ -160,6 +160,25 @@ static const struct key keys[] = {
 	{ "cancel_grace", CONFIG_MS, AT(cancel_grace_ms), 0, DAY, 30 * SECOND, NULL,
 	  "A worker that does not answer a cancel within this time is overruled." },
 
+	{ "blob_backend", CONFIG_BLOBS, AT(blob_backend), 0, CONFIG_BLOBS_NONE, CONFIG_BLOBS_LOCAL, NULL,
+	  "Where the bytes of blobs are: local (blobs/ in the data directory), s3 (a bucket, see below), or none (there are no blobs).\n"
+	  "A store keeps its blobs where they are: a change needs them copied first." },
+	{ "blob_s3_endpoint", CONFIG_STRING, AT(blob_s3_endpoint), 0, 0, 0, "",
+	  "http://HOST[:PORT] or https://HOST[:PORT] of the S3 service; empty: that of AWS for the region." },
+	{ "blob_s3_region", CONFIG_STRING, AT(blob_s3_region), 0, 0, 0, "us-east-1",
+	  "The region that requests are signed for." },
+	{ "blob_s3_bucket", CONFIG_STRING, AT(blob_s3_bucket), 0, 0, 0, "",
+	  "The bucket. It is not made: it must be there." },
+	{ "blob_s3_prefix", CONFIG_STRING, AT(blob_s3_prefix), 0, 0, 0, "",
+	  "Before every key; empty, or ends with a slash. Behind it comes the number of the store, so that brokers may share a bucket." },
+	{ "blob_s3_style", CONFIG_STYLE, AT(blob_s3_style), 0, 1, 0, NULL,
+	  "path: https://HOST/BUCKET/KEY; host: https://BUCKET.HOST/KEY." },
+	{ "blob_s3_credentials", CONFIG_STRING, AT(blob_s3_credentials), 0, 0, 0, "",
+	  "File with aws_access_key_id, aws_secret_access_key and, where there is one, aws_session_token; read again when S3 refuses\n"
+	  "what was in it. Empty: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN of the environment." },
+	{ "blob_s3_ca", CONFIG_STRING, AT(blob_s3_ca), 0, 0, 0, "",
+	  "PEM file with the CAs that the service's certificate may lead to; empty: those of the system." },
+
 	{ "segment_size", CONFIG_SIZE, AT(segment_bytes), LIMIT_SEGMENT_BYTES_MIN, 4 * GIB, 64 * MIB, NULL,
 	  "Size of one file of the log; a multiple of 4KiB, at least twice batch_size." },
 	{ "batch_size", CONFIG_SIZE, AT(batch_bytes), 64 * KIB, LIMIT_BATCH_BYTES, LIMIT_BATCH_BYTES, NULL,
@@ -521,6 +540,8 @@ enum err config_check(const struct config *c, char text[CONFIG_TEXT])
 		return relation(c, c->tls_cert[0] ? "tls_key" : "tls_cert", "a certificate and its key belong together", text);
 	if (c->tls_verify != TLS_VERIFY_NONE && !c->tls_ca[0])
 		return relation(c, "tls_verify", "needs tls_ca", text);
+	if (c->blob_backend == CONFIG_BLOBS_S3 && !c->blob_s3_bucket[0])
+		return relation(c, "blob_s3_bucket", "blob_backend = s3 needs one", text);
 	for (uint32_t i = 0; i < c->listen_count; i++)
 		if (strncmp(c->listen[i], "tls://", 6) == 0 && !c->tls_cert[0])
 			return relation(c, "listen", tls_built() ? "a tls:// address needs tls_cert and tls_key" :

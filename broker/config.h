@@ -11,6 +11,8 @@
 
 enum { CONFIG_LISTEN_MAX = 16, CONFIG_KEYS_MAX = 128, CONFIG_TEXT = 512 };
 
+enum config_blobs { CONFIG_BLOBS_LOCAL, CONFIG_BLOBS_S3, CONFIG_BLOBS_NONE };
+
 /* Durations are milliseconds unless the name says otherwise, sizes are bytes, 0 is "no limit" only where the
  * manual (hillockd --print-config) says so. */
 struct config {
@@ -41,6 +43,11 @@ struct config {
 	uint64_t auto_create; /* bool */
 	uint64_t queue_length_max, queue_max_attempts, queue_lease_ms, queue_backoff_min_ms, queue_backoff_max_ms;
 	uint64_t queue_expires_ms, queue_retention_ms;
+
+	/* blobs */
+	uint64_t blob_backend;  /* enum config_blobs */
+	uint64_t blob_s3_style; /* bool: the bucket is in the host's name */
+	char *blob_s3_endpoint, *blob_s3_region, *blob_s3_bucket, *blob_s3_prefix, *blob_s3_credentials, *blob_s3_ca; /* "" = none */
 
 	/* storage and the loop */
 	uint64_t segment_bytes, batch_bytes, cache_bytes, reserve_segments;

@@ -8,7 +8,10 @@
 
 #include "note.h"
 
+static const char *const truths[] = { "false", "true", NULL };
 static const char *const verify_names[] = { "none", "optional", "required", NULL }; /* enum tls_verify */
+static const char *const blobs_names[] = { "local", "s3", "none", NULL };           /* enum config_blobs */
+static const char *const style_names[] = { "path", "host", NULL };
 
 struct unit {
 	const char *name;
@@ -31,10 +34,31 @@ static const struct unit *units_of(enum config_type type)
 	case CONFIG_INT:
 	case CONFIG_LEVEL:
 	case CONFIG_VERIFY:
+	case CONFIG_BLOBS:
+	case CONFIG_STYLE:
 	case CONFIG_STRING:
 	case CONFIG_LIST: break;
 	}
 	return units_none;
+}
+
+/* Those of a type that is one of a few words; NULL: it is a number. */
+static const char *const *words_of(enum config_type type)
+{
+	switch (type) {
+	case CONFIG_BOOL: return truths;
+	case CONFIG_LEVEL: return note_level_names;
+	case CONFIG_VERIFY: return verify_names;
+	case CONFIG_BLOBS: return blobs_names;
+	case CONFIG_STYLE: return style_names;
+	case CONFIG_INT:
+	case CONFIG_SIZE:
+	case CONFIG_MS:
+	case CONFIG_US:
+	case CONFIG_STRING:
+	case CONFIG_LIST: break;
+	}
+	return NULL;
 }
 
 static const char *example_of(enum config_type type)
@@ -45,6 +69,8 @@ static const char *example_of(enum config_type type)
 	case CONFIG_US: return "a duration such as 50us, 2ms or 1s";
 	case CONFIG_BOOL: return "true or false";
 	case CONFIG_VERIFY: return "none, optional or required";
+	case CONFIG_BLOBS: return "local, s3 or none";
+	case CONFIG_STYLE: return "path or host";
 	case CONFIG_LEVEL: return "error, warn, info or debug";
 	case CONFIG_INT:
 	case CONFIG_STRING:
@@ -95,33 +121,18 @@ static enum err parse_number(const struct unit *units, const char *from, uint64_
 
 enum err config_value_parse(enum config_type type, const char *from, uint64_t *out, char text[256])
 {
-	static const char *const truths[] = { "false", "true", NULL };
-	enum err e = ERR_INVALID_INPUT;
-	if (type == CONFIG_BOOL)
-		e = parse_word(from, truths, out);
-	else if (type == CONFIG_LEVEL)
-		e = parse_word(from, note_level_names, out);
-	else if (type == CONFIG_VERIFY)
-		e = parse_word(from, verify_names, out);
-	else
-		e = parse_number(units_of(type), from, out);
+	const char *const *words = words_of(type);
+	enum err e = words ? parse_word(from, words, out) : parse_number(units_of(type), from, out);
 	return e == ERR_OK ? ERR_OK : refuse(type, from, text);
 }
 
 void config_value_format(enum config_type type, uint64_t value, char out[32])
 {
-	if (type == CONFIG_BOOL) {
-		(void)snprintf(out, 32, "%s", value ? "true" : "false");
-		return;
-	}
-	if (type == CONFIG_LEVEL) {
-		ENSURE(value < NOTE_LEVELS);
-		(void)snprintf(out, 32, "%s", note_level_names[value]);
-		return;
-	}
-	if (type == CONFIG_VERIFY) {
-		ENSURE(value < COUNT_OF(verify_names) - 1);
-		(void)snprintf(out, 32, "%s", verify_names[value]);
+	const char *const *words = words_of(type);
+	if (words) {
+		for (uint64_t i = 0; i <= value; i++)
+			ENSURE(words[i] != NULL);
+		(void)snprintf(out, 32, "%s", words[value]);
 		return;
 	}
 	const struct unit *unit = units_of(type);

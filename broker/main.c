@@ -7,6 +7,7 @@
  * Exit codes are an interface (docs/operations.md): see enum exit_code in args.h. After "ready:" the only ways out are a signal (0) and
  * storage that failed (3). */
 #include "args.h"
+#include "backend.h"
 #include "certs.h"
 #include "host.h"
 #include "note.h"
@@ -94,6 +95,9 @@ struct process {
 	int statm;        /* from host_open_statm */
 	const struct config *config;
 	struct shard *shard; /* NULL until it is open */
+	struct io *io;
+	struct blob_backend *blobs; /* NULL = none */
+	uint64_t store;      /* number of the store */
 };
 
 static void shard_note(void *ctx, enum shard_level level, const char *module, const char *event, const char *text)
@@ -127,6 +131,22 @@ static enum err reload(void *ctx, char text[256])
 	else
 		NOTE(&p->note, NOTE_ERROR, "tls", "kept", NOTE_STR("why", text), NOTE_STR("text", "the certificates of before stay in use"));
 	return e;
+}
+
+static enum err open_blobs(void *ctx, uint64_t store, struct blob_backend **out, char text[256])
+{
+	struct process *p = ctx;
+	enum err e = backend_open(p->config, p->io, &p->blobs, text);
+	p->store = store;
+	*out = p->blobs;
+	return e;
+}
+
+static void close_blobs(struct process *p)
+{
+	if (p->blobs)
+		p->blobs->v->free(p->blobs);
+	p->blobs = NULL;
 }
 
 static void shard_cost(void *ctx, double *cpu_seconds, double *resident_bytes)
@@ -213,6 +233,7 @@ static struct shard_config shard_config_of(const struct args *args, struct io *i
 		.fatal = shard_fatal,
 		.process_stats = shard_cost,
 		.reload = reload,
+		.blobs_open = open_blobs,
 	};
 }
 
@@ -276,20 +297,13 @@ static int prepare(const struct config *c, struct process *p)
 	return EXIT_GOOD;
 }
 
-/* Of a certificate, or of a unix socket, which is removed from there at the stop. */
-static void dir_of(const char *path, char out[LIMIT_TEXT_BYTES])
-{
-	const char *slash = strrchr(path, '/');
-	size_t len = slash ? MAX_OF((size_t)(slash - path), (size_t)1) : 0;
-	(void)snprintf(out, LIMIT_TEXT_BYTES, "%.*s", slash ? (int)len : 1, slash ? path : ".");
-}
-
 /* Gives up what is not needed once everything is open. False: that failed, and the line that says why was written. */
 static bool confine(const struct config *c, struct note *note)
 {
 	const char *const certs[] = { c->tls_cert, c->tls_key, c->tls_ca, c->tls_crl, c->tls_ocsp };
-	struct sandbox_path paths[4 + COUNT_OF(certs) + CONFIG_LISTEN_MAX] = { { c->data, SANDBOX_WRITE }, { "/dev/null", SANDBOX_READ } };
-	char dirs[COUNT_OF(certs) + CONFIG_LISTEN_MAX][LIMIT_TEXT_BYTES], text[256];
+	struct sandbox_path paths[4 + COUNT_OF(certs) + CONFIG_LISTEN_MAX + BACKEND_PATHS] = { { c->data, SANDBOX_WRITE },
+												  { "/dev/null", SANDBOX_READ } };
+	char dirs[COUNT_OF(certs) + CONFIG_LISTEN_MAX][LIMIT_TEXT_BYTES], blob_dirs[2][LIMIT_TEXT_BYTES], text[256];
 	uint32_t count = 2;
 	if (!c->sandbox) {
 		NOTE(note, NOTE_WARN, "main", "no_sandbox", NOTE_STR("text", "switched off in the configuration"));
@@ -303,7 +317,7 @@ static bool confine(const struct config *c, struct note *note)
 		char *dir = dirs[CONFIG_LISTEN_MAX + i];
 		if (!certs[i][0])
 			continue;
-		dir_of(certs[i], dir);
+		backend_dir_of(certs[i], dir);
 		paths[count++] = (struct sandbox_path){ dir, SANDBOX_READ };
 	}
 	if (c->tls_cert[0])
@@ -311,14 +325,26 @@ static bool confine(const struct config *c, struct note *note)
 	for (uint32_t i = 0; i < c->listen_count; i++) {
 		if (strncmp(c->listen[i], "unix://", 7) != 0)
 			continue;
-		dir_of(c->listen[i] + strlen("unix://"), dirs[i]);
+		backend_dir_of(c->listen[i] + strlen("unix://"), dirs[i]);
 		paths[count++] = (struct sandbox_path){ dirs[i], SANDBOX_SOCKETS };
 	}
-	enum err e = sandbox_files(paths, count, text);
+	count += backend_paths(c, blob_dirs, paths + count);
+	enum err e = sandbox_confine(paths, count, c->blob_backend == CONFIG_BLOBS_S3, text);
 	if (e == ERR_OK)
 		return true;
 	NOTE(note, e == ERR_UNSUPPORTED ? NOTE_WARN : NOTE_ERROR, "main", "no_sandbox", NOTE_STR("text", text));
 	return e == ERR_UNSUPPORTED;
+}
+
+static bool start_blobs(struct process *p)
+{
+	char text[256];
+	enum err e = backend_start(p->config, p->blobs, p->store, text);
+	if (e != ERR_OK)
+		NOTE(&p->note, NOTE_ERROR, "blobs", "refused", NOTE_STR("text", text));
+	else
+		NOTE(&p->note, NOTE_INFO, "blobs", "ready", NOTE_STR("backend", p->blobs ? p->blobs->v->name : "none"));
+	return e == ERR_OK;
 }
 
 static int run_broker(const struct args *args)
@@ -326,6 +352,7 @@ static int run_broker(const struct args *args)
 	const struct config *c = &args->config;
 	char text[256];
 	struct process process = { .statm = -1, .config = c };
+	struct io *io;
 	struct note *note = &process.note;
 	struct note_config note_config = { .level = (enum note_level)c->log_level, .wall_ms = note_now, .write = note_out };
 	note_init(note, &note_config);
@@ -337,12 +364,12 @@ static int run_broker(const struct args *args)
 					     .recv_buffers = (uint32_t)c->recv_buffers,
 					     .recv_buffer_bytes = (uint32_t)c->recv_buffer_bytes,
 					     .spin_us = (uint32_t)c->spin_us };
-	struct io *io;
 	if (io_uring_open(&io_config, &io, text) != 0) {
 		NOTE(note, NOTE_ERROR, "main", "refused", NOTE_STR("text", text));
 		return EXIT_DATA;
 	}
 	uint16_t ports[CONFIG_LISTEN_MAX] = { 0 };
+	process.io = io;
 	struct shard_config config = shard_config_of(args, io, &process, ports);
 	tls_heap_limit(c->tls_memory_max_bytes);
 	if (certs_load(c, &config.tls, text) != ERR_OK) {
@@ -360,10 +387,11 @@ static int run_broker(const struct args *args)
 	tls_ctx_unref(tls);
 	if (e != ERR_OK) {
 		NOTE(note, NOTE_ERROR, "main", "refused", NOTE_STR("code", err_name(e)), NOTE_STR("text", text));
+		close_blobs(&process);
 		io->v->free(io);
 		return e == ERR_UNAVAILABLE || e == ERR_INVALID_INPUT ? EXIT_USAGE : EXIT_DATA;
 	}
-	if (confine(c, note)) {
+	if (confine(c, note) && start_blobs(&process)) {
 		say_ready(c, ports);
 	} else {
 		code = EXIT_USAGE;
@@ -372,6 +400,7 @@ static int run_broker(const struct args *args)
 	process.shard = shard;
 	run_turns(&process);
 	shard_close(shard);
+	close_blobs(&process);
 	/* The handlers must not find a freed io. */
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);

@@ -28,7 +28,8 @@ struct landlock_path { uint64_t access; int32_t fd; } __attribute__((packed));
 #define FILES_V1 ((1ull << 13) - 1)
 #define FILE_REFER (1ull << 13)    /* version 2 */
 #define FILE_TRUNCATE (1ull << 14) /* version 3 */
-#define BIND_AND_CONNECT 3ull      /* version 4: TCP */
+#define TCP_BIND (1ull << 0)       /* version 4 */
+#define TCP_CONNECT (1ull << 1)
 #define FILE_IOCTL_DEVICE (1ull << 15) /* version 5 */
 #define SCOPE_SIGNAL (1ull << 1)   /* version 6 */
 
@@ -80,12 +81,12 @@ int sandbox_landlock_version(void)
 	return version > 0 ? (int)version : 0;
 }
 
-static struct landlock_rules rules_of(int version)
+static struct landlock_rules rules_of(int version, bool dial)
 {
 	struct landlock_rules r = { .files = FILES_V1 };
 	r.files |= version >= 2 ? FILE_REFER : 0;
 	r.files |= version >= 3 ? FILE_TRUNCATE : 0;
-	r.network = version >= 4 ? BIND_AND_CONNECT : 0;
+	r.network = version < 4 ? 0 : dial ? TCP_BIND : TCP_BIND | TCP_CONNECT;
 	r.files |= version >= 5 ? FILE_IOCTL_DEVICE : 0;
 	r.scopes = version >= 6 ? SCOPE_SIGNAL : 0;
 	return r;
@@ -108,14 +109,14 @@ static enum err allow(int ruleset, const struct landlock_rules *rules, const str
 	return e;
 }
 
-enum err sandbox_files(const struct sandbox_path *paths, uint32_t count, char text[256])
+enum err sandbox_confine(const struct sandbox_path *paths, uint32_t count, bool dial, char text[256])
 {
 	int version = sandbox_landlock_version();
 	if (version < 1) {
 		(void)snprintf(text, 256, "this kernel has no Landlock (%s)", strerror(errno));
 		return ERR_UNSUPPORTED;
 	}
-	const struct landlock_rules rules = rules_of(version);
+	const struct landlock_rules rules = rules_of(version, dial);
 	size_t size = version >= 6 ? sizeof rules : version >= 4 ? offsetof(struct landlock_rules, scopes)
 								 : offsetof(struct landlock_rules, network);
 	int ruleset = (int)syscall(SYS_landlock_create_ruleset, &rules, size, 0);

@@ -27,6 +27,6 @@ enum sandbox_access {
 struct sandbox_path { const char *path; enum sandbox_access access; };
 
 /* Leaves of the file system only these paths, and of the network only what is open or listening already (Landlock): no file elsewhere
- * can be opened, no address bound or dialled, no program started that gains rights. Paths that do not exist are left out.
- * ERR_OK; ERR_UNSUPPORTED with text where this kernel has no Landlock; ERR_IO with text. There is no way back. */
-enum err sandbox_files(const struct sandbox_path *paths, uint32_t count, char text[256]) MUST_CHECK;
+ * can be opened, no address bound, nor, without `dial`, dialled, no program started that gains rights. Paths that do not exist are left
+ * out. ERR_OK; ERR_UNSUPPORTED with text where this kernel has no Landlock; ERR_IO with text. There is no way back. */
+enum err sandbox_confine(const struct sandbox_path *paths, uint32_t count, bool dial, char text[256]) MUST_CHECK;

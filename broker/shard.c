@@ -401,6 +401,12 @@ enum err shard_open(const struct shard_config *config, struct shard **out, char 
 		shard_free(s);
 		return e;
 	}
+	if (s->config.blobs_open)
+		e = s->config.blobs_open(s->config.ctx, log_store(s->log), &s->config.blobs, text);
+	if (e != ERR_OK) {
+		shard_free(s);
+		return e;
+	}
 	struct log_stats stats;
 	log_get_stats(s->log, &stats);
 	s->epoch = (uint32_t)stats.term;

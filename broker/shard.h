@@ -10,6 +10,7 @@
  * One thread owns a shard. */
 #pragma once
 
+#include "../storage/blob.h"
 #include "../wire/tls.h"
 #include "tasks.h"
 
@@ -67,7 +68,13 @@ struct shard_config {
 	/* tasks_config's; epoch, seed and hooks are filled in. An unset queue default is an error of the caller. */
 	struct tasks_config tasks;
 
+	/* Where the bytes of blobs are; NULL = there are none. Set, or opened by blobs_open once the store is locked and known by its
+	 * number; borrowed until shard_close. */
+	struct blob_backend *blobs;
+
 	void *ctx; /* of all callbacks below */
+	/* ERR_OK, ERR_INVALID_INPUT (settings) or ERR_IO with text, which end shard_open. May be NULL. */
+	enum err (*blobs_open)(void *ctx, uint64_t store, struct blob_backend **out, char text[256]);
 	/* One event for the operator: module and event are literals, text is escaped where it came from a peer. May be NULL. */
 	void (*note)(void *ctx, enum shard_level level, const char *module, const char *event, const char *text);
 	/* Storage is lost or lies. Must not return. */

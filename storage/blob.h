@@ -23,8 +23,9 @@ struct blob_key {
 
 struct blob_job {
 	/* ERR_OK, or what kept it from being done: NOT_FOUND, RESOURCE_EXHAUSTED (disk or quota), DAMAGED (it is there and is
-	 * not what it should be: short, unreadable), UNAVAILABLE (try again later), TIMEOUT, SECURITY (credentials), INTERNAL.
-	 * job->text says what and where, for people. */
+	 * not what it should be: short, unreadable, of another digest), UNAVAILABLE (try again later), TIMEOUT, SECURITY (credentials),
+	 * CANCELLED (the writer was abandoned), INTERNAL. Of the caller's own making: INVALID_INPUT (more or fewer bytes than were
+	 * announced), INTEGRITY_MISMATCH (a digest that is not that of the bytes). job->text says what and where, for people. */
 	void (*done)(struct blob_job *job, enum err code);
 	void *ctx;
 	uint64_t got;                /* read: bytes that are there now (less than asked for only at the end of the blob) */
@@ -43,7 +44,8 @@ struct blob_backend_v {
 	/* Begins a blob of this number. `size` may be UINT64_MAX: not known yet; `digest` may be NULL. Never fails: errors come
 	 * with the first job. */
 	struct blob_writer *(*create)(struct blob_backend *b, uint64_t number, uint64_t size, const uint8_t *digest);
-	/* Appends; the bytes stay where they are until done. At most one write of a writer is under way at a time. */
+	/* Appends; the bytes stay where they are until done, which is when there was room for them. At most one write of a writer is under
+	 * way at a time. A writer with bytes may hold memory that others wait for (S3: one part each): end those that stand still. */
 	void (*write)(struct blob_writer *w, struct blob_job *job, struct span bytes);
 	/* When done with ERR_OK the blob is durable under key {digest, number}, and the writer is gone; else abandon it. */
 	void (*finish)(struct blob_writer *w, struct blob_job *job, const uint8_t digest[BLOB_DIGEST]);
@@ -53,17 +55,21 @@ struct blob_backend_v {
 
 	/* `size` is that of the index: DAMAGED where the backend has another. *out is valid where done says ERR_OK. */
 	void (*open)(struct blob_backend *b, struct blob_job *job, const struct blob_key *key, uint64_t size, struct blob_reader **out);
-	/* Up to `len` bytes at `offset` to `to`. At most one read of a reader at a time. */
+	/* Up to `len` bytes at `offset` to `to`. At most one read of a reader at a time. S3: reads in order are one stream; where they
+	 * began at 0, the one that gets the last byte is DAMAGED if the digest is another. */
 	void (*read)(struct blob_reader *r, struct blob_job *job, uint64_t offset, void *to, size_t len);
 	/* The file for io->v->send_file, -1 where there is none (S3). */
 	int (*file)(struct blob_reader *r);
 	/* No job may be under way. */
 	void (*close)(struct blob_reader *r);
 
-	/* ERR_OK also where it was not there. Durable when done. */
+	/* ERR_OK also where it was not there. Durable when done. With a digest of zeros it is what list() said: the number counts, and
+	 * unfinished writes of that number go, too. */
 	void (*remove)(struct blob_backend *b, struct blob_job *job, const struct blob_key *key);
-	/* Calls each() for everything that is stored, unfinished writes of earlier starts included (their digest is all zeros), in no
-	 * order, in pieces between other work; from inside io_reap, before done. each() may call remove. */
+	/* Calls each() for everything that is stored, unfinished writes of earlier starts included (their size is 0), in no order, in
+	 * pieces between other work; from inside io_reap, before done. each() may call remove. The digest is all zeros where names do
+	 * not tell it: of unfinished writes, and of everything in S3. So numbers are what is compared with the index. A number may
+	 * come twice: as a blob, and as a write that was begun beside it. */
 	void (*list)(struct blob_backend *b, struct blob_job *job, void (*each)(void *ctx, const struct blob_key *key, uint64_t size), void *ctx);
 	/* An URL that lets its holder GET (or, with put, PUT the whole of) this blob for `seconds`. UNSUPPORTED where there is no such
 	 * thing. Makes no request. */
@@ -72,7 +78,7 @@ struct blob_backend_v {
 	void (*check)(struct blob_backend *b, struct blob_job *job, const struct blob_key *key, uint64_t size);
 	/* Room for new blobs in bytes; UINT64_MAX: not known. */
 	uint64_t (*room)(struct blob_backend *b);
-	void (*free)(struct blob_backend *b); /* jobs under way are not done any more */
+	void (*free)(struct blob_backend *b); /* jobs under way are not done any more; not from inside a done() */
 };
 
 struct blob_backend {
@@ -99,9 +105,13 @@ struct blob_s3_config {
 	uint32_t connect_ms;    /* (5000) */
 	uint32_t stall_ms;      /* a transfer that moves nothing for so long has failed (30000) */
 	uint32_t tries;         /* of a request, with growing waits between them (5) */
+	uint32_t retry_ms;      /* the first of these waits, about; each is twice as long as the one before (250) */
 	uint32_t part_bytes;    /* of a multipart upload (8 MiB) */
 	uint32_t memory_bytes;  /* for parts under way (32 MiB) */
-	uint64_t store;         /* id of the store: in every key, so that two brokers may share a bucket */
 };
-/* The helper thread starts here; no request is made yet. 0, or -errno and a message. UNSUPPORTED builds give -ENOTSUP. */
+/* Looks at the settings and reads the credentials; jobs may be given from now on, and wait for blob_s3_start. 0, or -errno and a message
+ * that names no secret. Builds without libcurl give -ENOTSUP. While there is one thread. */
 int blob_s3_open(struct io *io, const struct blob_s3_config *config, struct blob_backend **out, char text[256]) MUST_CHECK;
+/* Makes the helper thread. It inherits what the caller has given up by then (broker/sandbox.h), so call it behind that. `store` is the
+ * number of the store: it is in every key, so that brokers may share a bucket. */
+int blob_s3_start(struct blob_backend *b, uint64_t store, char text[256]) MUST_CHECK;

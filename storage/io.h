@@ -147,7 +147,7 @@ struct io_vtable {
 	/* Callable from another thread or a signal handler: makes reap return. */
 	void (*wake)(struct io *io);
 	/* Callable from another thread (of the simulator: from its own): post->fn runs once, inside reap, in the order of the calls; from
-	 * then on the post is its owner's again. What was not run when the io is freed never is. */
+	 * then on the post is its owner's again. What was not run by then is run when the io is freed. */
 	void (*post)(struct io *io, struct io_post *post);
 	void (*free)(struct io *io); /* no operation and no work may be in flight */
 };

@@ -229,6 +229,8 @@ static void free_io(struct io *io)
 	struct uring *u = uring_of(io);
 	ENSURE(u->ops_in_flight == 0);
 	uring_work_free(u);
+	while (io_posts_run(&u->posts) > 0)
+		;
 	uring_net_free(u);
 	uring_pours_free(u);
 	io_uring_queue_exit(&u->ring);

@@ -167,7 +167,7 @@ fi
 stage simulation simulate
 stage planted-bugs planted
 stage kill-9 tests/e2e/in_tempdir.sh build/release/tests/kill9 build/release/hillockd @DIR@ --runs "$kills"
-if stage build-tsan build tsan client_tests; then
-	stage test-tsan tests test-tsan tsan -L client
+if stage build-tsan build tsan thread_tests; then
+	stage test-tsan tests test-tsan tsan -L 'client|threads'
 fi
 finish

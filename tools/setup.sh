@@ -16,9 +16,10 @@ LIBRAFT_MIN=0.22.1
 
 WOLFSSL_MIN=5.5.4-2+deb12u3 # an earlier one of Debian 12 takes forged certificates
 
-packages_runtime="libconfuse2 libjansson4"
+packages_runtime="libconfuse2 libjansson4 libcurl4"
 packages_build="$packages_runtime gcc g++ libc6-dev make cmake ninja-build pkg-config ccache flatbuffers-compiler
-	libflatbuffers-dev liburing-dev libraft-dev libconfuse-dev libjansson-dev libxxhash-dev libwolfssl-dev"
+	libflatbuffers-dev liburing-dev libraft-dev libconfuse-dev libjansson-dev libxxhash-dev libwolfssl-dev
+	libcurl4-openssl-dev"
 # AES-GCM for TLS, some 50 times faster; looked for at run time.
 [ "$(dpkg --print-architecture 2>/dev/null || true)" != amd64 ] || packages_build="$packages_build libipsec-mb-dev"
 packages_test="$packages_build openssl gnutls-bin libcmocka-dev python3 procps util-linux file patch systemd"

@@ -257,6 +257,38 @@ def started_as_root_it_becomes_the_user_of_its_configuration(scratch):
     equal(broker.stop(), OK, "exit code")
 
 
+def where_blobs_are_is_said_and_what_cannot_be_is_refused(scratch):
+    broker = Broker(scratch / "data")
+    broker.wait_for(r"info blobs ready backend=local")
+    equal((scratch / "data/blobs").is_dir(), True, "the directory of blobs")
+    equal(broker.stop(), OK, "exit code")
+    path, keys = scratch / "c.conf", scratch / "credentials"
+    settings = f'blob_backend = s3\nblob_s3_bucket = bucket\nblob_s3_endpoint = "http://127.0.0.1:9"\nblob_s3_credentials = "{keys}"\n'
+    for lines, text in (
+        ("blob_backend = s3\n", "blob_s3_bucket: blob_backend = s3 needs one"),
+        ("blob_backend = gcs\n", "blob_backend: 'gcs' is not local, s3 or none"),
+        ("blob_s3_style = dns\n", "blob_s3_style: 'dns' is not path or host"),
+        (settings, f"blob_backend: {keys}: No such file"),
+        (settings.replace("http:", "s3:"), "blob_backend: the endpoint must be http://HOST"),
+    ):
+        path.write_text(lines)
+        done = run("--config", path, "--data", scratch / "data", "--listen", "tcp://127.0.0.1:0")
+        if "no S3" in done.stderr and "no S3" not in text:
+            return  # a build without it says so
+        equal(done.returncode, USAGE, lines)
+        contains(done.stderr, text)
+    keys.write_text("aws_access_key_id=AK\naws_secret_access_key=never seen\n".replace(" ", "_"))
+    path.write_text(settings)
+    broker = Broker(scratch / "data", "--config", path)
+    broker.wait_for(r"info blobs ready backend=s3")
+    equal(broker.stop(), OK, "exit code")
+    equal("never_seen" in broker.text, False, "the secret is in what it says")
+    path.write_text("blob_backend = none\n")
+    broker = Broker(scratch / "data", "--config", path)
+    broker.wait_for(r"info blobs ready backend=none")
+    equal(broker.stop(), OK, "exit code")
+
+
 def systemd_is_told_when_it_is_ready(scratch):
     path = scratch / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:

@@ -408,6 +408,8 @@ static void post(struct io *io, struct io_post *p)
 
 static void proc_free(struct sim_proc *p)
 {
+	while (io_posts_run(&p->posts) > 0)
+		;
 	while (p->flights)
 		sim_flight_unlink(p->flights);
 	free(p->ready);

@@ -49,7 +49,7 @@ static int confined(void)
 	socklen_t len = sizeof a;
 	HOLDS(bind(listener, (struct sockaddr *)&a, sizeof a) == 0 && listen(listener, 8) == 0);
 	HOLDS(getsockname(listener, (struct sockaddr *)&a, &len) == 0);
-	enum err e = sandbox_files(paths, 3, text);
+	enum err e = sandbox_confine(paths, 3, false, text);
 	if (e == ERR_UNSUPPORTED)
 		return NO_LANDLOCK;
 	HOLDS(e == ERR_OK);
@@ -78,12 +78,40 @@ static int network_confined(void)
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	if (sandbox_landlock_version() < 4)
 		return NO_LANDLOCK;
-	HOLDS(sandbox_files(paths, 1, text) == ERR_OK);
+	HOLDS(sandbox_confine(paths, 1, false, text) == ERR_OK);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	HOLDS(bind(fd, (struct sockaddr *)&a, sizeof a) < 0 && errno == EACCES);
 	a.sin_port = htons(9);
 	HOLDS(connect(fd, (struct sockaddr *)&a, sizeof a) < 0 && errno == EACCES);
 	return 0;
+}
+
+/* With blobs in S3 the process dials, and still cannot listen. */
+static int may_dial(void)
+{
+	char text[256];
+	const struct sandbox_path paths[] = { { dir, SANDBOX_WRITE } };
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof a;
+	int listener = socket(AF_INET, SOCK_STREAM, 0), other = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (sandbox_landlock_version() < 4)
+		return NO_LANDLOCK;
+	HOLDS(bind(listener, (struct sockaddr *)&a, sizeof a) == 0 && listen(listener, 8) == 0);
+	HOLDS(getsockname(listener, (struct sockaddr *)&a, &len) == 0);
+	HOLDS(sandbox_confine(paths, 1, true, text) == ERR_OK);
+	HOLDS(connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
+	a.sin_port = 0;
+	HOLDS(bind(other, (struct sockaddr *)&a, sizeof a) < 0 && errno == EACCES);
+	return 0;
+}
+
+static void test_who_needs_to_dial_may_dial_and_not_listen(void **state)
+{
+	(void)state;
+	int status = in_child(may_dial);
+	if (status == NO_LANDLOCK)
+		skip();
+	assert_int_equal(status, 0);
 }
 
 /* What the ring removes and what its helper thread does is confined as well, wherever the kernel does it. */
@@ -98,7 +126,7 @@ static int ring_confined(void)
 	(void)snprintf(path, sizeof path, "%s-outside", dir);
 	int fd = open(path, O_WRONLY | O_CREAT, 0600);
 	HOLDS(fd >= 0 && close(fd) == 0);
-	HOLDS(sandbox_files(paths, 1, text) == ERR_OK);
+	HOLDS(sandbox_confine(paths, 1, false, text) == ERR_OK);
 	HOLDS(io->v->mkdir(io, "ring") == 0);
 	int file = io->v->open(io, "ring/f", IO_CREATE);
 	HOLDS(file >= 0);
@@ -201,6 +229,7 @@ int main(void)
 		cmocka_unit_test(test_only_the_data_directory_is_left_of_the_file_system),
 		cmocka_unit_test(test_the_ring_is_confined_as_the_process_is),
 		cmocka_unit_test(test_no_address_can_be_bound_or_dialled),
+		cmocka_unit_test(test_who_needs_to_dial_may_dial_and_not_listen),
 		cmocka_unit_test(test_the_process_leaves_no_core_file),
 		cmocka_unit_test(test_root_becomes_a_user_for_good_and_gives_it_the_directory),
 		cmocka_unit_test(test_an_unknown_user_is_refused_by_name),
