@@ -1,6 +1,11 @@
 # What `cmake --install` puts in place besides programs, libraries and their package files.
 configure_file(tools/systemd/hillockd.service.in ${CMAKE_BINARY_DIR}/hillockd.service @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/hillockd.service DESTINATION lib/systemd/system)
+configure_file(tools/systemd/hillock-ocsp.service.in ${CMAKE_BINARY_DIR}/hillock-ocsp.service @ONLY)
+if(HILLOCK_TLS)
+  install(PROGRAMS tools/systemd/hillock-ocsp DESTINATION ${CMAKE_INSTALL_SBINDIR})
+  install(FILES ${CMAKE_BINARY_DIR}/hillock-ocsp.service tools/systemd/hillock-ocsp.timer DESTINATION lib/systemd/system)
+endif()
 install(FILES tools/systemd/hillock.sysusers DESTINATION lib/sysusers.d RENAME hillock.conf)
 install(FILES README.md LICENSE tools/hillockd.conf DESTINATION ${CMAKE_INSTALL_DOCDIR})
 file(GLOB pages CONFIGURE_DEPENDS docs/man/*.[1-8])

@@ -3,17 +3,21 @@
 
 Usage: scenarios_tls.py BUILD_DIR [TEST...]. The certificates are those of tests/tls/make_certs.sh, in BUILD_DIR/tests/certs."""
 
+import http.server
 import os
+import pathlib
 import re
 import shutil
 import socket
 import ssl
 import subprocess
+import threading
 
 from broker import BUILD, HILLOCK, HILLOCKD, FAST, Process, WAIT_S, contains, equal, main, wait_until
 
 CERTS = (BUILD / "tests" / "certs").resolve()
 CA = CERTS / "ca.pem"
+TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
 
 
 class Broker(Process):
@@ -197,6 +201,70 @@ def an_ocsp_answer_is_believed_if_it_is_good_and_demanded_if_it_is_required(scra
     equal(broker.stat("tls_ocsp_stapling"), 0, "an answer to show")
 
 
+class Responder(http.server.BaseHTTPRequestHandler):
+    """Asks openssl, which answers for the CA in server.folder."""
+
+    def do_POST(self):
+        request, answer = self.server.folder / "request.der", self.server.folder / "answer.der"
+        request.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
+        subprocess.run(["openssl", "ocsp", "-index", "issuer.index", "-rsigner", f"{self.server.signer}.crt", "-rkey",
+                        f"{self.server.signer}.key", "-CA", "issuer.crt", "-ndays", "2", "-reqin", request, "-respout", answer],
+                       cwd=self.server.folder, check=True, capture_output=True)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/ocsp-response")
+        self.end_headers()
+        self.wfile.write(answer.read_bytes())
+
+    def log_message(self, *_args):
+        pass
+
+
+def the_ocsp_answer_is_fetched_renewed_and_replaced_by_a_good_one_alone(scratch):
+    ca = scratch / "ca"
+    shutil.copytree(CERTS, ca)
+    environment = {**os.environ, "OPENSSL_CONF": str(ca / "openssl.cnf")}
+
+    def openssl(*args):
+        subprocess.run(["openssl", *map(str, args)], cwd=ca, env=environment, check=True, capture_output=True)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Responder) as responder:
+        responder.folder, responder.signer = ca, "issuer"
+        threading.Thread(target=responder.serve_forever, daemon=True).start()
+        (ca / "openssl.cnf").write_text((CERTS / "openssl.cnf").read_text() + "\n[leaf]\nsubjectAltName = DNS:localhost\n"
+                                        "keyUsage = critical,digitalSignature\nextendedKeyUsage = serverAuth\n"
+                                        f"authorityInfoAccess = OCSP;URI:http://127.0.0.1:{responder.server_port}/\n")
+        openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=node", "-keyout", "node.key",
+                "-out", "node.csr")
+        openssl("ca", "-batch", "-notext", "-name", "ca_issuer", "-extensions", "leaf", "-in", "node.csr", "-out", "node.crt")
+        (ca / "node.pem").write_bytes((ca / "node.crt").read_bytes() + (ca / "issuer.crt").read_bytes())
+        answer = scratch / "ocsp.der"
+        shutil.copy(CERTS / "ocsp-old.der", answer)
+        broker = Broker(scratch, tls_ocsp=f'"{answer}"', tls_ca=f'"{ca}/cas.pem"', tls_cert=f'"{ca}/node.pem"', tls_key=f'"{ca}/node.key"')
+        contains(broker.hillock("--tls-ocsp-required", "stats", status=5), "no OCSP answer")
+
+        def fetch(reason=None):
+            done = subprocess.run([TOOLS / "systemd" / "hillock-ocsp", ca / "node.pem", answer], capture_output=True, text=True, check=False,
+                                  env={**os.environ, "PATH": f"{BUILD.resolve()}:{os.environ['PATH']}",
+                                       "HILLOCK_OCSP_TIMEOUT_S": "2", "HILLOCK_URL": f"tcp://127.0.0.1:{broker.plain}"}, timeout=WAIT_S)
+            equal(done.returncode, 1 if reason else 0, done.stderr)
+            contains(done.stderr, reason or "")
+
+        fetch()
+        broker.hillock("--tls-ocsp-required", "stats")
+        contains(s_client(broker.port, "-status"), "Cert Status: good")
+        good = answer.read_bytes()
+        responder.signer = "other"
+        fetch("Response Verify Failure")
+        responder.signer = "issuer"
+        openssl("ca", "-name", "ca_issuer", "-revoke", "node.crt")
+        fetch("node.pem: revoked")
+        responder.shutdown()
+    fetch("onnect")
+    equal(answer.read_bytes() == good, True, "the answer of before")
+    equal(sorted(p.name for p in scratch.iterdir() if p.name.startswith("ocsp")), ["ocsp.der"], "nothing is left")
+    broker.hillock("--tls-ocsp-required", "stats")
+
+
 def a_list_that_is_missing_is_not_fetched_from_where_a_certificate_says(scratch):
     """Whoever has a certificate would have the broker wait for any address. (The sandbox would not let it, where the kernel has one.)"""
     with socket.create_server(("127.0.0.1", 0)) as bait:
@@ -353,6 +421,7 @@ if __name__ == "__main__":
           sessions_of_certificates_that_are_revoked_end_at_the_reload_and_no_task_is_lost,
           a_client_comes_back_by_ticket_only_where_nothing_has_changed,
           an_ocsp_answer_is_believed_if_it_is_good_and_demanded_if_it_is_required,
+          the_ocsp_answer_is_fetched_renewed_and_replaced_by_a_good_one_alone,
           a_list_that_is_missing_is_not_fetched_from_where_a_certificate_says,
           a_server_that_is_not_what_it_should_be_is_refused_with_reason_and_alert,
           a_client_that_is_not_what_it_should_be_is_refused_with_reason_and_alert, what_does_not_speak_the_same_is_told_so,

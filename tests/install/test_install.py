@@ -19,7 +19,7 @@ EXPECTED = (
     r"bin/hillock", r"sbin/hillockd", r"include/hillock\.h", r"include/hillock_access\.h",
     r"include/hillock_types\.h", r"include/hillock_bridge\.h", r"lib.*/libhillock\.a", r"lib.*/libhillock\.so",
     r"lib.*/libhillock\.so\.0", r"lib.*/pkgconfig/hillock\.pc", r"lib.*/cmake/Hillock/HillockConfig\.cmake",
-    r"lib/systemd/system/hillockd\.service", r"lib/sysusers\.d/hillock\.conf", r"share/doc/hillock/hillockd\.conf",
+    r"sbin/hillock-ocsp", r"lib/systemd/system/hillock-ocsp\.(service|timer)", r"lib/systemd/system/hillockd\.service", r"lib/sysusers\.d/hillock\.conf", r"share/doc/hillock/hillockd\.conf",
     r"share/doc/hillock/LICENSE", r"share/man/man1/hillock\.1", r"share/man/man8/hillockd\.8", r"share/man/man3/.*\.3",
 )
 
