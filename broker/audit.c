@@ -149,3 +149,13 @@ void audit_run(struct shard *s)
 	a->pending.len = 0;
 	write_more(a);
 }
+
+void limit_reached(struct shard *s, enum shard_limit limit, const char *what, const char *text)
+{
+	char type[32];
+	(void)snprintf(type, sizeof type, "limit.%s", what);
+	sys_event(s, type, "\"text\":\"%s\"", text);
+	if (!(s->limits_told & limit))
+		audit(s, "", "", "limit", "reached", "%s: %s", what, text);
+	s->limits_told |= limit;
+}

@@ -125,6 +125,10 @@ static const struct key keys[] = {
 	  "Bytes in the buffers of all connections together. Above it submissions are refused with\n"
 	  "RESOURCE_EXHAUSTED; an eighth above it the connection that holds most is closed." },
 
+	{ "memory_cap", CONFIG_SIZE, AT(memory_cap_bytes), 0, 1024 * GIB, 0, NULL,
+	  "Memory of the whole process. From three quarters of it caches shrink, from seven eighths new work is read more slowly,\n"
+	  "near it new work is refused with RESOURCE_EXHAUSTED while tasks are settled. 0 = no cap." },
+
 	{ "queues_max", CONFIG_INT, AT(queues_max), 1, 60000, 10000, NULL,
 	  "Queues; slots of removed ones are used again only when all others are taken." },
 	{ "auto_create", CONFIG_BOOL, AT(auto_create), 0, 1, 1, NULL,
@@ -528,6 +532,11 @@ static enum err relation(const struct config *c, const char *key, const char *wh
 	return ERR_INVALID_INPUT;
 }
 
+uint64_t config_memory_base(const struct config *c)
+{
+	return c->recv_buffers * c->recv_buffer_bytes + 2 * c->batch_bytes + 16 * MIB;
+}
+
 enum err config_check(const struct config *c, char text[CONFIG_TEXT])
 {
 	if (strlen(c->node) > LIMIT_NAME_BYTES)
@@ -558,6 +567,8 @@ enum err config_check(const struct config *c, char text[CONFIG_TEXT])
 		return relation(c, "sessions_max", "must not be below conns_max", text);
 	if ((c->recv_buffers & (c->recv_buffers - 1)) != 0)
 		return relation(c, "recv_buffers", "must be a power of two", text);
+	if (c->memory_cap_bytes > 0 && c->memory_cap_bytes < 2 * config_memory_base(c))
+		return relation(c, "memory_cap", "must be at least twice recv_buffers * recv_buffer_size + 2 * batch_size + 16MiB", text);
 	if (c->queue_backoff_max_ms < c->queue_backoff_min_ms)
 		return relation(c, "queue_backoff_max", "must not be below queue_backoff_min", text);
 	return ERR_OK;

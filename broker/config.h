@@ -35,6 +35,7 @@ struct config {
 	uint64_t handshakes_max, address_conns_max, address_rate, address_burst, login_failures_max, login_penalty_max_ms;
 	uint64_t conns_max, sessions_max, heartbeat_ms, session_grace_ms, frame_timeout_ms;
 	uint64_t payload_max_bytes, producer_window, watches_max;
+	uint64_t memory_cap_bytes;
 	uint64_t conn_out_soft_bytes, conn_out_max_bytes, buffers_max_bytes;
 
 	/* tasks */
@@ -70,6 +71,9 @@ enum err config_read(struct config *c, const char *file, struct span content, ch
 
 /* Sets one key from the command line. For `listen` the first call replaces what was there when `replace` is true. */
 enum err config_set(struct config *c, const char *key, const char *value, bool replace, char text[CONFIG_TEXT]) MUST_CHECK;
+
+/* What the process takes before anybody has come: its buffers for receiving, batches under way, code. */
+uint64_t config_memory_base(const struct config *c);
 
 /* Checks what concerns more than one key. Call it after the last change. */
 enum err config_check(const struct config *c, char text[CONFIG_TEXT]) MUST_CHECK;

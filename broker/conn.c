@@ -7,11 +7,11 @@
  *    it is given back when empty.
  * 3. At most one send is in flight, of `sending`; new frames go to `out`. What is queued above out_buffer_max ends it.
  * 4. Every wait has an end: the handshake, a partial frame, silence and a close each have a deadline. */
+#include "audit.h"
 #include "call.h"
 #include "conn_tls.h"
 #include "door.h"
 #include "event.h"
-#include "sysevent.h"
 #include "usage.h"
 
 enum { CLOSE_MS = 3000, KEEP_BYTES = 1024 };
@@ -552,9 +552,12 @@ static void *on_accepted(void *owner, struct io_conn io, const char *peer, enum 
 		return NULL;
 	if (s->counters.conns >= s->config.conns_max || s->stop != STOP_NOT) {
 		s->counters.conns_refused_total++;
-		sys_event(s, "limit.conns", "\"conns\":%llu", (unsigned long long)s->counters.conns);
+		char text[64];
+		(void)snprintf(text, sizeof text, "%llu connections", (unsigned long long)s->counters.conns);
+		limit_reached(s, SHARD_LIMIT_CONNS, "conns", text);
 		return NULL;
 	}
+	limit_free(s, SHARD_LIMIT_CONNS);
 	struct conn *c = zalloc(sizeof *c);
 	c->s = s;
 	c->io = io;

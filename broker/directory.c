@@ -472,3 +472,8 @@ void directory_free(struct directory *d)
 	free(d->hash);
 	free(d);
 }
+
+uint64_t directory_memory(const struct directory *d)
+{
+	return d->bytes + d->map_memory + (uint64_t)d->entry_count * sizeof(struct dir_entry);
+}

@@ -69,6 +69,7 @@ struct directory {
 
 struct directory *directory_new(struct shard *s);
 void directory_free(struct directory *d);
+uint64_t directory_memory(const struct directory *d); /* bytes that entries and watches of them take */
 
 /* A session begins: it gets its number. Its vnet is set. */
 void directory_begin(struct shard *s, struct session *session);

@@ -5,6 +5,7 @@
  * Place 0 is nobody's: those share it who find no place. */
 #include "door.h"
 
+#include "audit.h"
 #include "hash.h"
 #include "shard_impl.h"
 #include "sysevent.h"
@@ -91,6 +92,7 @@ static void tell(struct shard *s, struct source *x, const char *peer, const char
 		return;
 	x->told = true;
 	shard_note(s, SHARD_WARN, "door", "limit", "peer=%s limit=%s", peer, what);
+	audit(s, peer, "", "limit", "reached", "%s", what);
 	sys_event(s, "limit.address", "\"peer\":\"%s\",\"limit\":\"%s\"", sys_quote(&name, span_str(peer)), what);
 }
 

@@ -5,13 +5,33 @@
  *  1. A hot object is in `hots` from hot_new to hot_free; its pointer stays valid between.
  *  2. It is in at most one list and at most one heap; heap_index tells where in the heap.
  *  3. Where its payload is live, the special bit for it is set.
- *  4. Nothing on disk follows the order of the pages: hots_sorted orders by number. */
+ *  4. A slab of objects, or pages, that are all free is given back, but for one of each: memory follows what is there.
+ *  5. Nothing on disk follows the order of the pages: hots_sorted orders by number. */
 #include "life.h"
 
-enum { SLAB_HOTS = 256, HOT_PAGE = 8, SLAB_PAGES = 63 };
+enum { SLAB_HOTS = 256, HOT_PAGE = 8, SLAB_PAGES = 63, PAGE_SLAB_BYTES = 4096 };
+
+/* Lists of slabs. */
+#define PUSH(head, slab, next, prev)                \
+	do {                                        \
+		(slab)->prev = NULL;                \
+		(slab)->next = (head);              \
+		if (head)                           \
+			(head)->prev = (slab);      \
+		(head) = (slab);                    \
+	} while (0)
+#define TAKE_OUT(head, slab, next, prev)                                         \
+	do {                                                                     \
+		*((slab)->prev ? &(slab)->prev->next : &(head)) = (slab)->next; \
+		if ((slab)->next)                                                \
+			(slab)->next->prev = (slab)->prev;                       \
+	} while (0)
 
 struct hot_slab {
-	struct hot_slab *next;
+	struct hot_slab *next, *prev;           /* all of them */
+	struct hot_slab *room_next, *room_prev; /* those with free objects, the last that got one first */
+	struct hot *free;
+	uint32_t used;
 	struct hot hots[SLAB_HOTS];
 };
 
@@ -20,9 +40,12 @@ struct hot_page {
 };
 
 struct hot_page_slab {
-	struct hot_page_slab *next;
+	struct hot_page_slab *next, *prev, *room_next, *room_prev;
+	struct hot_page *free; /* linked by their first slot */
+	uint32_t used;
 	struct hot_page pages[SLAB_PAGES];
 };
+_Static_assert(sizeof(struct hot_page_slab) == PAGE_SLAB_BYTES, "a page finds its slab by its address");
 
 void *mem_resize(struct tasks *t, void *old, size_t old_size, size_t new_size)
 {
@@ -44,22 +67,58 @@ static struct hot_page *page_of(const struct tasks *t, uint64_t task)
 	return slot ? (struct hot_page *)(uintptr_t)slot->value : NULL;
 }
 
+static void page_slab_add(struct tasks *t)
+{
+	struct hots *hots = &t->hots;
+	struct hot_page_slab *slab = aligned_alloc(PAGE_SLAB_BYTES, sizeof *slab);
+	ENSURE(slab != NULL);
+	t->memory += sizeof *slab;
+	slab->free = NULL;
+	slab->used = 0;
+	for (uint32_t i = SLAB_PAGES; i-- > 0;) {
+		slab->pages[i].at[0] = (void *)slab->free;
+		slab->free = &slab->pages[i];
+	}
+	PUSH(hots->slabs, slab, next, prev);
+	PUSH(hots->room, slab, room_next, room_prev);
+	hots->empty++;
+}
+
+static void page_give_back(struct tasks *t, struct hot_page *page)
+{
+	struct hots *hots = &t->hots;
+	struct hot_page_slab *slab = (struct hot_page_slab *)((uintptr_t)page & ~(uintptr_t)(PAGE_SLAB_BYTES - 1));
+	bool listed = slab->free != NULL;
+	page->at[0] = (void *)slab->free;
+	slab->free = page;
+	slab->used--;
+	if (slab->used == 0 && hots->empty > 0) {
+		if (listed)
+			TAKE_OUT(hots->room, slab, room_next, room_prev);
+		TAKE_OUT(hots->slabs, slab, next, prev);
+		t->memory -= sizeof *slab;
+		free(slab);
+		return;
+	}
+	hots->empty += slab->used == 0;
+	if (hots->room == slab)
+		return;
+	if (listed)
+		TAKE_OUT(hots->room, slab, room_next, room_prev);
+	PUSH(hots->room, slab, room_next, room_prev);
+}
+
 static struct hot_page *page_make(struct tasks *t, uint64_t task)
 {
 	struct hots *hots = &t->hots;
-	if (!hots->free) {
-		struct hot_page_slab *slab = aligned_alloc(64, sizeof *slab);
-		ENSURE(slab != NULL);
-		t->memory += sizeof *slab;
-		slab->next = hots->slabs;
-		hots->slabs = slab;
-		for (uint32_t i = SLAB_PAGES; i-- > 0;) {
-			slab->pages[i].at[0] = (void *)hots->free;
-			hots->free = &slab->pages[i];
-		}
-	}
-	struct hot_page *page = hots->free;
-	hots->free = (void *)page->at[0];
+	if (!hots->room)
+		page_slab_add(t);
+	struct hot_page_slab *slab = hots->room;
+	struct hot_page *page = slab->free;
+	slab->free = (void *)page->at[0];
+	hots->empty -= slab->used++ == 0;
+	if (!slab->free)
+		TAKE_OUT(hots->room, slab, room_next, room_prev);
 	*page = (struct hot_page){ { NULL } };
 	map64_add(&hots->pages, task / HOT_PAGE + 1, (uint64_t)(uintptr_t)page, &t->memory);
 	return page;
@@ -87,8 +146,7 @@ static void page_remove(struct tasks *t, uint64_t task)
 		if (page->at[i])
 			return;
 	map64_remove(&t->hots.pages, slot);
-	page->at[0] = (void *)t->hots.free;
-	t->hots.free = page;
+	page_give_back(t, page);
 }
 
 static void pages_free(struct tasks *t)
@@ -100,8 +158,8 @@ static void pages_free(struct tasks *t)
 		t->hots.slabs = next;
 	}
 	map64_free(&t->hots.pages, &t->memory);
-	t->hots.free = NULL;
-	t->hots.count = 0;
+	t->hots.room = NULL;
+	t->hots.count = t->hots.empty = 0;
 }
 
 struct hot *hot_find(const struct tasks *t, uint64_t task)
@@ -132,22 +190,53 @@ static void slab_add(struct tasks *t)
 	struct hot_slab *slab = aligned_alloc(64, sizeof *slab);
 	ENSURE(slab != NULL);
 	t->memory += sizeof *slab;
-	slab->next = t->slabs;
-	t->slabs = slab;
+	slab->free = NULL;
+	slab->used = 0;
 	for (uint32_t i = SLAB_HOTS; i-- > 0;) {
-		slab->hots[i].next = t->hot_free;
-		t->hot_free = &slab->hots[i];
+		slab->hots[i].place_in_slab = i;
+		slab->hots[i].next = slab->free;
+		slab->free = &slab->hots[i];
 	}
+	PUSH(t->slabs, slab, next, prev);
+	PUSH(t->slab_room, slab, room_next, room_prev);
+	t->slabs_empty++;
+}
+
+static void slab_give_back(struct tasks *t, struct hot *h)
+{
+	struct hot_slab *slab = (struct hot_slab *)(void *)((uint8_t *)(h - h->place_in_slab) - offsetof(struct hot_slab, hots));
+	bool listed = slab->free != NULL;
+	h->next = slab->free;
+	slab->free = h;
+	slab->used--;
+	if (slab->used == 0 && t->slabs_empty > 0) {
+		if (listed)
+			TAKE_OUT(t->slab_room, slab, room_next, room_prev);
+		TAKE_OUT(t->slabs, slab, next, prev);
+		t->memory -= sizeof *slab;
+		free(slab);
+		return;
+	}
+	t->slabs_empty += slab->used == 0;
+	if (t->slab_room == slab)
+		return;
+	if (listed)
+		TAKE_OUT(t->slab_room, slab, room_next, room_prev);
+	PUSH(t->slab_room, slab, room_next, room_prev);
 }
 
 struct hot *hot_make(struct tasks *t, uint64_t task, uint32_t class)
 {
-	if (t->hot_free == NULL)
+	if (t->slab_room == NULL)
 		slab_add(t);
-	struct hot *h = t->hot_free;
-	t->hot_free = h->next;
+	struct hot_slab *slab = t->slab_room;
+	struct hot *h = slab->free;
+	slab->free = h->next;
+	t->slabs_empty -= slab->used++ == 0;
+	if (!slab->free)
+		TAKE_OUT(t->slab_room, slab, room_next, room_prev);
 	uint32_t options = class_options(class);
-	*h = (struct hot){ .task = task, .class = class, .state = TASK_READY };
+	*h = (struct hot){ .task = task, .class = class, .state = TASK_READY, .place_in_slab = h->place_in_slab };
 	if (options < OPTIONS_MAX) {
 		ENSURE(options < t->options_count);
 		h->retention_ms = t->options[options].retention_ms;
@@ -171,8 +260,7 @@ void hot_free(struct tasks *t, struct hot *h)
 	life_free(t, h);
 	page_remove(t, h->task);
 	h->task = 0;
-	h->next = t->hot_free;
-	t->hot_free = h;
+	slab_give_back(t, h);
 }
 
 /* Not in the object: few tasks have more than their class says, and those know it from their segment. */
@@ -265,7 +353,8 @@ void hots_free(struct tasks *t)
 		free(t->slabs);
 		t->slabs = next;
 	}
-	t->hot_free = NULL;
+	t->slab_room = NULL;
+	t->slabs_empty = 0;
 	pages_free(t);
 	map64_free(&t->children, &t->memory);
 	(void)mem_resize(t, t->timers.items, t->timers.cap * sizeof *t->timers.items, 0);

@@ -194,6 +194,8 @@ static struct shard_config shard_config_of(const struct args *args, struct io *i
 		.conns_max = (uint32_t)c->conns_max,
 		.sessions_max = (uint32_t)c->sessions_max,
 		.memory_max = c->buffers_max_bytes,
+		.memory_cap = c->memory_cap_bytes,
+		.memory_base = config_memory_base(c),
 		.out_buffer_soft = c->conn_out_soft_bytes,
 		.out_buffer_max = c->conn_out_max_bytes,
 		.principal_sessions_max = (uint32_t)c->principal_sessions_max,

@@ -5,12 +5,13 @@
  * 1. Before WELCOME only HELLO is heard, after it HELLO is refused.
  * 2. A handler that needs room in the log says ERR_AGAIN before it has changed anything; the frame is kept and comes again.
  * 3. Refusals name the field; items that are refused alone are answered alone, the rest of the frame goes on. */
+#include "audit.h"
 #include "admin_block.h"
 #include "binding.h"
 #include "call.h"
 #include "event.h"
 #include "event_route.h"
-#include "sysevent.h"
+#include "memory.h"
 #include "usage.h"
 #include "permit.h"
 
@@ -117,14 +118,15 @@ static enum err submit_refusal(struct shard *s, const struct msg_submit *m, cons
 	}
 	if (log_room(s->log) != LOG_ROOM_OK) {
 		*text = "the disk is filling up: only results are taken";
-		sys_event(s, "limit.disk", "\"text\":\"%s\"", *text);
+		limit_reached(s, SHARD_LIMIT_DISK, "disk", *text);
 		return ERR_DISK_FULL;
 	}
 	if (s->buffer_bytes > s->config.memory_max) {
 		*text = "the buffers of all connections are at memory_max";
-		sys_event(s, "limit.memory", "\"text\":\"%s\"", *text);
+		limit_reached(s, SHARD_LIMIT_BUFFERS, "memory", *text);
 		return ERR_RESOURCE_EXHAUSTED;
 	}
+	limit_free(s, SHARD_LIMIT_DISK | SHARD_LIMIT_BUFFERS);
 	if (s->config.payload_max >= LIMIT_PAYLOAD_BYTES)
 		return ERR_OK;
 	for (uint32_t i = 0; i < m->sizes.count; i++) {
@@ -287,6 +289,10 @@ static enum err on_submit(const struct call *call)
 	const struct msg_submit *m = &call->msg->submit;
 	const char *text = "";
 	enum err e = submit_refusal(s, m, &text);
+	if (e == ERR_OK)
+		e = memory_gate(c, &text);
+	if (e == ERR_AGAIN)
+		return e;
 	if (e != ERR_OK) {
 		const struct confirm_run run = { .first_seq = m->first_seq, .count = m->sizes.count,
 						 .code = (uint16_t)e };
@@ -433,6 +439,10 @@ static enum err on_unsubscribe(const struct call *call)
 
 static enum err on_publish(const struct call *call)
 {
+	const char *text;
+	enum err e = memory_gate(call->c, &text);
+	if (e != ERR_OK)
+		return e == ERR_AGAIN ? e : refuse(call, e, text);
 	return event_publish(call->c, &call->msg->publish, call->frame->payload);
 }
 
@@ -484,6 +494,10 @@ static enum err on_unbind(const struct call *call)
 
 static enum err on_call(const struct call *call)
 {
+	const char *text;
+	enum err e = memory_gate(call->c, &text);
+	if (e != ERR_OK)
+		return e == ERR_AGAIN ? e : refuse(call, e, text);
 	return call_frame(call->c, &call->msg->call, call->frame->payload, call->text);
 }
 

@@ -13,6 +13,7 @@
 #include "conn_tls.h"
 #include "door.h"
 #include "event.h"
+#include "memory.h"
 #include "sysevent.h"
 #include "part.h"
 #include "permit.h"
@@ -505,6 +506,7 @@ static uint64_t wait_until_ns(struct shard *s, bool more, uint64_t until_ns)
 	ms = MIN_OF(ms, events_next_ms(s));
 	if (s->outlets_broken > 0)
 		ms = MIN_OF(ms, s->broken_retry_ms);
+	ms = MIN_OF(ms, memory_retry_ms(s));
 	ms = MIN_OF(ms, schedule_due_ms(s));
 	ms = MIN_OF(ms, redrive_due_ms(s));
 	ms = MIN_OF(ms, blocks_due_ms(s));
@@ -560,7 +562,8 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	s->more = purge_run(s) || s->more;
 	s->more = events_run(s) || s->more;
 	s->more = conn_tls_run(s) || s->more;
-	if (s->paused)
+	memory_look(s);
+	if (s->paused && memory_may_retry(s))
 		conn_retry_paused(s);
 	if (s->compact_again && s->stop == STOP_NOT) {
 		s->compact_again = tasks_compact(s->tasks, s->log);

@@ -33,6 +33,7 @@ struct shard_config {
 	uint32_t conns_max;           /* (10000) */
 	uint32_t sessions_max;        /* live ones and those in grace (2 * conns_max) */
 	uint64_t memory_max;          /* bytes in buffers of all connections (1 GiB) */
+	uint64_t memory_cap, memory_base; /* of the process, see memory.h (0 = none); what it takes that the shard does not see */
 	uint64_t out_buffer_soft;     /* no new deliveries to a connection above this (1 MiB) */
 	uint64_t out_buffer_max;      /* a slow reader is disconnected above this (64 MiB) */
 	uint32_t handshake_ms;        /* (LIMIT_HANDSHAKE_MS) */
@@ -106,7 +107,7 @@ void shard_set_tls(struct shard *s, struct tls_ctx *tls);
 /* ---- looking ---- */
 
 struct shard_counters {
-	uint64_t conns_slowed_total, principal_limits_total;
+	uint64_t conns_slowed_total, principal_limits_total, memory_paused_total, memory_refused_total;
 	uint64_t door_crowded_total, door_hasty_total, door_evicted_total, logins_failed_total, logins_held_total;
 	uint64_t conns, conns_total, conns_refused_total, sessions, sessions_resumed_total, sessions_lost_total;
 	uint64_t frames_in_total, bytes_in_total, bytes_out_total, frames_refused_total, handshakes_failed_total;

@@ -80,6 +80,7 @@ struct conn {
 	uint16_t retries;        /* of the frame that is held */
 	bool at_door, slowed;    /* slowed: not read until slow_until_ms, for its principal is over its rate */
 	uint64_t slow_until_ms;
+	uint64_t held_ms;        /* since when its frame of new work waits for memory; 0 = it does not */
 	bool dirty, closing, close_started, gone, send_busy, paused, retry_wait, starved, local;
 	char peer[56];
 	struct conn_tls *tls;    /* conn_tls.h; NULL = the bytes are plain */
@@ -295,6 +296,13 @@ void hold_or_flush(struct shard *s);  /* log_flush, unless what is pending had b
 
 /* ---- the shard ---- */
 
+enum memory_level { MEMORY_FINE, MEMORY_SHORT, MEMORY_TIGHT, MEMORY_FULL };
+struct memory { /* memory.h */
+	uint64_t used, peak, retry_ms;
+	enum memory_level level;
+	bool small; /* the cache of the log is */
+};
+
 enum stop_stage { STOP_NOT, STOP_DRAIN, STOP_CHECKPOINT, STOP_CLOSE, STOP_DONE };
 enum { DELIVER_TASKS_MAX = 1024, DELIVER_BYTES_MAX = 256 << 10 };
 
@@ -332,6 +340,8 @@ struct shard {
 	struct conn *conns, *dirty, *paused;
 	struct conn **paused_tail;
 	uint64_t buffer_bytes;
+	struct memory memory;
+	uint32_t limits_told;     /* audit.h */
 
 	struct session **slots;
 	uint32_t slot_count, slot_cap, slot_free_count;

@@ -1,5 +1,6 @@
 /* broker/shard_stats.c: every figure of a shard by name, for VERB_STATS and for metrics: one list, so that they agree. */
 #include "event.h"
+#include "memory.h"
 
 struct out {
 	struct shard_stat *at;
@@ -33,6 +34,12 @@ static void put_shard(struct shard *s, struct out *o)
 	PUT("", c, conns_refused_total);
 	PUT("", c, conns_slowed_total);
 	PUT("", c, principal_limits_total);
+	put(o, "memory_used_bytes", (double)memory_used(s));
+	put(o, "memory_peak_bytes", (double)s->memory.peak);
+	put(o, "memory_cap_bytes", (double)s->config.memory_cap);
+	put(o, "memory_level", s->memory.level);
+	PUT("", c, memory_paused_total);
+	PUT("", c, memory_refused_total);
 	PUT("", c, door_crowded_total);
 	PUT("", c, door_hasty_total);
 	PUT("", c, door_evicted_total);

@@ -428,3 +428,10 @@ void tasks_get_stats(const struct tasks *t, struct tasks_stats *out)
 	out->memory_bytes = t->memory + t->scratch_items.cap + t->scratch_sources.cap + t->scratch_yields.cap +
 			    t->scratch_texts.cap + t->found.cap;
 }
+
+uint64_t tasks_memory(const struct tasks *t)
+{
+	enum { CHECKPOINT_BYTES = 96 }; /* of an object; all else is small beside them */
+	return t->memory + t->scratch_items.cap + t->scratch_sources.cap + t->scratch_yields.cap + t->scratch_texts.cap + t->found.cap +
+	       (uint64_t)t->hots.count * CHECKPOINT_BYTES;
+}

@@ -146,6 +146,8 @@ void tasks_set_owner(struct tasks *t, struct span principal, const struct owner_
 /* What is counted of it now; of tasks only those in this queue. owner.h says what that is. */
 uint64_t tasks_owner_bytes(const struct tasks *t, struct span principal);
 uint64_t tasks_owner_tasks(const struct tasks *t, struct span principal, uint32_t queue);
+/* What the machine takes of memory, and what a checkpoint of it would take besides. */
+uint64_t tasks_memory(const struct tasks *t);
 /* Bytes that something else keeps for it (blobs), more or less of them. Volatile: who keeps them says so again behind tasks_begin. */
 void tasks_owner_charge(struct tasks *t, struct span principal, int64_t bytes);
 

@@ -131,6 +131,7 @@ struct hot {
 	uint64_t owner;                 /* once final: who is charged for its result; 0 = nobody */
 	/* (v) */
 	uint64_t execution_ms, overrun_ms, cancel_ms;
+	uint32_t place_in_slab;         /* as long as there is room for it */
 };
 _Static_assert(offsetof(struct hot, ready_ms) == 64, "the first cache line is what it says");
 
@@ -142,8 +143,8 @@ struct hot_list {
 struct hot_page;
 struct hots {
 	struct map64 pages;    /* number / HOT_PAGE + 1 -> struct hot_page */
-	struct hot_page *free; /* linked by their first slot */
-	struct hot_page_slab *slabs;
+	struct hot_page_slab *slabs, *room; /* all; those with free pages */
+	uint32_t empty;        /* slabs without a page in use */
 	uint32_t count;        /* of objects */
 };
 
@@ -285,7 +286,8 @@ struct tasks {
 	struct map64 indexed;      /* (v) segment + 1: has an index file, but its tasks are still to be replayed */
 	struct hots hots;
 	struct hot_slab *slabs;
-	struct hot *hot_free;
+	struct hot_slab *slab_room; /* with free objects */
+	uint32_t slabs_empty;
 	uint64_t yields_kept;      /* of all tasks */
 	struct map64 children;     /* parent -> the newest struct life of its children */
 	struct heap retained;      /* final and not dead, by the time they are forgotten */

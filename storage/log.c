@@ -475,6 +475,17 @@ void log_get_stats(const struct log *log, struct log_stats *out)
 	out->cache_bytes = log->cache.bytes + log->cache.chunk_total;
 }
 
+uint64_t log_memory(const struct log *log)
+{
+	return log->cache.bytes + log->cache.chunk_total + (log->cache.spare ? log->cache.slab_bytes : 0);
+}
+
+void log_set_cache(struct log *log, uint64_t bytes)
+{
+	log->config.cache_bytes = bytes;
+	cache_spare_free(log);
+}
+
 void log_checkpoint_now(struct log *log)
 {
 	log->checkpoint_wanted = true;

@@ -127,6 +127,10 @@ struct log_stats {
 	uint64_t recovered_entries, recovered_ms;
 	uint64_t time_ms; /* of the newest entry: no later one is below it */
 };
+/* Bytes of memory that its cache and its batches take. */
+uint64_t log_memory(const struct log *log);
+/* From now on the cache may have so many bytes; what is above is let go in the next turns. */
+void log_set_cache(struct log *log, uint64_t bytes);
 void log_get_stats(const struct log *log, struct log_stats *out);
 
 /* Seals the active segment and writes a checkpoint at the next opportunity; log_busy stays true until it is durable. */

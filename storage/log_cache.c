@@ -32,6 +32,12 @@ static void slab_free(struct slab *slab)
 	free(slab);
 }
 
+void cache_spare_free(struct log *log)
+{
+	slab_free(log->cache.spare);
+	log->cache.spare = NULL;
+}
+
 void cache_free(struct log *log)
 {
 	struct cache *c = &log->cache;

@@ -124,6 +124,7 @@ static inline uint64_t log_now_ms(const struct log *log) { return io_now_ns(log-
 /* log_cache.c */
 void cache_init(struct log *log);
 void cache_free(struct log *log);
+void cache_spare_free(struct log *log); /* the slab that is kept to be used again */
 /* Memory for a batch of at most batch_max bytes; stays reserved until cache_push. */
 uint8_t *cache_reserve(struct log *log);
 struct cached *cache_push(struct log *log, const struct batch_head *head, uint8_t *data);

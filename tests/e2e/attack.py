@@ -5,7 +5,8 @@ Usage: attack.py BUILD_DIR [TEST...]. How much others notice is measured by tool
 import json
 import os
 
-from broker import BUILD, Broker, Process, equal, main, wait_until
+from broker import BUILD, Broker, Process, contains, equal, main, wait_until
+from wire import CODES, Connection
 
 MIB = 1 << 20
 
@@ -68,5 +69,47 @@ def guesses_are_refused_unheard_while_a_worker_goes_on(scratch):
     equal(broker.end(15), 0, "exit code")
 
 
-main([guesses_are_refused_unheard_while_a_worker_goes_on,
+def fill(connection, seq, frames=200, count=4096):
+    """Delayed tasks, each of which takes memory, until one frame is refused or the frames are over: the next sequence, the refusal."""
+    for _ in range(frames):
+        connection.submit(7, seq, [b"12345678"] * count, resolved_below=seq, type="hoard", delay_ms=3600000)
+        confirms = connection.expect("CONFIRMS")
+        seq += count
+        if (confirms["runs"][0]["code"] or 0) != 0:
+            return seq, confirms
+    return seq, None
+
+
+def memory_stays_under_its_cap_while_tasks_are_settled(scratch):
+    cap = 96 * MIB
+    broker = Broker(scratch / "data", memory_cap="96MiB", recv_buffers=64, batch_size="2MiB", segment_size="8MiB", cache_size="8MiB",
+                    heartbeat="1m", conn_out_max="8MiB", queue_retention="0ms")
+    mute = flood(broker, "mute", "--seconds", "60")
+    stalled = flood(broker, "stall", "--conns", "200", "--addresses", "50", "--rate", "1000", "--seconds", "60")
+    with Connection(broker.port) as first:
+        first.submit(8, 1, [b"x"] * 50, type="work")
+        first.expect("CONFIRMS")
+    peak = 0
+    with Connection(broker.port) as greedy:
+        seq, refused = fill(greedy, 1)
+        peak = max(peak, broker.memory())
+        equal((refused["runs"][0]["code"], refused["retry_after_ms"]), (CODES["RESOURCE_EXHAUSTED"], 1000), "the hoard is refused")
+        contains(refused["text"], "memory_cap")
+        worker = broker.worker("work", "cat", "--count", "50")
+        equal(worker.end(), 0, "what waits is settled")
+        peak = max(peak, broker.memory())
+        figures = broker.ask("stats")
+        assert figures["memory_used_bytes"] <= cap, figures["memory_used_bytes"]
+        assert figures["memory_paused_total"] > 0 and figures["memory_refused_total"] > 0, figures
+        assert peak <= cap, f"{peak} bytes resident, the cap is {cap}"
+        broker.run("queue", "purge", "hoard", "--yes")
+        wait_until(lambda: stat(broker, "memory_level") < 3, "it has room again")
+        equal(fill(greedy, seq, 1)[1], None, "and takes work")
+    for process in (mute, stalled):
+        process.kill_group()
+    contains((scratch / "data" / "audit.log").read_text(), "memory_cap")
+    equal(broker.end(15), 0, "exit code")
+
+
+main([memory_stays_under_its_cap_while_tasks_are_settled, guesses_are_refused_unheard_while_a_worker_goes_on,
       stalled_handshakes_and_dials_keep_no_worker_from_its_tasks, a_guest_who_asks_and_never_reads_is_shown_out])
