@@ -125,7 +125,7 @@ void shard_counters_get(const struct shard *s, struct shard_counters *out);
 /* Every figure of the shard, its log and its tasks, by name ("log_syncs_total"): what VERB_STATS answers and what metrics print. Names
  * end in _total where they only grow. Returns how many were written (at most max). Names are literals. */
 struct shard_stat { const char *name; double value; };
-enum { SHARD_STATS_MAX = 128 };
+enum { SHARD_STATS_MAX = 192 };
 uint32_t shard_stats(struct shard *s, struct shard_stat *out, uint32_t max);
 
 /* For those who print more than that (queues): borrowed until shard_close. */

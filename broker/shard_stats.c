@@ -155,6 +155,20 @@ static void put_log(struct shard *s, struct out *o)
 	put(o, "log_full", log_room(s->log) == LOG_ROOM_OK ? 0 : 1);
 }
 
+static void put_backend(struct shard *s, struct out *o)
+{
+	struct blob_backend_stats b;
+	if (!s->config.blobs || !s->config.blobs->v->stats)
+		return;
+	s->config.blobs->v->stats(s->config.blobs, &b);
+	PUT("blob_s3_", b, requests_total);
+	PUT("blob_s3_", b, retries_total);
+	PUT("blob_s3_", b, failed_total);
+	PUT("blob_s3_", b, sent_bytes_total);
+	PUT("blob_s3_", b, received_bytes_total);
+	PUT("blob_s3_", b, memory_bytes);
+}
+
 uint32_t shard_stats(struct shard *s, struct shard_stat *out, uint32_t max)
 {
 	struct out o = { .at = out, .max = max };
@@ -162,6 +176,7 @@ uint32_t shard_stats(struct shard *s, struct shard_stat *out, uint32_t max)
 	put_events(s, &o);
 	put_tasks(s, &o);
 	put_log(s, &o);
+	put_backend(s, &o);
 	if (s->config.process_stats) {
 		double cpu_seconds = 0, resident_bytes = 0;
 		s->config.process_stats(s->config.ctx, &cpu_seconds, &resident_bytes);

@@ -38,6 +38,9 @@ struct blob_writer; /* a blob that is being written */
 struct blob_reader; /* one that is being read */
 struct blob_backend;
 
+/* Since the open. A request is what is asked of S3, over all its tries. */
+struct blob_backend_stats { uint64_t requests_total, retries_total, failed_total, sent_bytes_total, received_bytes_total, memory_bytes; };
+
 struct blob_backend_v {
 	const char *name; /* "local", "s3" */
 
@@ -78,6 +81,8 @@ struct blob_backend_v {
 	void (*check)(struct blob_backend *b, struct blob_job *job, const struct blob_key *key, uint64_t size);
 	/* Room for new blobs in bytes; UINT64_MAX: not known. */
 	uint64_t (*room)(struct blob_backend *b);
+	/* Figures; NULL where there are none (local). */
+	void (*stats)(struct blob_backend *b, struct blob_backend_stats *out);
 	void (*free)(struct blob_backend *b); /* jobs under way are not done any more; not from inside a done() */
 };
 

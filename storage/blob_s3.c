@@ -322,6 +322,18 @@ static uint64_t room_left(struct blob_backend *b)
 	return UINT64_MAX;
 }
 
+static uint64_t figure(const _Atomic uint64_t *at)
+{
+	return atomic_load_explicit(at, memory_order_relaxed);
+}
+
+static void stats(struct blob_backend *b, struct blob_backend_stats *out)
+{
+	const struct s3 *s3 = CONTAINER_OF(b, struct s3, b);
+	*out = (struct blob_backend_stats){ figure(&s3->requests), figure(&s3->retries), figure(&s3->failed), figure(&s3->sent),
+					    figure(&s3->received), figure(&s3->memory) };
+}
+
 static void tasks_free(struct s3_tasks *list)
 {
 	struct s3_task *t;
@@ -366,7 +378,7 @@ static void free_backend(struct blob_backend *b)
 static const struct blob_backend_v s3_v = {
 	.name = "s3", .create = create, .write = write_bytes, .finish = finish, .abandon = abandon, .open = open_blob, .read = read_bytes_at,
 	.file = file_of, .close = close_reader, .remove = remove_blob, .list = list_blobs, .presign = presign, .check = check,
-	.room = room_left, .free = free_backend,
+	.room = room_left, .stats = stats, .free = free_backend,
 };
 
 /* ---- names ---- */

@@ -62,6 +62,7 @@ void s3_req_start(struct s3_req *r)
 	r->tries = 0;
 	r->keys_renewed = r->uncertain = false;
 	r->text[0] = '\0';
+	atomic_fetch_add_explicit(&r->s3->requests, 1, memory_order_relaxed);
 	wait_until(r, 0);
 }
 
@@ -126,6 +127,9 @@ static struct verdict judge_status(struct s3_req *r)
 	/* The bytes went wrong on their way there. */
 	if (code_is(r, "BadDigest") || code_is(r, "XAmzContentSHA256Mismatch") || code_is(r, "IncompleteBody"))
 		return (struct verdict){ ERR_UNAVAILABLE, true };
+	/* Temporary credentials that have run out are a 400, and the answer to a HEAD does not say of which kind. */
+	if (r->status == 400 && (code_is(r, "ExpiredToken") || code_is(r, "InvalidToken") || strcmp(r->method, "HEAD") == 0))
+		return (struct verdict){ ERR_SECURITY, false };
 	switch (r->status) {
 	case 401:
 	case 403:
@@ -180,17 +184,20 @@ static void over(struct s3_req *r, CURLcode res, bool stalled)
 	(void)curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &r->status);
 	struct verdict v = judge(r, res, stalled);
 	s3_try_end(r);
-	r->uncertain |= v.code != ERR_OK && (r->status == 0 || r->status >= 500);
-	if (v.code == ERR_SECURITY && r->status == 403 && renew_keys(r)) {
+	r->uncertain |= v.code != ERR_OK && (r->status < 300 || r->status >= 500);
+	if (v.code == ERR_SECURITY && r->status >= 400 && renew_keys(r)) {
 		wait_until(r, 0);
 		return;
 	}
 	if (v.again && r->tries + 1 < r->s3->c.tries && (!r->again || r->again(r))) {
 		uint64_t pause = backoff_ns(r);
 		r->tries++;
+		atomic_fetch_add_explicit(&r->s3->retries, 1, memory_order_relaxed);
 		wait_until(r, s3_now_ns() + pause);
 		return;
 	}
+	if (v.code != ERR_OK && v.code != ERR_NOT_FOUND)
+		atomic_fetch_add_explicit(&r->s3->failed, 1, memory_order_relaxed);
 	r->done(r, v.code);
 }
 

@@ -10,6 +10,7 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "../wire/sha256.h"
 #include "blob.h"
@@ -81,10 +82,12 @@ struct s3 {
 	struct s3_keys keys;
 	CURLM *multi;            /* its wake-up is called from both */
 
+	_Atomic uint64_t requests, retries, failed, sent, received, memory; /* figures */
+
 	/* the helper's */
 	struct s3_req *waiting, **waiting_end, *active;
 	uint32_t active_count;
-	uint64_t memory_used, jitter;
+	uint64_t jitter;
 	struct blob_writer *writers, *room_first, *room_last;
 	struct blob_reader *readers;
 	struct s3_lister *listers;
@@ -133,7 +136,7 @@ struct s3_req {
 	struct curl_slist *headers;
 	char error[CURL_ERROR_SIZE];
 	uint64_t moved_ns, due_ns;
-	curl_off_t moved_bytes;
+	curl_off_t moved_bytes, down, up;
 	size_t body_sent;
 	uint32_t tries;             /* that failed since something last went well */
 	bool keys_renewed, paused, uncertain; /* uncertain: a try may have been carried out without our having heard */

@@ -127,6 +127,10 @@ static int on_progress(void *ctx, curl_off_t down_all, curl_off_t down, curl_off
 	struct s3_req *r = ctx;
 	(void)down_all, (void)up_all;
 	if (down + up != r->moved_bytes) {
+		atomic_fetch_add_explicit(&r->s3->received, (uint64_t)(down - r->down), memory_order_relaxed);
+		atomic_fetch_add_explicit(&r->s3->sent, (uint64_t)(up - r->up), memory_order_relaxed);
+		r->down = down;
+		r->up = up;
 		r->moved_bytes = down + up;
 		r->moved_ns = s3_now_ns();
 	}
@@ -217,7 +221,7 @@ static void set_rules(struct s3_req *r)
 	(void)curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
 	(void)curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, r->alone ? 1L : 0L);
 	(void)curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)s3->c.connect_ms);
-	(void)curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 256L << 10);
+	(void)curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 64L << 10);
 	(void)curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 256L << 10);
 	if (s3->c.ca_file) {
 		(void)curl_easy_setopt(e, CURLOPT_CAINFO, s3->c.ca_file);
@@ -244,7 +248,7 @@ void s3_try_begin(struct s3_req *r)
 	r->state = S3_ACTIVE;
 	r->paused = false;
 	r->body_sent = 0;
-	r->moved_bytes = 0;
+	r->moved_bytes = r->down = r->up = 0;
 	r->moved_ns = s3_now_ns();
 	r->next = s3->active;
 	s3->active = r;

@@ -81,7 +81,7 @@ static bool part_new(struct blob_writer *w)
 {
 	struct s3 *s3 = w->s3;
 	size_t cap = part_cap(w);
-	if (s3->memory_used + cap > s3->c.memory_bytes)
+	if (atomic_load_explicit(&s3->memory, memory_order_relaxed) + cap > s3->c.memory_bytes)
 		return false;
 	struct part *p = calloc(1, sizeof *p);
 	ENSURE(p != NULL);
@@ -90,7 +90,7 @@ static bool part_new(struct blob_writer *w)
 	p->cap = cap;
 	p->w = w;
 	sha256_begin(&p->sha);
-	s3->memory_used += cap;
+	atomic_fetch_add_explicit(&s3->memory, cap, memory_order_relaxed);
 	w->part = p;
 	return true;
 }
@@ -100,7 +100,7 @@ static void part_free(struct part *p)
 	struct s3 *s3 = p->w->s3;
 	s3_req_cancel(&p->req);
 	s3_req_free(&p->req);
-	s3->memory_used -= p->cap;
+	atomic_fetch_sub_explicit(&s3->memory, p->cap, memory_order_relaxed);
 	free(p->data);
 	free(p);
 }
@@ -328,6 +328,7 @@ static void on_begun(struct s3_req *r, enum err code)
 		w->upload[0] = '\0';
 		s3_req_text(r, "the answer has no UploadId");
 		code = ERR_INTERNAL;
+		w->begun_twice = true;
 	}
 	if (w->abandoned) {
 		take_back(w);

@@ -16,7 +16,7 @@ LIBRAFT_MIN=0.22.1
 
 WOLFSSL_MIN=5.5.4-2+deb12u3 # an earlier one of Debian 12 takes forged certificates
 
-packages_runtime="libconfuse2 libjansson4 libcurl4"
+packages_runtime="libconfuse2 libjansson4"
 packages_build="$packages_runtime gcc g++ libc6-dev make cmake ninja-build pkg-config ccache flatbuffers-compiler
 	libflatbuffers-dev liburing-dev libraft-dev libconfuse-dev libjansson-dev libxxhash-dev libwolfssl-dev
 	libcurl4-openssl-dev"
@@ -70,6 +70,15 @@ wolfssl_runtime() {
 	echo "${name:-libwolfssl35}"
 }
 
+# Debian 13 calls it otherwise: the same library, with a time_t of 64 bits where that was not so.
+curl_runtime() {
+	if installed libcurl4t64 || { ! installed libcurl4 && apt-cache show libcurl4t64 >/dev/null 2>&1; }; then
+		echo libcurl4t64
+	else
+		echo libcurl4
+	fi
+}
+
 missing() {
 	for package in "$@"; do
 		if ! installed "$package"; then
@@ -114,7 +123,7 @@ offer_libraft() {
 }
 
 case ${1:-build} in
-runtime) wanted="$packages_runtime $(wolfssl_runtime)" ;;
+runtime) wanted="$packages_runtime $(wolfssl_runtime) $(curl_runtime)" ;;
 build) wanted=$packages_build ;;
 test) wanted=$packages_test ;;
 -h | --help) usage 0 ;;

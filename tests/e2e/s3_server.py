@@ -7,7 +7,7 @@ have the hash that was signed, parts must be big enough, and ETags must be those
 ones cost no memory.
 
 Faults are set by a POST to /-/fault, one JSON object, and last until another one is set ({} = none):
-  mode    403, 500, 503, hang (says nothing), held (until another fault is set), drop (hangs up), slow; of an object's body: cut, stall, flip, short, long; digest (another
+  mode    400 (with code), 403, 500, 503, garbage (200 and half an answer), hang (says nothing), held (until another fault is set), drop (hangs up), slow; of an object's body: cut, stall, flip, short, long; digest (another
           one in the metadata); lost (done, but nobody hears of it); plain200 (of a complete: 200 and an error); wrongxml (half a list);
           etag (none)
   count   how many requests it hits (absent: all)
@@ -262,12 +262,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         mode = fault.get("mode")
         if mode == "403":
             self.error(403, "AccessDenied")
+        elif mode == "400":
+            self.error(400, fault["code"])
         elif mode == "500":
             self.error(500, "InternalError")
         elif mode == "503":
             self.error(503, "SlowDown", headers=[("Retry-After", str(fault["after"]))] if "after" in fault else [])
         elif mode == "hang":
             self.hang()
+        elif mode == "garbage" and self.body_read:
+            self.xml("<no><Xml>")
         elif mode == "held": # until another fault is set, then as if nothing had been
             with self.store.lock:
                 held = self.store.fault

@@ -97,6 +97,11 @@ static const struct fault faults[] = {
 	{ "{'mode': 'hang', 'method': 'PUT'}", PUT, ERR_TIMEOUT, "nothing moved for 300 ms" },
 	{ "{'mode': 'drop', 'method': 'PUT'}", PUT, ERR_UNAVAILABLE, "PUT s3:bucket" },
 	{ "{'mode': '403', 'sub': 'begin'}", PUT_PARTS, ERR_SECURITY, "HTTP 403 AccessDenied" },
+	{ "{'mode': 'garbage', 'sub': 'begin'}", PUT_PARTS, ERR_INTERNAL, "no UploadId" },
+	{ "{'mode': '400', 'code': 'InvalidRequest', 'sub': 'begin'}", PUT_PARTS, ERR_INTERNAL, "HTTP 400 InvalidRequest" },
+	{ "{'mode': '400', 'code': 'ExpiredToken', 'sub': 'begin'}", PUT_PARTS, ERR_SECURITY, "HTTP 400 ExpiredToken" },
+	{ "{'mode': '400', 'code': 'BadDigest', 'sub': 'part'}", PUT_PARTS, ERR_UNAVAILABLE, "HTTP 400 BadDigest" },
+	{ "{'mode': '400', 'code': 'QuotaExceeded', 'sub': 'part'}", PUT_PARTS, ERR_RESOURCE_EXHAUSTED, "HTTP 400 QuotaExceeded" },
 	{ "{'mode': '500', 'sub': 'part'}", PUT_PARTS, ERR_UNAVAILABLE, "HTTP 500 InternalError" },
 	{ "{'mode': 'hang', 'sub': 'part'}", PUT_PARTS, ERR_TIMEOUT, "nothing moved" },
 	{ "{'mode': 'etag', 'sub': 'part'}", PUT_PARTS, ERR_INTERNAL, "no ETag" },
@@ -213,15 +218,18 @@ static void test_an_outage_that_ends_is_not_noticed(void **state)
 {
 	struct blob_world *world = *state;
 	uint64_t size = 2 * PART;
-	const char *const passing[] = { "{'mode': '503', 'after': 0, 'count': 1}", "{'mode': 'drop', 'count': 1}", "{'mode': 'hang', 'count': 1}",
-					"{'mode': 'cut', 'count': 1, 'bytes': 300000}", "{'mode': 'stall', 'count': 1, 'method': 'GET'}" };
+	const char *const passing[] = {
+		"{'mode': '400', 'code': 'ExpiredToken', 'count': 1}", "{'mode': '503', 'after': 0, 'count': 1}",
+		"{'mode': 'drop', 'count': 1}", "{'mode': 'hang', 'count': 1}",
+		"{'mode': 'cut', 'count': 1, 'bytes': 300000}", "{'mode': 'stall', 'count': 1, 'method': 'GET'}",
+	};
 	const enum verb verbs[] = { PUT, PUT_PARTS, OPEN, READ, LIST, CHECK };
 	struct blob_key key = put(world, size, true);
 	for (size_t i = 0; i < COUNT_OF(passing); i++) {
 		for (size_t v = 0; v < COUNT_OF(verbs); v++) {
 			struct waited j;
-			bool of_bodies = i >= 3;
-			if (of_bodies != (verbs[v] == READ) && i != 0)
+			bool of_bodies = i >= 4;
+			if (of_bodies != (verbs[v] == READ) && i > 1)
 				continue;
 			enum err e = carry_out(world, verbs[v], &key, size, passing[i], &j);
 			if (e != ERR_OK)
@@ -245,6 +253,24 @@ static void test_answers_that_are_lost_leave_nothing_twice(void **state)
 		remove_it(world, &key);
 		expect_nothing_left(world); /* uploads are listed, too */
 	}
+}
+
+static void test_figures_tell_an_outage(void **state)
+{
+	struct blob_world *world = *state;
+	struct blob_backend_stats before, after;
+	struct waited j;
+	struct blob_key key = put(world, 3 * PART, true);
+	world->b->v->stats(world->b, &before);
+	assert_int_equal(before.requests_total, 5); /* begin, three parts, complete */
+	assert_true(before.sent_bytes_total >= 3 * PART && before.failed_total == 0 && before.retries_total == 0);
+	assert_int_equal(before.memory_bytes, 0);
+	assert_int_equal(carry_out(world, CHECK, &key, 3 * PART, "{'mode': '500', 'method': 'HEAD'}", &j), ERR_UNAVAILABLE);
+	expect_whole(world, &key, 3 * PART, BLOB_CHUNK);
+	world->b->v->stats(world->b, &after);
+	assert_int_equal(after.failed_total, 1);
+	assert_int_equal(after.retries_total, 1);
+	assert_true(after.received_bytes_total - before.received_bytes_total >= 3 * PART);
 }
 
 static void test_retry_after_is_honoured(void **state)
@@ -517,6 +543,12 @@ static void test_an_url_lets_its_holder_get_or_put_that_blob_alone(void **state)
 		world->b->v->check(world->b, job_of(&j), &next, 5); /* 403, and the file again */
 		assert_err(world, &j, ERR_OK);
 	}
+	assert_int_equal(world->b->v->presign(world->b, &key, false, 1, url, sizeof url), ERR_OK);
+	for (bool ended = false; !ended;) { /* it does end */
+		char *answer = http_ask(&server, "GET", url + strlen(endpoint), "");
+		ended = strstr(answer, " 403 ") && strstr(answer, "too old");
+		free(answer);
+	}
 	assert_int_equal(world->b->v->presign(world->b, &key, false, 60, url, 100), ERR_TOO_BIG);
 	assert_int_equal(world->b->v->presign(world->b, &key, false, 0, url, sizeof url), ERR_INVALID_INPUT);
 	assert_int_equal(world->b->v->presign(world->b, &key, false, 8 * 24 * 3600, url, sizeof url), ERR_INVALID_INPUT);
@@ -705,6 +737,7 @@ int main(void)
 		WITH(test_every_fault_has_its_code_and_its_text),
 		WITH(test_an_outage_that_ends_is_not_noticed),
 		WITH(test_answers_that_are_lost_leave_nothing_twice),
+		WITH(test_figures_tell_an_outage),
 		WITH(test_retry_after_is_honoured),
 		WITH(test_a_sweep_ends_the_uploads_of_a_life_before),
 		WITH(test_a_finish_that_nobody_waits_for_any_more_is_taken_back),
