@@ -221,10 +221,13 @@ static void result(struct life_caller *c, const struct result_item *r)
 			scene_violate(c->life->scene, "L7: task %llu ended as %s with %u yields of %u", (unsigned long long)t->id,
 				      task_state_name(r->state), r->yields, t->yields);
 		if (t->next < t->yields) {
-			if (t->awaits == 0)
+			/* Right behind the last yield that the broker knew to be wanted: it came (behind a gap, which is being asked for), or
+			 * it was sent on the connection before. What was asked for is on its way, and the result once more behind it. */
+			bool behind = t->any ? t->last + 1 == t->yields : c->resumed;
+			if (!behind)
 				scene_violate(c->life->scene, "L7: the result of task %llu comes after %u of %u yields",
 					      (unsigned long long)t->id, t->next, t->yields);
-			return; /* what was asked for is on its way, and the result once more behind it */
+			return;
 		}
 		scene_mark(c->life->scene, MARK_STREAM_DONE);
 	} else if (t->kind == LIFE_ONCE) {

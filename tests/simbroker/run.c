@@ -14,7 +14,7 @@
 enum { PRODUCERS_MAX = 3, WORKERS_MAX = 5 };
 
 static const struct workload *const workloads[] = {
-	&workload_life, &workload_directory, &workload_events, &workload_refusals,
+	&workload_life, &workload_directory, &workload_events, &workload_refusals, &workload_timed,
 };
 
 struct dice {                   /* what the seed meant */
@@ -306,7 +306,7 @@ static void roll(struct run *r, uint64_t seed)
 	if (seed % 6 == 0)
 		roll_fair(r);
 	for (uint32_t i = 0; i < COUNT_OF(workloads); i++)
-		d->has[i] = workloads[i] == &workload_refusals ? seed % 3 == 1 : chance(r, 50);
+		d->has[i] = workloads[i] == &workload_refusals ? seed % 3 == 1 : workloads[i] == &workload_timed ? seed % 3 == 2 : chance(r, 50);
 	int len = snprintf(r->result->options, sizeof r->result->options,
 		       "producers %u workers %u credit %u crash %u%s cut %u stall %u pause %u freeze %u fail %u*%u "
 		       "short %u slow %d clock %d split %d tenants %d "

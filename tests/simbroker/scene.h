@@ -57,7 +57,12 @@
 	M(REFUSED_QUEUE, "questions refused, for there was no such queue")                   \
 	M(REFUSED_SERVE, "entries refused, for their parameters did not parse")              \
 	M(REFUSED_TASK, "cancels refused, for there was no such task")                       \
-	M(REFUSED_EVENT, "events refused, for they would have been the broker's own")
+	M(REFUSED_EVENT, "events refused, for they would have been the broker's own")        \
+	M(TICK, "tasks of schedules")                                                        \
+	M(TICK_OVER_RESTART, "tasks of schedules after a restart of the broker")             \
+	M(SCHEDULE_COUNTED, "schedules at rest, whose firings are their tasks")              \
+	M(LETTER_BACK, "dead letters that came back by a redrive")                           \
+	M(REDRIVES_COUNTED, "redrives that are over, which have put back what had died")
 
 #define MARK_ENUM(name, text) MARK_##name,
 enum mark { MARKS(MARK_ENUM) MARK_COUNT };
@@ -106,4 +111,4 @@ struct workload {
 	bool (*idle)(void *state);  /* after healing: nothing waits for an answer */
 	const char *(*waits)(void *state); /* for what, in words */
 };
-extern const struct workload workload_life, workload_directory, workload_events, workload_refusals;
+extern const struct workload workload_life, workload_directory, workload_events, workload_refusals, workload_timed;
