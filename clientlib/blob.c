@@ -187,7 +187,7 @@ static void tell_progress(struct hlk *c, struct transfer *t)
 	if (!t->progress || t->told == t->offset || t->state == TRANSFER_HASHING)
 		return;
 	t->told = t->offset;
-	t->progress(c, t->id, t->offset, t->total == BLOB_SIZE_UNKNOWN ? 0 : t->total, t->ctx);
+	t->progress(c, t->id, t->offset, t->total == BLOB_SIZE_UNKNOWN ? 0 : t->total, t->progress_ctx);
 }
 
 /* Hashes a little, and tells what has happened. Callbacks may begin and cancel transfers. */

@@ -88,10 +88,18 @@ int hlk_blob_remove(struct hlk *c, const uint8_t digest[HLK_DIGEST_BYTES])
 
 int hlk_blob_collect(struct hlk *c, uint64_t *count_out)
 {
-	return ask(c, VERB_BLOB_COLLECT, NULL, NULL, 0, true, "blob gc", &(struct rows){ NULL, NULL, NULL, count_out });
+	uint64_t total = 0, count = 0, more = 0;
+	int code;
+	do {
+		code = ask(c, VERB_BLOB_COLLECT, NULL, NULL, 0, true, "blob gc", &(struct rows){ NULL, NULL, &more, &count });
+		total += code == HLK_OK ? count : 0;
+	} while (code == HLK_OK && more);
+	if (count_out)
+		*count_out = total;
+	return code;
 }
 
-int hlk_blob_scrub(struct hlk *c, hlk_blob_row_fn *each, void *ctx, uint64_t *count_out)
+int hlk_blob_scrub(struct hlk *c, const uint8_t *digest, uint64_t *count_out)
 {
-	return ask(c, VERB_BLOB_SCRUB, NULL, NULL, 0, true, "blob scrub", &(struct rows){ each, ctx, NULL, count_out });
+	return ask(c, VERB_BLOB_SCRUB, digest, NULL, 0, true, "blob scrub", &(struct rows){ NULL, NULL, NULL, count_out });
 }

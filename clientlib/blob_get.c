@@ -240,6 +240,7 @@ int hlk_blob_get(struct hlk *c, const uint8_t digest[HLK_DIGEST_BYTES], const st
 	t->write = s->write;
 	t->write_ctx = s->write_ctx;
 	t->progress = s->progress;
+	t->progress_ctx = s->progress_ctx;
 	int code = s->path ? sink_open(c, t, s) : HLK_OK;
 	if (code != HLK_OK) {
 		blob_forget(c, t->id);

@@ -33,6 +33,7 @@ struct transfer {
 	hlk_blob_fn *fn;
 	void *ctx;
 	hlk_blob_progress_fn *progress;
+	void *progress_ctx;
 	uint64_t told;                   /* of progress */
 	uint64_t offset, credit, total;  /* offset: next byte to send or to come; total BLOB_SIZE_UNKNOWN: not known yet */
 	struct hlk_blob blob;

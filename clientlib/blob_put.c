@@ -267,6 +267,7 @@ int hlk_blob_put(struct hlk *c, const struct hlk_blob_source *s, hlk_blob_fn *fn
 	t->read = s->read;
 	t->read_ctx = s->read_ctx;
 	t->progress = s->progress;
+	t->progress_ctx = s->progress_ctx;
 	t->total = s->read ? BLOB_SIZE_UNKNOWN : size;
 	t->state = s->read ? TRANSFER_WAITING : TRANSFER_HASHING;
 	(void)snprintf(t->media_type, sizeof t->media_type, "%s", s->media_type ? s->media_type : "");

@@ -74,7 +74,7 @@ struct hlk_blob_source {
 	bool use_fd; int fd;     /* an open file that can be read at any offset; from its beginning, and stays the caller's */
 	hlk_blob_read_fn *read; void *read_ctx; /* a stream of unknown size */
 	const char *media_type;  /* "image/png"; may be NULL */
-	hlk_blob_progress_fn *progress; /* may be NULL; gets the ctx of the call */
+	hlk_blob_progress_fn *progress; void *progress_ctx; /* told now and then, and of nothing else; may be NULL */
 };
 
 /* How a transfer ended. */
@@ -106,7 +106,7 @@ struct hlk_blob_sink {
 	uint32_t window;         /* bytes under way; 0 = 4 MiB */
 	bool manual_credit;      /* only hlk_blob_more asks for bytes beyond the first window */
 	uint64_t offset, length; /* a part of it, of which no digest is known; length 0 = to the end */
-	hlk_blob_progress_fn *progress; /* may be NULL; gets the ctx of the call */
+	hlk_blob_progress_fn *progress; void *progress_ctx; /* told now and then, and of nothing else; may be NULL */
 };
 /* Downloads. What does not have the digest ends with HLK_INTEGRITY_MISMATCH, and the broker is told. `fn` is called once. */
 HLK_API int hlk_blob_get(struct hlk *c, const uint8_t digest[HLK_DIGEST_BYTES], const struct hlk_blob_sink *sink, hlk_blob_fn *fn,
@@ -134,6 +134,9 @@ HLK_API int hlk_blob_url(struct hlk *c, const uint8_t digest[HLK_DIGEST_BYTES], 
 HLK_API int hlk_blob_put_url(struct hlk *c, const struct hlk_blob *blob, const char *media_type, int timeout_ms, char *out, size_t room,
 			     uint32_t *transfer_out);
 HLK_API int hlk_blob_put_end(struct hlk *c, uint32_t transfer, int timeout_ms);
+
+/* Payloads of more bytes than this travel as blobs, as the broker last said; 0: it keeps none, or no connection was there yet. */
+HLK_API uint64_t hlk_blob_above(const struct hlk *c);
 
 /* A digest as hexadecimal text and back. `sha256:` in front is read over. HLK_INVALID_INPUT: it is none. */
 HLK_API void hlk_digest_print(const uint8_t digest[HLK_DIGEST_BYTES], char out[HLK_DIGEST_TEXT]);
@@ -184,10 +187,11 @@ HLK_API int hlk_blob_show(struct hlk *c, const uint8_t digest[HLK_DIGEST_BYTES],
 HLK_API int hlk_blob_pin(struct hlk *c, const uint8_t digest[HLK_DIGEST_BYTES], const char *pin);
 HLK_API int hlk_blob_unpin(struct hlk *c, const uint8_t digest[HLK_DIGEST_BYTES], const char *pin);
 HLK_API int hlk_blob_remove(struct hlk *c, const uint8_t digest[HLK_DIGEST_BYTES]); /* HLK_WRONG_STATE: something refers to it */
-/* Removes now what nothing refers to, without waiting for the grace; reads everything and compares the digests. *count_out (may be NULL):
- * how many were removed; how many are damaged, and each of those is told to `each` (may be NULL). */
+/* Removes now what nothing refers to, without waiting for the grace. *count_out (may be NULL): how many. */
 HLK_API int hlk_blob_collect(struct hlk *c, uint64_t *count_out);
-HLK_API int hlk_blob_scrub(struct hlk *c, hlk_blob_row_fn *each, void *ctx, uint64_t *count_out);
+/* Reads a blob (NULL: all of them) and compares its digest, beside other work and behind the answer: what is wrong shows in hlk_blob_list.
+ * *count_out (may be NULL): how many are read. */
+HLK_API int hlk_blob_scrub(struct hlk *c, const uint8_t *digest, uint64_t *count_out);
 
 #ifdef __cplusplus
 }

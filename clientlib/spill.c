@@ -12,6 +12,11 @@ bool spill_needed(const struct hlk *c, size_t size, uint32_t above)
 	return !c->session.known && size > LIMIT_PAYLOAD_BYTES; /* no broker has said anything yet */
 }
 
+uint64_t hlk_blob_above(const struct hlk *c)
+{
+	return c->session.blob_above;
+}
+
 struct span spill_ref(const struct hlk_blob *blob, struct blob_ref *out)
 {
 	*out = (struct blob_ref){ .size = blob->size };

@@ -1,8 +1,11 @@
 /* tools/call.c: `hillock call`: one question to a holder, to all holders, or to an address. */
 #include "commands.h"
 
+#include "input.h"
+
 static const struct option options[] = {
 	{ "payload", OPTION_TEXT, 'p', "TEXT", "", 0, 0, "the payload" },
+	{ "file", OPTION_TEXT, 'f', "FILE", NULL, 0, 0, "the payload is this file, of any size; - is standard input" },
 	{ "params", OPTION_TEXT, 'w', "PRED", NULL, 0, 0, "only holders whose parameters fit: gpu == A100 && vram_gb >= 40" },
 	{ "all", OPTION_FLAG, 'a', NULL, NULL, 0, 0, "ask every holder; prints one answer of each" },
 	{ "address", OPTION_TEXT, 0, "ADDRESS", NULL, 0, 0, "ask the entry at this address (hillock directory ls)" },
@@ -15,32 +18,42 @@ static const struct option options[] = {
 
 struct asking { struct cli *cli; bool done; int code; uint64_t answers, failed; };
 
-static json_t *answer_json(const struct hlk_answer *answer)
+static json_t *answer_json(struct hlk *c, const struct hlk_answer *answer)
 {
 	json_t *object = json_object();
 	cli_set(object, "code", json_string(hlk_error_name(answer->code)));
 	cli_set(object, "app_code", json_integer(answer->app_code));
 	output_set_bytes(object, "address", answer->address, strlen(answer->address));
-	output_set_bytes(object, answer->code == HLK_OK ? "answer" : "error", answer->data, answer->size);
+	if (answer->code == HLK_OK)
+		input_describe(c, object, "answer", answer->kind, answer->data, answer->size);
+	else
+		output_set_bytes(object, "error", answer->data, answer->size);
 	return object;
 }
 
 static void answered(struct hlk *c, const struct hlk_answer *answer, void *ctx)
 {
 	struct asking *asking = ctx;
-	(void)c;
 	asking->done = !answer->more;
 	asking->answers++;
 	asking->failed += answer->code != HLK_OK;
 	if (answer->code != HLK_OK)
 		asking->code = answer->code;
 	if (asking->cli->out.format != OUTPUT_TABLE) {
-		output_row(&asking->cli->out, answer_json(answer));
+		output_row(&asking->cli->out, answer_json(c, answer));
 		return;
 	}
 	if (answer->code != HLK_OK) {
 		cli_say("%s%s%.*s (%s)", answer->address, answer->address[0] ? ": " : "", (int)MIN_OF(answer->size, (size_t)4096),
 			(const char *)answer->data, hlk_error_name(answer->code));
+		return;
+	}
+	if (answer->kind != HLK_INLINE) {
+		json_t *object = json_object();
+		input_describe(c, object, "answer", answer->kind, answer->data, answer->size);
+		(void)json_dumpf(json_object_get(object, "answer"), stdout, 0);
+		(void)fputc('\n', stdout);
+		json_decref(object);
 		return;
 	}
 	(void)fwrite(answer->data, 1, answer->size, stdout);
@@ -63,12 +76,20 @@ static int call_run(struct cli *cli)
 		.deadline_ms = (uint32_t)args_number(args, "deadline"), .wait = args_number(args, "wait"),
 	};
 	struct asking asking = { .cli = cli };
-	int code = cli_connect_vnet(cli, "hillock call", args_text(args, "vnet"));
-	if (code != CLI_OK)
+	struct input in;
+	int code = input_read(cli, payload, args_text(args, "file"), &in);
+	if (code == CLI_OK)
+		code = cli_connect_vnet(cli, "hillock call", args_text(args, "vnet"));
+	if (code == CLI_OK)
+		code = input_send(cli, &in);
+	if (code != CLI_OK) {
+		input_free(&in);
 		return code;
+	}
 	if (cli->out.format != OUTPUT_TABLE)
 		output_begin(&cli->out, columns, COUNT_OF(columns));
-	code = hlk_call(cli->client, &options_of_call, payload, strlen(payload), answered, &asking, NULL);
+	code = hlk_call_payload(cli->client, &options_of_call, &in.payload, answered, &asking, NULL);
+	input_free(&in);
 	if (code != HLK_OK)
 		return cli_failed(cli, code, "call");
 	while (!asking.done)

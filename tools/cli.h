@@ -76,7 +76,7 @@ json_t *cli_integer(uint64_t value);
 void cli_set(json_t *object, const char *key, json_t *value);
 
 /* The outcome of a task: id, state, code, app_code, failed, and result or error. */
-void result_set(json_t *object, const struct hlk_result *result);
+void result_set(struct hlk *c, json_t *object, const struct hlk_result *result);
 
 /* watch.c: hlk_update_fn that prints the update as one JSON object on a line of its own, at once. */
 void update_print(struct hlk *c, const struct hlk_update *update, void *ctx);

@@ -42,4 +42,8 @@ extern const struct command principal_ls_command, principal_show_command, princi
 extern const struct command principal_set_command, principal_rm_command, token_ls_command, token_add_command;
 extern const struct command token_rotate_command, token_rm_command, token_access_command;
 extern const struct command acl_ls_command, acl_add_command, acl_rm_command, acl_test_command; /* acl.c */
+extern const struct command blob_put_command, blob_get_command, blob_ls_command, blob_show_command; /* blob.c */
+extern const struct command blob_pin_command, blob_unpin_command, blob_rm_command, blob_gc_command, blob_scrub_command;
+extern const struct command backup_command, restore_command;                             /* backup.c */
+extern const struct command bench_blob_command;                                          /* bench_blob.c */
 extern const struct command bench_publish_command;                                       /* bench_publish.c */

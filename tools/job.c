@@ -19,7 +19,7 @@
 #include "../wire/limits.h"
 #include "progress.h"
 
-enum { JOB_VARIABLES = 8, JOB_PIPES = 4, JOB_VARIABLE_BYTES = 320 };
+enum { JOB_VARIABLES = 12, JOB_PIPES = 4, JOB_VARIABLE_BYTES = 640, JOB_RESULT_BLOB = 64 << 20 };
 
 extern char **environ;
 
@@ -104,16 +104,30 @@ static int spawn(const char *command, char *const environment_of_task[], const s
 	return error;
 }
 
+/* Standard input is the payload's file; there is nothing to write. */
+static bool input_from(struct pipes *p, const struct job_files *files)
+{
+	if (!files->payload[0] || !files->on_stdin)
+		return true;
+	close_once(&p->child[0]);
+	close_once(&p->ours[0]);
+	p->child[0] = open(files->payload, O_RDONLY | O_CLOEXEC);
+	return p->child[0] >= 0;
+}
+
 static bool start(struct job *job, char own[JOB_VARIABLES][JOB_VARIABLE_BYTES], size_t own_count, const char *command)
 {
 	struct pipes p;
 	int pid = -1, process = -1, error = 0;
-	ENSURE(!job->task && !job->call);
-	if (!pipes_make(&p)) {
+	const struct job_files files = job->files;
+	void *owner = job->owner;
+	if (!pipes_make(&p) || !input_from(&p, &files)) {
 		error = errno;
 	} else {
 		char **variables = environment(own, own_count);
-		error = spawn(command, variables, &p, &pid);
+		char *line = job_files_command(&files, command);
+		error = spawn(line, variables, &p, &pid);
+		free(line);
 		free(variables);
 	}
 	pipes_close(p.child);
@@ -128,7 +142,8 @@ static bool start(struct job *job, char own[JOB_VARIABLES][JOB_VARIABLE_BYTES], 
 		return false;
 	}
 	*job = (struct job){ .process = process, .pid = pid, .input = p.ours[0], .output = p.ours[1], .error = p.ours[2],
-			     .events = p.ours[3] };
+			     .events = p.ours[3], .files = files, .owner = owner,
+			     .result_max = JOB_RESULT_BLOB }; /* what the broker takes is said when it is settled */
 	return true;
 }
 
@@ -152,14 +167,34 @@ bool job_start(struct job *job, struct hlk_task *task, const char *command, uint
 	(void)snprintf(own[5], JOB_VARIABLE_BYTES, "HILLOCK_TASK_PRIORITY=%d", info->priority > 0 ? info->priority - 1 : 0);
 	(void)snprintf(own[6], JOB_VARIABLE_BYTES, "HILLOCK_TASK_YIELDED=%u", info->yielded);
 	(void)snprintf(own[7], JOB_VARIABLE_BYTES, "HILLOCK_FD=3");
-	if (!start(job, own, 8, command))
+	(void)snprintf(own[8], JOB_VARIABLE_BYTES, "HILLOCK_PAYLOAD_KIND=%s", job->files.reference ? "reference" : "bytes");
+	(void)snprintf(own[9], JOB_VARIABLE_BYTES, "HILLOCK_PAYLOAD_FILE=%s", job->files.on_stdin ? "" : job->files.payload);
+	(void)snprintf(own[10], JOB_VARIABLE_BYTES, "HILLOCK_RESULT_FILE=%s", job->files.result);
+	if (!start(job, own, 11, command))
 		return false;
 	job->task = task;
-	job->payload = info->payload;
-	job->payload_size = info->size;
+	if (job->files.reference) {
+		job->payload = job->files.text.data;
+		job->payload_size = job->files.text.len;
+	} else if (!job->files.payload[0]) {
+		job->payload = info->payload;
+		job->payload_size = info->size;
+	}
 	set_limit(job, info->execution_ms, limit_ms);
 	hlk_task_set_ctx(task, job);
 	return true;
+}
+
+void job_prepare(struct job *job, struct hlk_task *task)
+{
+	void *owner = job->owner;
+	*job = (struct job){ .task = task, .process = -1, .input = -1, .output = -1, .error = -1, .events = -1, .owner = owner };
+	hlk_task_set_ctx(task, job);
+}
+
+bool job_prepared(const struct job *job)
+{
+	return job->pid != 0;
 }
 
 bool job_start_call(struct job *job, struct hlk_call *call, const char *command, uint64_t limit_ms)
@@ -181,7 +216,7 @@ bool job_start_call(struct job *job, struct hlk_call *call, const char *command,
 
 void job_fds(const struct job *job, struct pollfd *fds)
 {
-	bool running = job->task || job->call;
+	bool running = (job->task || job->call) && job_prepared(job) && !job->files.transfer;
 	fds[0] = (struct pollfd){ running && !job->exited ? job->process : -1, POLLIN, 0 };
 	fds[1] = (struct pollfd){ running ? job->input : -1, POLLOUT, 0 };
 	fds[2] = (struct pollfd){ running ? job->output : -1, POLLIN, 0 };
@@ -212,9 +247,9 @@ static void output_read(struct job *job, uint64_t now_ns)
 	while ((n = read(job->output, chunk, sizeof chunk)) > 0 || (n < 0 && errno == EINTR)) {
 		if (n < 0)
 			continue;
-		size_t room = LIMIT_PAYLOAD_BYTES + 1 - job->result.len;
+		size_t room = job->result_max + 1 - job->result.len;
 		buf_append(&job->result, chunk, MIN_OF((size_t)n, room));
-		if (job->result.len > LIMIT_PAYLOAD_BYTES)
+		if (job->result.len > job->result_max)
 			job_end(job, JOB_TOO_BIG, now_ns);
 	}
 	if (n == 0 || errno != EAGAIN)
@@ -320,7 +355,7 @@ void job_end(struct job *job, enum job_stop why, uint64_t now_ns)
 
 uint64_t job_due_ns(const struct job *job)
 {
-	if ((!job->task && !job->call) || job->exited)
+	if ((!job->task && !job->call) || job->exited || !job_prepared(job))
 		return 0;
 	return job->kill_ns ? job->kill_ns : job->limit_ns;
 }
@@ -381,7 +416,7 @@ static void describe(const struct job *job, char *text, size_t size)
 	if (job->stop == JOB_OVERTIME)
 		(void)snprintf(text, size, "stopped at its time limit");
 	else if (job->stop == JOB_TOO_BIG)
-		(void)snprintf(text, size, "the result is over %d bytes", LIMIT_PAYLOAD_BYTES);
+		(void)snprintf(text, size, "the result is over %zu bytes", job->result_max);
 	else if (len > from)
 		(void)snprintf(text, size, "%.*s", (int)(len - from), job->tail + from);
 	else if (WIFSIGNALED(job->status))
@@ -393,7 +428,9 @@ static void describe(const struct job *job, char *text, size_t size)
 /* A broker may take less than we do; the task is still ours then. */
 static int complete(struct job *job, char *text, size_t size)
 {
-	if (hlk_complete(job->task, job->result.data, job->result.len) == HLK_OK)
+	int code = job->uploaded ? hlk_complete_payload(job->task, job->uploaded)
+				 : hlk_complete(job->task, job->result.data, job->result.len);
+	if (code == HLK_OK)
 		return HLK_OK;
 	(void)snprintf(text, size, "the result of %zu bytes is over the limit of the broker", job->result.len);
 	(void)hlk_fail(job->task, HLK_PERMANENT, 0, text, -1);

@@ -9,6 +9,7 @@
 
 #include "../clientlib/hillock.h"
 #include "../wire/span.h"
+#include "job_files.h"
 
 enum { JOB_FDS = 5, JOB_LINES = 2 << 20, JOB_TAIL = 1024, JOB_KILL_AFTER_MS = 5000 };
 
@@ -20,6 +21,10 @@ struct job {
 	struct hlk_call *call;
 	const uint8_t *payload;
 	size_t payload_size;
+	struct job_files files;
+	const struct hlk_payload *uploaded; /* the result is up: it, and not standard output, is what completes the task */
+	size_t result_max;
+	void *owner;           /* of whoever uses the slot */
 	int process;           /* a pidfd */
 	int pid;
 	int input, output, error, events; /* our ends; -1 once closed */
@@ -37,6 +42,9 @@ struct job {
 
 /* Starts `command` under /bin/sh for the task. False, with errno, where no process could be made. */
 bool job_start(struct job *job, struct hlk_task *task, const char *command, uint64_t limit_ms) MUST_CHECK;
+/* Before: the slot is taken for the task while its files are made ready. */
+void job_prepare(struct job *job, struct hlk_task *task);
+bool job_prepared(const struct job *job); /* false: it is being made ready, and there is no process yet */
 /* The same for a call. */
 bool job_start_call(struct job *job, struct hlk_call *call, const char *command, uint64_t limit_ms) MUST_CHECK;
 /* Fills JOB_FDS entries; unused ones have fd -1. */

@@ -46,8 +46,8 @@ const struct command *const cli_commands[] = {
 	&worker_drain_command, &worker_stop_command, &worker_kick_command, &worker_block_command,
 	&worker_unblock_command, &stats_command,
 	&checkpoint_command, &node_reload_command, &bench_task_command, &bench_submit_command, &bench_drain_command,
-	&bench_disk_command, &bench_publish_command, &bench_call_command, &bench_schema_command,
-	&fsck_command, &publish_command, &subscribe_command, &events_command,
+	&bench_disk_command, &bench_publish_command, &bench_call_command, &bench_schema_command, &bench_blob_command,
+	&fsck_command, &backup_command, &restore_command, &publish_command, &subscribe_command, &events_command,
 	&subscription_add_command, &subscription_ls_command, &subscription_rm_command,
 	&type_register_command, &type_ls_command, &type_show_command, &type_check_command,
 	&type_diff_command, &type_rm_command, &schedule_add_command, &schedule_ls_command,
@@ -56,7 +56,9 @@ const struct command *const cli_commands[] = {
 	&principal_ls_command, &principal_show_command, &principal_add_command,
 	&principal_set_command, &principal_rm_command, &token_ls_command, &token_add_command,
 	&token_rotate_command, &token_rm_command, &token_access_command, &acl_ls_command,
-	&acl_add_command, &acl_rm_command, &acl_test_command, NULL,
+	&acl_add_command, &acl_rm_command, &acl_test_command, &blob_put_command, &blob_get_command, &blob_ls_command,
+	&blob_show_command, &blob_pin_command, &blob_unpin_command, &blob_rm_command, &blob_gc_command,
+	&blob_scrub_command, NULL,
 };
 
 bool help_has_noun(const char *noun)

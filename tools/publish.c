@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "../wire/limits.h"
+#include "input.h"
 
 /* ---- publish ---- */
 
@@ -79,26 +80,34 @@ static int publish_lines(struct publishing *run, FILE *input)
 	return code;
 }
 
-/* All of a file; a zero byte in it is a byte like any other. */
-static int publish_whole(struct publishing *run, FILE *input)
+/* All of a file, of any size; a zero byte in it is a byte like any other. */
+static int publish_whole(struct publishing *run, const char *file)
 {
-	uint8_t *data = malloc(LIMIT_PAYLOAD_BYTES + 1);
-	ENSURE(data != NULL);
-	size_t size = fread(data, 1, LIMIT_PAYLOAD_BYTES + 1, input);
-	int code = size > LIMIT_PAYLOAD_BYTES ? cli_usage(run->cli, "the payload is over %d bytes", LIMIT_PAYLOAD_BYTES)
-					      : publish_one(run, data, size);
-	free(data);
+	struct input in;
+	struct hlk *c = run->cli->client;
+	int code = input_read(run->cli, NULL, file, &in);
+	if (code == CLI_OK)
+		code = input_send(run->cli, &in);
+	if (code == CLI_OK) {
+		while ((code = hlk_publish_payload(c, run->topic, &in.payload, was_published, run)) == HLK_AGAIN)
+			(void)hlk_run(c, 100);
+		run->published += code == HLK_OK;
+		code = code == HLK_OK ? CLI_OK : cli_failed(run->cli, code, "event");
+	}
+	input_free(&in);
 	return code;
 }
 
 static int publish_input(struct publishing *run, const char *file, bool lines)
 {
+	if (!lines)
+		return publish_whole(run, file);
 	FILE *input = strcmp(file, "-") == 0 ? stdin : fopen(file, "re");
 	if (!input) {
 		cli_say("%s: %m", file);
 		return CLI_USAGE;
 	}
-	int code = lines ? publish_lines(run, input) : publish_whole(run, input);
+	int code = publish_lines(run, input);
 	if (input != stdin)
 		(void)fclose(input);
 	return code;
@@ -238,7 +247,14 @@ static void print_event(const struct subscribing *run, const struct hlk_event *e
 {
 	if (run->cli->out.format == OUTPUT_TABLE) {
 		(void)printf("%s%s%s%s  ", e->type, e->key[0] ? " " : "", e->key, e->retained ? " (retained)" : "");
-		(void)fwrite(e->payload, 1, e->size, stdout);
+		if (e->kind == HLK_INLINE) {
+			(void)fwrite(e->payload, 1, e->size, stdout);
+		} else {
+			json_t *object = json_object();
+			input_describe(run->cli->client, object, "payload", e->kind, e->payload, e->size);
+			(void)json_dumpf(json_object_get(object, "payload"), stdout, 0);
+			json_decref(object);
+		}
 		(void)putchar('\n');
 	} else {
 		json_t *object = json_object();
@@ -246,7 +262,7 @@ static void print_event(const struct subscribing *run, const struct hlk_event *e
 		(void)snprintf(id, sizeof id, "%016llx-%016llx", (unsigned long long)e->id_hi, (unsigned long long)e->id_lo);
 		cli_set(object, "type", json_string(e->type));
 		output_set_bytes(object, "key", e->key, strlen(e->key));
-		output_set_bytes(object, "payload", e->payload, e->size);
+		input_describe(run->cli->client, object, "payload", e->kind, e->payload, e->size);
 		cli_set(object, "id", json_string(id));
 		cli_set(object, "retained", json_boolean(e->retained));
 		for (size_t i = 0; i < e->header_count; i++) {

@@ -13,7 +13,7 @@
 #include "job.h"
 #include "progress.h"
 
-enum { SERVE_CHILDREN = 256 };
+enum { SERVE_CHILDREN = 256, SERVE_FETCH = 64 << 20 }; /* larger payloads are refused */
 
 static const struct option options[] = {
 	{ "exec", OPTION_TEXT, 'e', "CMD", NULL, 0, 0, "run by /bin/sh for each call: payload in, answer out" },
@@ -130,7 +130,7 @@ static int open_entry(struct serve *serve)
 		return code;
 	cli_params(args, &params);
 	const struct hlk_serve_options entry = { .type = args->plain[0], .params = (const char *)params.data,
-						 .capacity = serve->concurrency, .call = call_arrived,
+						 .capacity = serve->concurrency, .fetch = SERVE_FETCH, .call = call_arrived,
 						 .call_cancelled = call_cancelled, .call_types = &type,
 						 .call_type_count = type != NULL, .ctx = serve };
 	code = hlk_serve(cli->client, &entry, &serve->entry);
@@ -176,7 +176,7 @@ static int serve_run(struct cli *cli)
 
 const struct command serve_command = {
 	"serve", NULL, "SERVICE", 1, 1, "answers calls to a service with any program, until it is interrupted",
-	"The program gets the payload on standard input; what it prints is the answer. In its environment:\n"
+	"The program gets the payload on standard input, up to 64 MiB; what it prints, as much, is the answer. In its environment:\n"
 	"HILLOCK_CALL_TYPE, HILLOCK_CALL_CLIENT, HILLOCK_CALL_CALLER. Its exit status means what `hillock work` says.\n"
 	"For tasks, which are kept until they are done, use `hillock work`.",
 	"hillock serve math.v1.AddOne --exec 'read n; echo $((n + 1))'\tadds one\n"

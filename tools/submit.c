@@ -13,6 +13,7 @@
 
 #include "../wire/limits.h"
 #include "../wire/span.h"
+#include "input.h"
 #include "progress.h"
 
 enum { WAITING_MAX = 4096 };
@@ -209,61 +210,41 @@ static void input_close(FILE *input)
 		(void)fclose(input);
 }
 
-/* The whole payload of a single task. */
-static int payload_read(struct cli *cli, const struct request *request, struct buf *payload)
-{
-	if (!request->file) {
-		if (request->text)
-			buf_append(payload, request->text, strlen(request->text));
-		return CLI_OK;
-	}
-	FILE *input = input_open(request->file);
-	if (!input)
-		return CLI_USAGE;
-	size_t got;
-	do {
-		buf_reserve(payload, 64 << 10);
-		got = fread(payload->data + payload->len, 1, payload->cap - payload->len, input);
-		payload->len += got;
-	} while (got > 0 && payload->len <= LIMIT_PAYLOAD_BYTES);
-	bool failed = ferror(input);
-	if (failed)
-		cli_say("%s: %m", request->file);
-	input_close(input);
-	if (payload->len > LIMIT_PAYLOAD_BYTES)
-		return cli_usage(cli, "%s: over %d bytes, the largest payload", request->file, LIMIT_PAYLOAD_BYTES);
-	return failed ? CLI_USAGE : CLI_OK;
-}
-
 static void state_get(const struct hlk_task_row *row, void *ctx)
 {
 	cli_set(ctx, "state", json_string(row->state));
 }
 
-static int submit_one(struct cli *cli, const struct request *request)
+/* Connects, uploads what is large, submits. */
+static int submit_input(struct cli *cli, const struct request *request, struct input *in, uint64_t *task, bool *duplicate)
 {
-	struct buf payload = { 0 };
-	uint64_t task = 0;
-	bool duplicate = false;
-	int code = payload_read(cli, request, &payload);
-	if (code == CLI_OK && args_number(&cli->args, "dry-run")) {
-		cli_say("would submit one %s of %zu bytes", request->options.type, payload.len);
-		buf_free(&payload);
-		return CLI_OK;
-	}
-	if (code == CLI_OK)
-		code = cli_connect(cli);
-	if (code != CLI_OK) {
-		buf_free(&payload);
+	int code = cli_connect(cli);
+	if (code != CLI_OK)
 		return code;
-	}
 	if (request->options.want_updates)
 		hlk_on_update(cli->client, update_print, cli);
-	code = hlk_submit_wait(cli->client, &request->options, payload.data, payload.len, cli->timeout_ms, &task,
-			       &duplicate);
-	buf_free(&payload);
-	if (code != HLK_OK)
-		return cli_failed(cli, code, "submit %s", request->options.type);
+	code = input_send(cli, in);
+	if (code != CLI_OK)
+		return code;
+	code = hlk_submit_payload_wait(cli->client, &request->options, &in->payload, cli->timeout_ms, task, duplicate);
+	return code == HLK_OK ? CLI_OK : cli_failed(cli, code, "submit %s", request->options.type);
+}
+
+static int submit_one(struct cli *cli, const struct request *request)
+{
+	struct input in;
+	uint64_t task = 0;
+	bool duplicate = false, dry = args_number(&cli->args, "dry-run");
+	int code = input_read(cli, request->text, request->file, &in);
+	if (code == CLI_OK && dry && in.size == UINT64_MAX)
+		cli_say("would submit one %s of more than %zu bytes", request->options.type, in.small.len);
+	else if (code == CLI_OK && dry)
+		cli_say("would submit one %s of %llu bytes", request->options.type, (unsigned long long)in.size);
+	else if (code == CLI_OK)
+		code = submit_input(cli, request, &in, &task, &duplicate);
+	input_free(&in);
+	if (code != CLI_OK || dry)
+		return code;
 	json_t *object = json_object();
 	cli_set(object, "id", cli_integer(task));
 	cli_set(object, "state", json_string(request->options.delay_ms > 0 ? "scheduled" : "ready"));
@@ -274,7 +255,7 @@ static int submit_one(struct cli *cli, const struct request *request)
 		ended = cli_failed(cli, code, "waiting for task %llu", (unsigned long long)task);
 		ended = ended == CLI_UNAVAILABLE ? CLI_UNAVAILABLE : CLI_PARTIAL;
 	} else if (request->wait) {
-		result_set(object, &result);
+		result_set(cli->client, object, &result);
 		ended = result.code == HLK_OK ? CLI_OK : CLI_PARTIAL;
 	} else if (duplicate) {
 		(void)hlk_task_show(cli->client, task, state_get, object);
@@ -297,11 +278,10 @@ static void line_end(struct line *line, json_t *object)
 
 static void line_result(struct hlk *c, const struct hlk_result *result, void *ctx)
 {
-	(void)c;
 	struct line *line = ctx;
 	json_t *object = json_object();
 	cli_set(object, "line", cli_integer(line->number));
-	result_set(object, result);
+	result_set(c, object, result);
 	if (result->code == HLK_OK)
 		line->run->done++;
 	else
@@ -400,10 +380,7 @@ static int lines_read(struct run *run, FILE *input, struct hlk_head *head, struc
 	while (code == CLI_OK && (errno = 0, len = getline(&text, &room, input)) >= 0) {
 		if (len > 0 && text[len - 1] == '\n')
 			len--;
-		if (len > LIMIT_PAYLOAD_BYTES)
-			code = cli_usage(run->cli, "line %llu: over %d bytes, the largest payload",
-					 (unsigned long long)run->read + 1, LIMIT_PAYLOAD_BYTES);
-		else if (head)
+		if (head)
 			code = line_submit(run, link && run->read > 0 ? link : head, text, (size_t)len);
 		else
 			run->read++;
@@ -512,13 +489,13 @@ static int submit_run(struct cli *cli)
 
 const struct command submit_command = {
 	"submit", NULL, "TYPE [-]", 1, 2, "submits tasks and prints their ids once they are safe on disk",
-	"Without a payload option the payload is empty; - reads it from standard input.\n"
+	"Without a payload option the payload is empty; - reads it from standard input. What is too big for a frame is uploaded as a blob.\n"
 	"--wait prints the outcome: exit code 3 means the task was submitted but did not end as done,\n"
 	"4 that --timeout passed first (the task goes on; see hillock task wait). --lines gives up when there was no broker for\n"
 	"--timeout; what was confirmed until then is safe.",
 	"hillock submit mail.v1.Send --payload '{\"to\": \"ann\"}'\tone task\n"
 	"hillock submit mail.v1.Send --file letter.json --key letter-17\tonce, however often this runs\n"
-	"tar c photos | hillock submit media.v1.Archive -\tthe payload from standard input\n"
+	"tar c photos | hillock submit media.v1.Archive -\tthe payload from standard input, of any size\n"
 	"hillock submit demo.v1.Upper --payload hello --wait -o json | jq -r .result\tas a remote procedure\n"
 	"find /data -type f | hillock submit doc.v1.Hash - --lines --wait -o jsonl\tone task per line, results as they come\n"
 	"find /data -type f | hillock submit doc.v1.Hash - --lines --group night --callback doc.v1.Report\tand one task when all are done\n"

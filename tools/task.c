@@ -3,6 +3,8 @@
  * Also owns how a task looks in every listing (queue peek and dlq use the same row). */
 #include "commands.h"
 
+#include "input.h"
+
 json_t *cli_task_json(const struct hlk_task_row *row)
 {
 	json_t *object = json_object();
@@ -190,15 +192,23 @@ static const struct column result_fields[] = {
 	{ "error", "error", COLUMN_TEXT },
 };
 
-void result_set(json_t *object, const struct hlk_result *result)
+void result_set(struct hlk *c, json_t *object, const struct hlk_result *result)
 {
 	cli_set(object, "id", cli_integer(result->task));
 	cli_set(object, "state", json_string(result->state && result->state[0] ? result->state : "unknown"));
 	cli_set(object, "code", json_string(hlk_error_name(result->code)));
 	cli_set(object, "app_code", json_integer(result->app_code));
 	cli_set(object, "failed", json_integer(result->failed));
-	output_set_bytes(object, result->code == HLK_OK ? "result" : "error", result->data, result->size);
+	if (result->code == HLK_OK)
+		input_describe(c, object, "result", result->kind, result->data, result->size);
+	else
+		output_set_bytes(object, "error", result->data, result->size);
 }
+
+static const struct option wait_options[] = {
+	{ "file", OPTION_TEXT, 'f', "FILE", NULL, 0, 0, "the result goes into this file, once it has been checked; - is standard output" },
+	{ 0 },
+};
 
 static int task_wait(struct cli *cli)
 {
@@ -214,7 +224,16 @@ static int task_wait(struct cli *cli)
 	if (code != HLK_OK)
 		return cli_failed(cli, code, "task %llu", (unsigned long long)task);
 	json_t *object = json_object();
-	result_set(object, &result);
+	result_set(cli->client, object, &result);
+	const char *file = args_text(&cli->args, "file");
+	if (file && result.code == HLK_OK) {
+		code = input_save(cli, result.kind, result.data, result.size, file);
+		cli_set(object, "result", json_string(file));
+		if (code != CLI_OK || strcmp(file, "-") == 0) {
+			json_decref(object);
+			return code;
+		}
+	}
 	output_one(&cli->out, result_fields, COUNT_OF(result_fields), object);
 	return result.code == HLK_OK ? CLI_OK : CLI_PARTIAL;
 }
@@ -223,8 +242,9 @@ const struct command task_wait_command = {
 	"task", "wait", "ID", 1, 1, "waits until a task is final and prints its outcome",
 	"Any process may wait for any task, also one that ended long ago, as long as its result is kept.\n"
 	"Without --timeout it waits for ever. Exit code 3: the task ended, but not as done.",
-	"hillock task wait 4711 --timeout 1m\tat most a minute (exit code 4 when that passes)",
-	NULL, task_wait,
+	"hillock task wait 4711 --timeout 1m\tat most a minute (exit code 4 when that passes)\n"
+	"hillock task wait 4711 --file out.tif\ta result of any size, into a file",
+	wait_options, task_wait,
 };
 
 static const struct option cancel_options[] = {

@@ -3,6 +3,8 @@
  * Every update is one JSON object on a line of its own, whatever -o says: a stream has no table. */
 #include "commands.h"
 
+#include "input.h"
+
 static const struct option watch_options[] = {
 	{ "from", OPTION_COUNT, 0, "N", "0", 0, UINT32_MAX, "the first yield wanted: one more than the last that is there" },
 	{ 0 },
@@ -10,7 +12,6 @@ static const struct option watch_options[] = {
 
 void update_print(struct hlk *c, const struct hlk_update *update, void *ctx)
 {
-	(void)c;
 	(void)ctx;
 	static const char *const names[] = { [HLK_PROGRESS] = "progress", [HLK_LOG] = "log", [HLK_YIELD] = "yield",
 					     [HLK_STATE] = "state" };
@@ -27,7 +28,7 @@ void update_print(struct hlk *c, const struct hlk_update *update, void *ctx)
 		cli_set(object, "state", json_string(update->state));
 		cli_set(object, "attempt", json_integer(update->number));
 	} else {
-		output_set_bytes(object, update->kind == HLK_YIELD ? "item" : "text", update->data, update->size);
+		input_describe(c, object, update->kind == HLK_YIELD ? "item" : "text", update->item_kind, update->data, update->size);
 	}
 	if (update->code != HLK_OK)
 		cli_set(object, "code", json_string(hlk_error_name(update->code)));
@@ -52,7 +53,7 @@ static int watch_run(struct cli *cli)
 	if (code != HLK_OK)
 		return cli_failed(cli, code, "task %llu", (unsigned long long)task);
 	json_t *object = json_object();
-	result_set(object, &result);
+	result_set(cli->client, object, &result);
 	(void)json_dumpf(object, stdout, JSON_COMPACT);
 	(void)fputc('\n', stdout);
 	json_decref(object);

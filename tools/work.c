@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "job.h"
@@ -34,6 +35,9 @@ static const struct option options[] = {
 	{ "identity", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "what it is, where only one may live at a time" },
 	{ "force", OPTION_FLAG, 0, NULL, NULL, 0, 0, "displace a live worker of the same identity" },
 	{ "quiet", OPTION_FLAG, 0, NULL, NULL, 0, 0, "say nothing about single tasks and the connection" },
+	{ "payload-file", OPTION_FLAG, 0, NULL, NULL, 0, 0, "the payload is a file: {} in CMD, and HILLOCK_PAYLOAD_FILE" },
+	{ "result-file", OPTION_FLAG, 0, NULL, NULL, 0, 0, "the result is what CMD writes to the file HILLOCK_RESULT_FILE" },
+	{ "reference-type", OPTION_TEXT, 0, "TYPE", NULL, 0, 0, "refuse references to something of another type" },
 	{ 0 },
 };
 
@@ -47,6 +51,7 @@ struct work {
 	uint32_t concurrency, running, entry, credit;
 	uint64_t count, settled, failed, limit_ms;
 	bool stopping, quiet;
+	struct job_wish wish;
 };
 
 static void state_changed(struct hlk *c, bool connected, const char *detail, void *ctx)
@@ -89,6 +94,21 @@ static void waiting_drop(struct work *work, const struct hlk_task *task)
 	work->waiting_count = kept;
 }
 
+/* Between its files being made ready and its result being up, both excluded. */
+static bool job_running(const struct job *job)
+{
+	return job_prepared(job) && !job->files.transfer;
+}
+
+/* Its files are on their way, in or out: there is no process, and the slot is free again. */
+static void slot_drop(struct work *work, struct job *job)
+{
+	job->task = NULL;
+	job_files_end(work->client, &job->files);
+	buf_free(&job->result);
+	work->running--;
+}
+
 static void task_signal(struct hlk *c, struct hlk_task *task, const char *signal, void *ctx)
 {
 	struct work *work = ctx;
@@ -98,10 +118,15 @@ static void task_signal(struct hlk *c, struct hlk_task *task, const char *signal
 	(void)c;
 	if (strcmp(signal, "deadline-soon") == 0)
 		(void)hlk_extend(task, 60000);
-	if (job && (pause || resume))
+	if (job && job_running(job) && (pause || resume))
 		job_pause(job, pause);
 	if (!cancel && !lost)
 		return;
+	if (job && !job_running(job)) {
+		slot_drop(work, job);
+		(void)(cancel ? hlk_confirm_cancel(task) : hlk_release(task, 0));
+		return;
+	}
 	if (job) {
 		job_end(job, cancel ? JOB_CANCELLED : JOB_LEASE_LOST, clock_ns());
 		if (interrupt)
@@ -124,6 +149,64 @@ static void credit_adjust(struct work *work)
 	}
 }
 
+static void job_begin(struct work *work, struct job *job, struct hlk_task *task)
+{
+	if (job_start(job, task, work->command, work->limit_ms)) {
+		(void)hlk_start(task);
+		return;
+	}
+	cli_say("no process for task %llu: %m; given back", (unsigned long long)hlk_task_info(task)->id);
+	slot_drop(work, job);
+	(void)hlk_release(task, 1000);
+}
+
+/* A payload that does not come fails the attempt. */
+static void unprepared(struct work *work, struct job *job, int code, const char *text)
+{
+	struct hlk_task *task = job->task;
+	bool wrong = code == HLK_INTEGRITY_MISMATCH || code == HLK_DAMAGED;
+	if (!work->quiet)
+		cli_say("task %llu: its payload cannot be fetched: %s (%s)", (unsigned long long)hlk_task_info(task)->id, text, hlk_error_name(code));
+	slot_drop(work, job);
+	work->settled++;
+	work->failed++;
+	credit_adjust(work);
+	(void)hlk_start(task);
+	(void)hlk_fail(task, wrong ? HLK_INTEGRITY_MISMATCH : code == HLK_NOT_FOUND ? HLK_PERMANENT : HLK_TRANSIENT, 0, text, -1);
+}
+
+static void payload_came(struct hlk *c, const struct hlk_blob_done *done, void *ctx)
+{
+	struct job *job = ctx;
+	struct work *work = job->owner;
+	(void)c;
+	if (done->code == HLK_CANCELLED || done->code == HLK_CLOSED || !job->files.transfer)
+		return;
+	job->files.transfer = 0;
+	if (done->code == HLK_OK)
+		job_begin(work, job, job->task);
+	else
+		unprepared(work, job, done->code, done->text);
+}
+
+static void job_take(struct work *work, struct job *job, struct hlk_task *task)
+{
+	char text[256] = "";
+	const struct hlk_task_info *info = hlk_task_info(task);
+	job->owner = work;
+	work->running++;
+	job_prepare(job, task);
+	if (!job_files_needed(&work->wish, info)) {
+		job_begin(work, job, task);
+		return;
+	}
+	int code = job_files_begin(work->client, &job->files, &work->wish, info, payload_came, job, text);
+	if (code != HLK_OK)
+		unprepared(work, job, code, text);
+	else if (!job->files.transfer)
+		job_begin(work, job, task);
+}
+
 static void jobs_start(struct work *work)
 {
 	for (uint32_t i = 0; i < work->concurrency && work->waiting_count > 0 && !work->stopping; i++) {
@@ -133,14 +216,7 @@ static void jobs_start(struct work *work)
 		struct hlk_task *task = work->waiting[work->waiting_first];
 		work->waiting_first = (work->waiting_first + 1) % work->waiting_room;
 		work->waiting_count--;
-		if (job_start(job, task, work->command, work->limit_ms)) {
-			work->running++;
-			(void)hlk_start(task);
-		} else {
-			cli_say("no process for task %llu: %m; given back",
-				(unsigned long long)hlk_task_info(task)->id);
-			(void)hlk_release(task, 1000);
-		}
+		job_take(work, job, task);
 	}
 }
 
@@ -154,12 +230,46 @@ static void job_done(struct work *work, struct job *job)
 	work->settled += counted;
 	credit_adjust(work); /* before settling gives the credit back */
 	int code = job_settle(job, text, sizeof text);
+	job_files_end(work->client, &job->files);
 	if (code == HLK_OK)
 		return;
 	work->failed += counted;
 	if (!work->quiet)
 		cli_say("task %llu, attempt %u: %s: %s", id, attempt, hlk_error_name(code),
 			counted ? text : "given back");
+}
+
+static void result_went(struct hlk *c, const struct hlk_blob_done *done, void *ctx)
+{
+	struct job *job = ctx;
+	struct work *work = job->owner;
+	const struct hlk_payload result = { .kind = HLK_BLOB, .size = done->blob.size, .blob = done->blob };
+	(void)c;
+	if (done->code == HLK_CANCELLED || done->code == HLK_CLOSED || !job->files.transfer)
+		return;
+	job->files.transfer = 0;
+	if (done->code == HLK_OK) {
+		job->uploaded = &result;
+		job_done(work, job);
+		return;
+	}
+	struct hlk_task *task = job->task;
+	cli_say("task %llu: its result cannot be stored: %s (%s)", (unsigned long long)hlk_task_info(task)->id, done->text,
+		hlk_error_name(done->code));
+	slot_drop(work, job);
+	work->settled++;
+	work->failed++;
+	credit_adjust(work);
+	(void)hlk_fail(task, HLK_TRANSIENT, 0, done->text, -1);
+}
+
+/* The process is gone. A result that is a file goes up before the task is settled. */
+static void job_ended(struct work *work, struct job *job)
+{
+	bool good = job->stop == JOB_RUNS && WIFEXITED(job->status) && WEXITSTATUS(job->status) == 0;
+	if (good && job_files_result(work->client, &job->files, &job->result, result_went, job) == HLK_OK)
+		return;
+	job_done(work, job);
 }
 
 static void stop_begin(struct work *work)
@@ -174,6 +284,19 @@ static void stop_begin(struct work *work)
 	}
 }
 
+static void abandon(struct work *work, struct job *job)
+{
+	struct hlk_task *task = job->task;
+	if (!task)
+		return;
+	if (job_running(job)) {
+		job_end(job, JOB_ABANDONED, clock_ns());
+		return;
+	}
+	slot_drop(work, job);
+	(void)hlk_release(task, 0);
+}
+
 static void signals_read(struct work *work, int signals)
 {
 	struct signalfd_siginfo info;
@@ -185,8 +308,7 @@ static void signals_read(struct work *work, int signals)
 			continue;
 		}
 		for (uint32_t i = 0; i < work->concurrency; i++)
-			if (work->jobs[i].task)
-				job_end(&work->jobs[i], JOB_ABANDONED, clock_ns());
+			abandon(work, &work->jobs[i]);
 	}
 }
 
@@ -214,8 +336,8 @@ static void work_loop(struct work *work, int signals)
 		(void)poll(fds, fd_count, wait_ms(work));
 		uint64_t now = clock_ns();
 		for (uint32_t i = 0; i < work->concurrency; i++)
-			if (work->jobs[i].task && job_step(&work->jobs[i], &fds[2 + i * JOB_FDS], now))
-				job_done(work, &work->jobs[i]);
+			if (work->jobs[i].task && job_running(&work->jobs[i]) && job_step(&work->jobs[i], &fds[2 + i * JOB_FDS], now))
+				job_ended(work, &work->jobs[i]);
 		/* Every turn: it also sends what the jobs reported. */
 		int code = hlk_process(work->client);
 		if (code != HLK_OK && code != HLK_AGAIN && code != HLK_NETWORK)
@@ -256,7 +378,8 @@ static int work_open(struct work *work)
 	cli_params(&cli->args, &params);
 	struct hlk_serve_options serve = { .type = queue ? NULL : cli->args.plain[0], .queue = queue,
 					   .credit = work->credit, .manual_start = true, .task = task_arrived,
-					   .signal = task_signal, .ctx = work, .params = (const char *)params.data,
+					   .signal = task_signal, .ctx = work,
+					   .reference_type = args_text(&cli->args, "reference-type"), .params = (const char *)params.data,
 					   .cost = (uint32_t)args_number(&cli->args, "cost"), .hot = &hot,
 					   .hot_count = hot != NULL };
 	code = hlk_serve(work->client, &serve, &work->entry);
@@ -292,6 +415,7 @@ static int work_run(struct cli *cli)
 		.count = args_number(args, "count"),
 		.limit_ms = args_number(args, "limit"),
 		.quiet = args_number(args, "quiet"),
+		.wish = { .payload_file = args_number(args, "payload-file"), .result_file = args_number(args, "result-file") },
 	};
 	if (!work.command)
 		return cli_usage(cli, "--exec CMD is missing: the program that does the work");
@@ -319,7 +443,8 @@ static int work_run(struct cli *cli)
 
 const struct command work_command = {
 	"work", NULL, "[TYPE]", 0, 1, "makes a worker out of any program, until it is interrupted",
-	"The program gets the payload on standard input; what it prints is the result. In its environment:\n"
+	"The program gets the payload on standard input, of whatever size; what it prints is the result, up to 64 MiB (--result-file: any size).\n"
+	"A reference to what is kept elsewhere comes as JSON, with HILLOCK_PAYLOAD_KIND=reference. In its environment:\n"
 	"HILLOCK_TASK_ID, HILLOCK_TASK_TYPE, HILLOCK_TASK_KEY, HILLOCK_TASK_PRIORITY, HILLOCK_QUEUE, HILLOCK_ATTEMPT,\n"
 	"HILLOCK_TASK_YIELDED. While it runs it may write lines to descriptor 3 (HILLOCK_FD):\n"
 	"  progress 0.5 TEXT   how far it is, 0 to 1\n"
@@ -338,6 +463,7 @@ const struct command work_command = {
 	"SIGKILL five seconds later; an interrupted one SIGKILL at once, a paused one SIGSTOP until it is resumed.",
 	"hillock work demo.v1.Upper --exec 'tr a-z A-Z'\tthe smallest worker\n"
 	"hillock work media.v1.Thumb --exec 'convert - -resize 200 png:-' --concurrency 4\tfour at a time\n"
+	"hillock work media.v1.Scale --payload-file --result-file --exec 'convert {} -resize 50% tif:$HILLOCK_RESULT_FILE'\tfiles of any size\n"
 	"hillock work --queue nightly --exec ./run-one.sh --count 10 --limit 5m\tten tasks, five minutes each\n"
 	"hillock work media.v1.Train --exec ./train --param gpu=A100 --param vram_gb=80\tfor tasks that require such a machine",
 	options, work_run,

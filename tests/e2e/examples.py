@@ -26,6 +26,16 @@ def submit_worker_and_await_pass_a_result_on(scratch):
     run("await", broker.url, 4711, status=2)
 
 
+def a_file_goes_in_and_a_file_comes_out(scratch):
+    broker = Broker(scratch / "data")
+    worker = Process([PATHS["example_file_worker"], broker.url, "t.File", 2])
+    for size in (5, 3 << 20):
+        (scratch / "in").write_bytes(b"hello" * (size // 5))
+        equal(run("file_worker", broker.url, "t.File", "submit", scratch / "in", scratch / "out"), f"done {size // 5 * 5}\n", "submit")
+        equal((scratch / "out").read_bytes() == b"HELLO" * (size // 5), True, "the file that came out")
+    equal(worker.end(), 0, "a worker that stops after two tasks")
+
+
 def a_sensor_leaves_its_last_value_to_those_who_come_later(scratch):
     broker = Broker(scratch / "data")
     equal(run("sensor", broker.url, "kitchen", 3), "", "measuring")
@@ -112,7 +122,7 @@ def without_a_broker_they_say_so(_):
     contains(run("submit", "tcp://127.0.0.1:1", "t.None", "x", status=4), "submit:")
 
 
-main([submit_worker_and_await_pass_a_result_on, a_sensor_leaves_its_last_value_to_those_who_come_later,
+main([submit_worker_and_await_pass_a_result_on, a_file_goes_in_and_a_file_comes_out, a_sensor_leaves_its_last_value_to_those_who_come_later,
       the_synchronous_worker_stops_on_a_signal, the_asynchronous_pair_moves_many,
       the_generator_streams_its_items_in_order, many_parts_are_put_together_by_one_callback,
       a_gpu_worker_gets_what_it_has_the_hardware_for, add_one_is_found_through_the_directory_and_called,

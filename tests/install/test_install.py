@@ -16,7 +16,7 @@ import tempfile
 BUILD = pathlib.Path(sys.argv[1]).resolve()
 HERE = pathlib.Path(__file__).resolve().parent
 EXPECTED = (
-    r"bin/hillock", r"sbin/hillockd", r"include/hillock\.h", r"include/hillock_access\.h",
+    r"bin/hillock", r"sbin/hillockd", r"include/hillock\.h", r"include/hillock_access\.h", r"include/hillock_blob\.h",
     r"include/hillock_types\.h", r"include/hillock_bridge\.h", r"lib.*/libhillock\.a", r"lib.*/libhillock\.so",
     r"lib.*/libhillock\.so\.0", r"lib.*/pkgconfig/hillock\.pc", r"lib.*/cmake/Hillock/HillockConfig\.cmake",
     r"sbin/hillock-ocsp", r"lib/systemd/system/hillock-ocsp\.(service|timer)", r"lib/systemd/system/hillockd\.service", r"lib/sysusers\.d/hillock\.conf", r"share/doc/hillock/hillockd\.conf",

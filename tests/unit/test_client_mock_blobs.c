@@ -351,7 +351,7 @@ static void test_what_is_referred_to_or_pinned_stays_and_the_rest_is_collected(v
 	assert_int_equal(hlk_task_cancel(c, task, "no more"), HLK_OK);
 	assert_int_equal(hlk_blob_collect(c, &count), HLK_OK);
 	assert_int_equal(count, 1);
-	assert_int_equal(hlk_blob_scrub(c, NULL, NULL, &count), HLK_OK);
+	assert_int_equal(hlk_blob_scrub(c, NULL, &count), HLK_OK);
 	assert_int_equal(count, 0);
 	hlk_close(c, WAIT_MS);
 	free(bytes);

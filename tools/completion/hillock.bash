@@ -17,16 +17,16 @@ _hillock()
 		esac
 	done
 	case $noun in
-	submit|work|call|serve|bind|bridge|stats|checkpoint|fsck|publish|subscribe|events) verb='' ;;
+	submit|work|call|serve|bind|bridge|stats|checkpoint|fsck|backup|restore|publish|subscribe|events) verb='' ;;
 	esac
 	case "$noun $verb" in
-	' ') words="submit work task queue dlq call serve bind bridge directory worker stats checkpoint node bench fsck publish subscribe events subscription type schedule group principal token acl $globals --version" ;;
+	' ') words="submit work task queue dlq call serve bind bridge directory worker stats checkpoint node bench fsck backup restore publish subscribe events subscription type schedule group principal token acl blob $globals --version" ;;
 	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --again --heartbeat --close --worker --fail-fast --after --chain --group --after-group --group-size --callback --on-failure --dry-run" ;;
-	'work ') words="$globals --queue --exec --concurrency --prefetch --name --count --limit --param --cost --hot --identity --force --quiet" ;;
+	'work ') words="$globals --queue --exec --concurrency --prefetch --name --count --limit --param --cost --hot --identity --force --quiet --payload-file --result-file --reference-type" ;;
 	'task ') words="ls show wait cancel retry why watch interrupt pause resume step tree" ;;
 	'task ls') words="$globals --queue --state --limit --all" ;;
 	'task show') words="$globals" ;;
-	'task wait') words="$globals" ;;
+	'task wait') words="$globals --file" ;;
 	'task cancel') words="$globals --reason --tree" ;;
 	'task retry') words="$globals" ;;
 	'task why') words="$globals" ;;
@@ -55,7 +55,7 @@ _hillock()
 	'dlq purge') words="$globals --yes --dry-run" ;;
 	'dlq jobs') words="$globals" ;;
 	'dlq stop') words="$globals" ;;
-	'call ') words="$globals --payload --params --all --address --type --deadline --wait --stream" ;;
+	'call ') words="$globals --payload --file --params --all --address --type --deadline --wait --stream" ;;
 	'serve ') words="$globals --exec --param --concurrency --count --name --type --limit --quiet" ;;
 	'bind ') words="$globals --params --min --desired --count" ;;
 	'bridge ') words="$globals --from --to --service --where --events --policy --from-vnet --to-vnet --from-token-file --to-token-file --name --quiet" ;;
@@ -75,7 +75,7 @@ _hillock()
 	'checkpoint ') words="$globals" ;;
 	'node ') words="reload" ;;
 	'node reload') words="$globals" ;;
-	'bench ') words="task submit drain disk publish call schema" ;;
+	'bench ') words="task submit drain disk publish call schema blob" ;;
 	'bench task') words="$globals --producers --workers --count --size --window --rate --confirm --prefetch --lanes --stretch --entries --alike --queue --shared --disk --threads --stall" ;;
 	'bench submit') words="$globals --producers --count --size --window --rate --confirm --lanes --stretch --first-lane --queue --threads --stall" ;;
 	'bench drain') words="$globals --workers --count --prefetch --queue --threads --stall" ;;
@@ -83,7 +83,10 @@ _hillock()
 	'bench publish') words="$globals --subscribers --count --size --threads --flight" ;;
 	'bench call') words="$globals --count --size --window" ;;
 	'bench schema') words="$globals --root --count" ;;
+	'bench blob') words="$globals --size --count --up --down" ;;
 	'fsck ') words="$globals" ;;
+	'backup ') words="$globals" ;;
+	'restore ') words="$globals" ;;
 	'publish ') words="$globals --payload --file --lines --key --retain --header --fingerprint" ;;
 	'subscribe ') words="$globals --retained --descendants --fingerprint --count --policy --queue --credit --slow --quiet" ;;
 	'events ') words="$globals --count --policy --queue --credit --slow --quiet" ;;
@@ -127,6 +130,16 @@ _hillock()
 	'acl add') words="$globals" ;;
 	'acl rm') words="$globals" ;;
 	'acl test') words="$globals" ;;
+	'blob ') words="put get ls show pin unpin rm gc scrub" ;;
+	'blob put') words="$globals --media-type --pin" ;;
+	'blob get') words="$globals --file --no-resume" ;;
+	'blob ls') words="$globals --limit --all --damaged" ;;
+	'blob show') words="$globals" ;;
+	'blob pin') words="$globals" ;;
+	'blob unpin') words="$globals" ;;
+	'blob rm') words="$globals --yes" ;;
+	'blob gc') words="$globals" ;;
+	'blob scrub') words="$globals" ;;
 	*) words="$globals" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
