@@ -6,12 +6,22 @@
  * Batches lie one after the other in slabs; slabs are dropped whole, oldest first, and one is kept to be used again. Only
  * touched pages of a slab cost memory.
  *
+ * Who goes on where a chunk ended, as a backlog that is worked off does, gets a chunk of twice the size, up to CHUNKS_AHEAD times the
+ * first and a quarter of what chunks may take; once it looks into such a one, the next is read.
+ *
  * 1. A slab is dropped only when all its batches are applied and log_fetch has not lent from it in this turn.
  * 2. A chunk with a read in flight is neither moved nor freed.
  * 3. Bytes from disk are handed out only after their checksum, which includes their address, was verified. */
 #include <errno.h>
 
 #include "log_internal.h"
+
+enum { CHUNKS_AHEAD = 8 };
+
+static size_t chunks_limit(const struct log *log)
+{
+	return MAX_OF((size_t)log->config.cache_bytes / 4, 4 * log->cache.chunk_bytes);
+}
 
 void cache_init(struct log *log)
 {
@@ -23,6 +33,7 @@ void cache_init(struct log *log)
 	ENSURE(c->at != NULL);
 	c->slab_bytes = align_up(MAX_OF(2 * log->batch_max, MIN_OF(4 * log->batch_max, budget / 4)), DISK_BLOCK);
 	c->chunk_bytes = budget >= (8 << 20) ? 128 << 10 : 16 << 10;
+	c->chunk_most = MAX_OF(c->chunk_bytes, MIN_OF(CHUNKS_AHEAD * c->chunk_bytes, chunks_limit(log) / 4 / DISK_BLOCK * DISK_BLOCK));
 }
 
 static void slab_free(struct slab *slab)
@@ -36,6 +47,8 @@ void cache_spare_free(struct log *log)
 {
 	slab_free(log->cache.spare);
 	log->cache.spare = NULL;
+	free(log->cache.chunk_spare);
+	log->cache.chunk_spare = NULL;
 }
 
 void cache_free(struct log *log)
@@ -53,6 +66,7 @@ void cache_free(struct log *log)
 		free(c->chunks[i]->waiters);
 		free(c->chunks[i]);
 	}
+	free(c->chunk_spare);
 	free(c->chunks);
 	free(c->at);
 	memset(c, 0, sizeof *c);
@@ -158,7 +172,10 @@ static void chunk_free(struct cache *c, uint32_t index)
 	struct chunk *chunk = c->chunks[index];
 
 	c->chunk_total -= chunk->size;
-	free(chunk->data);
+	if (!c->chunk_spare && chunk->size == c->chunk_most)
+		c->chunk_spare = chunk->data;
+	else
+		free(chunk->data);
 	free(chunk->waiters);
 	free(chunk);
 	c->chunks[index] = c->chunks[--c->chunk_count];
@@ -167,7 +184,7 @@ static void chunk_free(struct cache *c, uint32_t index)
 static void trim_chunks(struct log *log)
 {
 	struct cache *c = &log->cache;
-	uint64_t limit = MAX_OF(log->config.cache_bytes / 4, (uint64_t)4 * c->chunk_bytes);
+	uint64_t limit = chunks_limit(log);
 
 	while (c->chunk_total > limit) {
 		uint32_t oldest = UINT32_MAX;
@@ -224,6 +241,7 @@ static bool chunk_submit(struct chunk *chunk)
 
 static enum err chunk_wait(struct chunk *chunk, uint64_t addr)
 {
+	chunk->ahead = false;
 	if (chunk->waiting >= LOG_WAITERS_MAX)
 		return ERR_RESOURCE_EXHAUSTED;
 	if (chunk->waiting == chunk->waiters_cap) {
@@ -235,26 +253,23 @@ static enum err chunk_wait(struct chunk *chunk, uint64_t addr)
 	return ERR_AGAIN;
 }
 
-/* Reads from the block that holds addr, at least `need` bytes of the record. */
-static enum err chunk_read(struct log *log, struct segment *segment, uint64_t addr, size_t need)
+static enum err chunk_begin(struct log *log, struct segment *segment, uint64_t from, size_t len, struct chunk **out)
 {
 	struct cache *c = &log->cache;
-	uint64_t from = log_addr_offset(addr) / DISK_BLOCK * DISK_BLOCK;
-	uint64_t least = align_up((size_t)(log_addr_offset(addr) - from) + need, DISK_BLOCK);
-
-	if (from + least > segment->bytes)
-		return ERR_DAMAGED; /* its header promises more than was ever written */
-	if (c->reading >= LOG_READS_MAX)
-		return ERR_RESOURCE_EXHAUSTED;
 	struct chunk *chunk = (struct chunk *)calloc(1, sizeof *chunk);
+
 	ENSURE(chunk != NULL);
-	uint64_t len = MIN_OF(MAX_OF(least, (uint64_t)c->chunk_bytes), segment->bytes - from);
 	*chunk = (struct chunk){
 		.state = CHUNK_READING, .log = log, .segment = segment->number, .offset = from,
-		.len = (size_t)len, .size = (size_t)len, .used = log->turn,
+		.len = len, .size = len, .used = log->turn,
 	};
-	chunk->data = (uint8_t *)aligned_alloc(DISK_BLOCK, chunk->size);
-	ENSURE(chunk->data != NULL);
+	if (c->chunk_spare && len == c->chunk_most) {
+		chunk->data = c->chunk_spare;
+		c->chunk_spare = NULL;
+	} else {
+		chunk->data = (uint8_t *)aligned_alloc(DISK_BLOCK, len);
+		ENSURE(chunk->data != NULL);
+	}
 	c->chunks = (struct chunk **)realloc(c->chunks, (c->chunk_count + 1) * sizeof(struct chunk *));
 	ENSURE(c->chunks != NULL);
 	c->chunks[c->chunk_count++] = chunk;
@@ -266,7 +281,41 @@ static enum err chunk_read(struct log *log, struct segment *segment, uint64_t ad
 		return ERR_DAMAGED;
 	}
 	c->reading++;
-	return chunk_wait(chunk, addr);
+	*out = chunk;
+	return ERR_OK;
+}
+
+/* Reads from the block that holds addr, at least `need` bytes of the record, and `ahead` bytes where there are so many. */
+static enum err chunk_read(struct log *log, struct segment *segment, uint64_t addr, size_t need, size_t ahead)
+{
+	uint64_t from = log_addr_offset(addr) / DISK_BLOCK * DISK_BLOCK;
+	uint64_t least = align_up((size_t)(log_addr_offset(addr) - from) + need, DISK_BLOCK);
+
+	if (from + least > segment->bytes)
+		return ERR_DAMAGED; /* its header promises more than was ever written */
+	if (log->cache.reading >= LOG_READS_MAX)
+		return ERR_RESOURCE_EXHAUSTED;
+	uint64_t len = MIN_OF(MAX_OF(least, (uint64_t)ahead), segment->bytes - from);
+	struct chunk *chunk;
+	enum err e = chunk_begin(log, segment, from, (size_t)len, &chunk);
+	return e == ERR_OK ? chunk_wait(chunk, addr) : e;
+}
+
+/* Begins to read what lies behind the chunk, and the end of it once more: a record like this one may begin there. Half of the reads
+ * stay for what is asked for. */
+static void read_ahead(struct log *log, struct segment *segment, struct chunk *chunk, size_t record)
+{
+	struct cache *c = &log->cache;
+	uint64_t end = chunk->offset + chunk->len;
+	size_t again = MIN_OF(align_up(record, DISK_BLOCK), chunk->len / 2 / DISK_BLOCK * DISK_BLOCK);
+	struct chunk *next;
+
+	if (end >= segment->bytes || c->reading >= LOG_READS_MAX / 2)
+		return;
+	chunk->followed = true;
+	uint64_t len = MIN_OF((uint64_t)c->chunk_most, segment->bytes - (end - again));
+	if (chunk_begin(log, segment, end - again, (size_t)len, &next) == ERR_OK)
+		next->ahead = true;
 }
 
 /* One read came back. True when the chunk is finished. */
@@ -327,29 +376,41 @@ static enum err fetch_from_chunks(struct log *log, struct segment *segment, uint
 {
 	struct cache *c = &log->cache;
 	uint64_t offset = log_addr_offset(addr);
-	size_t need = LOG_RECORD_HEADER;
+	size_t need = LOG_RECORD_HEADER, ahead = c->chunk_bytes;
+	struct chunk *reading = NULL;
 
 	for (uint32_t i = c->chunk_count; i-- > 0;) {
 		struct chunk *chunk = c->chunks[i];
-		if (chunk->segment != segment->number || offset < chunk->offset ||
-		    offset + LOG_RECORD_HEADER > chunk->offset + chunk->len)
+		if (chunk->segment != segment->number || offset < chunk->offset)
 			continue;
-		if (chunk->state == CHUNK_READING)
-			return chunk_wait(chunk, addr);
+		if (offset <= chunk->offset + chunk->len + BATCH_HEADER + DISK_BLOCK)
+			ahead = MAX_OF(ahead, MIN_OF(2 * chunk->len, c->chunk_most));
+		if (offset + LOG_RECORD_HEADER > chunk->offset + chunk->len)
+			continue;
+		if (chunk->state == CHUNK_READING) {
+			reading = chunk; /* unless another one has all of it */
+			continue;
+		}
 		if (chunk->state == CHUNK_FAILED) {
+			bool asked = !chunk->ahead;
 			chunk_free(c, i); /* the next try reads again */
-			return ERR_DAMAGED;
+			if (asked)
+				return ERR_DAMAGED;
+			continue;
 		}
 		struct span bytes = { chunk->data + (offset - chunk->offset), (size_t)(chunk->offset + chunk->len - offset) };
 		enum err e = record_decode(bytes, addr, &need, out);
 		if (e == ERR_AGAIN)
 			continue; /* its end is not in this chunk */
 		chunk->used = log->turn;
-		if (e == ERR_OK)
-			log->stats.cache_hits++;
-		return e;
+		if (e != ERR_OK)
+			return e;
+		log->stats.cache_hits++;
+		if (!chunk->followed && chunk->len > c->chunk_bytes)
+			read_ahead(log, segment, chunk, need);
+		return ERR_OK;
 	}
-	return chunk_read(log, segment, addr, need);
+	return reading ? chunk_wait(reading, addr) : chunk_read(log, segment, addr, need, ahead);
 }
 
 enum err log_fetch(struct log *log, uint64_t addr, struct log_record *out)

@@ -43,6 +43,8 @@ struct chunk {
 	struct io_op op;
 	int64_t result;
 	bool completed;
+	bool ahead;                  /* nobody has asked for it yet */
+	bool followed;               /* the one behind it was read ahead */
 	uint64_t *waiters;
 	uint32_t waiting, waiters_cap;
 };
@@ -56,8 +58,9 @@ struct cache {
 	uint64_t bytes;              /* used in slabs */
 	struct chunk **chunks;
 	uint32_t chunk_count, reading, completed;
-	size_t chunk_bytes;
+	size_t chunk_bytes, chunk_most; /* the first chunk of somebody; the largest that is read ahead */
 	uint64_t chunk_total;        /* allocated */
+	uint8_t *chunk_spare;        /* of the largest size that is read ahead; NULL: none */
 };
 
 /* ---- the log ---- */

@@ -280,6 +280,47 @@ static void test_more_cold_fetches_than_reads_are_put_off_and_then_served(void *
 	check_items(w, 0, 100);
 }
 
+/* Fetches the items one after the other, a turn between them. How often one had to be waited for. */
+static unsigned work_off(struct world *w, uint64_t count, bool fail_ahead)
+{
+	struct cache *c = &w->m.log->cache;
+	struct log_record record;
+	unsigned waits = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		waits += log_fetch(w->m.log, w->m.items[i].addr, &record) == ERR_AGAIN;
+		assert_true(model_item_right(&w->m, i));
+		model_turn(&w->m, 1000000);
+		for (uint32_t k = 0; fail_ahead && k < c->chunk_count; k++)
+			if (c->chunks[k]->ahead && c->chunks[k]->state == CHUNK_READY)
+				c->chunks[k]->state = CHUNK_FAILED;
+	}
+	return waits;
+}
+
+static void test_a_backlog_that_is_worked_off_is_read_ahead(void **state)
+{
+	struct world *w = *state;
+	struct log_stats stats;
+
+	w->m.config.cache_bytes = 1 << 20;
+	open_log(w);
+	put_all(w, 6000, 700); /* of them nearly 200 of the smallest reads are no longer in memory */
+	assert_in_range(work_off(w, 4000, false), 1, 60);
+	log_get_stats(w->m.log, &stats);
+	assert_true(stats.cache_bytes <= 2 * w->m.config.cache_bytes);
+}
+
+static void test_what_could_not_be_read_ahead_is_read_when_it_is_asked_for(void **state)
+{
+	struct world *w = *state;
+
+	w->m.config.cache_bytes = 1 << 20;
+	open_log(w);
+	put_all(w, 6000, 700);
+	assert_in_range(work_off(w, 4000, true), 1, 400); /* and none of them is damaged */
+}
+
 static void test_a_cold_record_bigger_than_a_chunk_is_read_whole(void **state)
 {
 	struct world *w = *state;
@@ -636,6 +677,8 @@ int main(void)
 		TEST(test_settled_segments_are_deleted_and_a_living_one_pins_no_other),
 		TEST(test_fetch_finds_pending_cached_and_cold_records),
 		TEST(test_more_cold_fetches_than_reads_are_put_off_and_then_served),
+		TEST(test_a_backlog_that_is_worked_off_is_read_ahead),
+		TEST(test_what_could_not_be_read_ahead_is_read_when_it_is_asked_for),
 		TEST(test_a_cold_record_bigger_than_a_chunk_is_read_whole),
 		TEST(test_the_cache_keeps_to_its_size_and_gives_back_its_memory),
 		TEST(test_the_next_segment_is_zeroed_ahead),
