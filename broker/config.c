@@ -118,7 +118,7 @@ static const struct key keys[] = {
 	{ "watches_max", CONFIG_INT, AT(watches_max), 1, 100000000, 4000000, NULL,
 	  "Results that all sessions together wait for." },
 	{ "conn_out_soft", CONFIG_SIZE, AT(conn_out_soft_bytes), 64 * KIB, GIB, MIB, NULL,
-	  "A connection with more than this waiting to be sent gets no new tasks." },
+	  "A connection with more than this waiting to be sent, beside what is being sent, gets no new tasks." },
 	{ "conn_out_max", CONFIG_SIZE, AT(conn_out_max_bytes), 64 * KIB, 4 * GIB, 64 * MIB, NULL,
 	  "A connection with more than this waiting to be sent is closed: its peer does not read." },
 	{ "buffers_max", CONFIG_SIZE, AT(buffers_max_bytes), 16 * MIB, 1024 * GIB, GIB, NULL,

@@ -4,7 +4,7 @@
  *
  * 1. A frame that is there as a whole and 8-aligned is handled where it was received; only the others are copied.
  * 2. The buffer of a partial frame grows with what has come of it, up to the size that the header declares, which was judged before;
- *    it is given back when empty.
+ *    it is given back when empty, to the shard, which keeps one.
  * 3. At most one send is in flight, of `sending`; new frames go to `out`. What is queued above out_buffer_max ends it.
  * 4. Every wait has an end: the handshake, a partial frame, silence and a close each have a deadline. */
 #include "audit.h"
@@ -14,7 +14,10 @@
 #include "event.h"
 #include "usage.h"
 
-enum { CLOSE_MS = 3000, KEEP_BYTES = 1024 };
+enum { CLOSE_MS = 3000, KEEP_BYTES = 1024,
+       EARLY_BYTES = 64 << 10, /* so much does not wait for the end of the turn once the socket is free */
+       SPARE_BYTES = 512 << 10, /* the largest memory for frames that is kept */
+       SPARE_LEAST = 8 << 10 }; /* and given to one of which so much has come at once */
 
 static void account(struct conn *c)
 {
@@ -26,9 +29,20 @@ static void account(struct conn *c)
 	c->accounted = now;
 }
 
+size_t conn_waiting(const struct conn *c)
+{
+	return c->out.len + conn_tls_queued(c);
+}
+
 size_t conn_queued(const struct conn *c)
 {
-	return c->out.len + c->sending.len + conn_tls_queued(c);
+	return conn_waiting(c) + c->sending.len;
+}
+
+bool conn_full(const struct conn *c)
+{
+	const struct shard_config *k = &c->s->config;
+	return conn_waiting(c) > k->out_buffer_soft || conn_queued(c) > k->out_buffer_max / 2;
 }
 
 void conn_touch(struct conn *c)
@@ -298,8 +312,29 @@ static enum err decode(struct conn *c, struct span in, struct frame *frame, size
 	return e;
 }
 
+/* Memory that a partial frame grew to is kept, once in the shard: the next that comes fast needs it, and would be moved as it grew. */
+static void in_take(struct conn *c, size_t come)
+{
+	if (c->in.cap > 0 || come < SPARE_LEAST || !c->session)
+		return;
+	c->in = c->s->spare_in;
+	c->s->spare_in = (struct buf){ NULL, 0, 0 };
+}
+
+static void in_give(struct conn *c)
+{
+	if (c->in.len > 0 || c->in.cap <= KEEP_BYTES)
+		return;
+	if (c->s->spare_in.cap == 0 && c->in.cap <= SPARE_BYTES) {
+		c->s->spare_in = c->in;
+		c->in = (struct buf){ NULL, 0, 0 };
+	}
+	buf_free(&c->in);
+}
+
 static void keep(struct conn *c, struct span bytes)
 {
+	in_take(c, bytes.len);
 	buf_append(&c->in, bytes.data, bytes.len);
 	account(c);
 }
@@ -312,27 +347,47 @@ static void partial_reserve(struct conn *c)
 	account(c);
 }
 
+/* More has come of the partial frame in c->in: it may be whole now. */
+static void partial_grown(struct conn *c)
+{
+	if (c->in.len < c->in_need) {
+		partial_reserve(c);
+		return;
+	}
+	struct frame frame;
+	size_t used = 0;
+	if (decode(c, buf_span(&c->in), &frame, &used) != ERR_OK)
+		return; /* more is needed (in_need says how much), or it is closing */
+	ENSURE(used == c->in.len);
+	c->frame_ms = 0;
+	if (on_frame(c, &frame))
+		c->in.len = 0;
+	in_give(c);
+	account(c);
+}
+
 /* Takes bytes to complete the partial frame in c->in. Returns how many it took. */
 static size_t complete_partial(struct conn *c, struct span bytes)
 {
 	size_t take = MIN_OF(c->in_need - c->in.len, bytes.len);
 	keep(c, span_of(bytes.data, take));
-	if (c->in.len < c->in_need) {
-		partial_reserve(c);
-		return take;
-	}
-	struct frame frame;
-	size_t used = 0;
-	if (decode(c, buf_span(&c->in), &frame, &used) != ERR_OK)
-		return take; /* more is needed (in_need says how much), or it is closing */
-	ENSURE(used == c->in.len);
-	c->frame_ms = 0;
-	if (on_frame(c, &frame))
-		c->in.len = 0;
-	if (c->in.len == 0 && c->in.cap > KEEP_BYTES)
-		buf_free(&c->in);
-	account(c);
+	partial_grown(c);
 	return take;
+}
+
+uint8_t *conn_room(struct conn *c, size_t *room)
+{
+	if (c->in.len == 0 || c->paused || !c->session || c->in.len >= c->in_need)
+		return NULL;
+	partial_reserve(c);
+	*room = MIN_OF(c->in_need, c->in.cap) - c->in.len;
+	return c->in.data + c->in.len;
+}
+
+void conn_room_used(struct conn *c, size_t bytes)
+{
+	c->in.len += bytes;
+	partial_grown(c);
 }
 
 static void feed(struct conn *c, struct span bytes)
@@ -453,6 +508,37 @@ void conn_retry_paused(struct shard *s)
 
 /* ---- out ---- */
 
+static void conn_unblock(struct conn *c)
+{
+	deliver_unblock(c);
+	event_conn_room(c);
+	calls_changed(c->s);
+}
+
+/* What is queued is handed over. There is room for as much again then, so that the socket has the next when this is through. */
+static void send_next(struct conn *c)
+{
+	struct shard *s = c->s;
+	if (c->tls) {
+		conn_tls_fill(c);
+		if (c->close_started) /* it broke */
+			return;
+	} else {
+		struct buf spare = c->sending;
+		c->sending = c->out;
+		c->out = spare;
+		c->out.len = 0;
+	}
+	if (c->sending.len == 0)
+		return;
+	c->send_busy = true;
+	c->out_ms = s->now_ms;
+	s->counters.bytes_out_total += c->sending.len;
+	s->io->v->send(s->io, c->io, buf_span(&c->sending));
+	if (c->starved && conn_waiting(c) <= s->config.out_buffer_soft)
+		conn_unblock(c);
+}
+
 static void conn_flush(struct conn *c)
 {
 	struct shard *s = c->s;
@@ -468,22 +554,8 @@ static void conn_flush(struct conn *c)
 	}
 	if (c->send_busy)
 		return;
-	if (c->tls) {
-		conn_tls_fill(c);
-		if (c->close_started) /* it broke */
-			return;
-	} else {
-		struct buf spare = c->sending;
-		c->sending = c->out;
-		c->out = spare;
-		c->out.len = 0;
-	}
-	if (c->sending.len > 0) {
-		c->send_busy = true;
-		c->out_ms = s->now_ms;
-		s->counters.bytes_out_total += c->sending.len;
-		s->io->v->send(s->io, c->io, buf_span(&c->sending));
-	} else if (c->closing) {
+	send_next(c);
+	if (!c->send_busy && c->closing && !c->close_started) {
 		c->close_started = true;
 		s->io->v->close_conn(s->io, c->io, false);
 	}
@@ -500,13 +572,6 @@ void conn_flush_dirty(struct shard *s)
 	}
 }
 
-static void conn_unblock(struct conn *c)
-{
-	deliver_unblock(c);
-	event_conn_room(c);
-	calls_changed(c->s);
-}
-
 static void on_sent(void *owner, void *ctx, int res)
 {
 	struct shard *s = owner;
@@ -517,7 +582,9 @@ static void on_sent(void *owner, void *ctx, int res)
 	if (res == 0) {
 		if (c->sending.cap <= KEEP_BYTES)
 			buf_free(&c->sending);
-		if (c->starved && conn_queued(c) <= s->config.out_buffer_soft)
+		if (!c->closing && conn_waiting(c) >= EARLY_BYTES)
+			send_next(c); /* the socket is not to run dry before the end of the turn */
+		if (c->starved && conn_waiting(c) <= s->config.out_buffer_soft)
 			conn_unblock(c);
 		if (c->session && c->session->results_count > 0)
 			results_list(s, c->session);

@@ -2,7 +2,7 @@
  *
  * 1. A connection that has said nothing has no TLS session, so that waiting costs a stranger more than us.
  * 2. Frames are wrapped in the order in which they were queued and as late as possible: everything a turn has to say is in the same
- *    records. What was wrapped must be sent; a part of PART_BYTES at a time.
+ *    records. What was wrapped must be sent; a part of PART_BYTES, or a little more, at a time.
  * 3. When certificates are read again, every session's are judged by the new ones: some of them each turn. A handshake that began before is
  *    judged when it is done.
  * 4. How the end came is told apart: close_notify is an end, an end of stream without it may have cut something off. */
@@ -11,7 +11,7 @@
 #include "permit.h"
 
 enum { RECHECKS_A_TURN = 16 };
-enum { PART_BYTES = 16 * TLS_RECORD_BYTES, HANDSHAKE_BYTES = 64 << 10 };
+enum { PART_BYTES = 64 * TLS_RECORD_BYTES, HANDSHAKE_BYTES = 64 << 10 };
 
 struct conn_tls {
 	struct tls *tls;        /* NULL: nothing has come yet */
@@ -182,10 +182,14 @@ void conn_tls_received(struct conn *c, struct span bytes)
 	tls_feed(t->tls, bytes);
 	size_t got;
 	do {
-		got = tls_read(t->tls, s->tls_room, TLS_RECORD_BYTES);
+		size_t room = TLS_RECORD_BYTES;
+		uint8_t *into = conn_room(c, &room);
+		got = tls_read(t->tls, into ? into : s->tls_room, room);
 		if (!t->open && tls_phase(t->tls) >= TLS_OPEN && tls_phase(t->tls) != TLS_FAILED)
 			opened(c);
-		if (got > 0 && !c->closing)
+		if (got > 0 && into && !c->closing)
+			conn_room_used(c, got);
+		else if (got > 0 && !c->closing)
 			conn_plain(c, span_of(s->tls_room, got));
 	} while (got > 0 && !c->closing && !c->gone);
 	tls_feed(t->tls, span_of(NULL, 0)); /* what is left of it nobody wants, and it is gone after this call */
@@ -221,7 +225,8 @@ static bool wrap(struct conn *c)
 		c->out = spare;
 		c->out.len = t->plain_from = 0;
 	}
-	size_t part = MIN_OF(t->plain.len - t->plain_from, (size_t)PART_BYTES);
+	size_t left = t->plain.len - t->plain_from;
+	size_t part = left <= 2 * PART_BYTES ? left : PART_BYTES; /* no send of a small rest */
 	bool good = part == 0 || tls_write(t->tls, span_of(t->plain.data + t->plain_from, part));
 	t->plain_from += part;
 	if (good && c->closing && t->plain_from == t->plain.len && c->out.len == 0)

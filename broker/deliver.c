@@ -48,7 +48,7 @@ static void link_consumer(struct shard *s, struct consumer *x)
 	struct conn *c = x->session->conn;
 	if (x->credit == 0 || !c || x->session->draining)
 		return;
-	if (conn_queued(c) > s->config.out_buffer_soft) {
+	if (conn_full(c)) {
 		c->starved = true;
 		return;
 	}
@@ -454,7 +454,7 @@ static bool deliver_one(struct shard *s, struct outlet *o, uint64_t *sent_bytes)
 	struct consumer *x = outlet_choose(s, o, run.slot);
 	struct conn *c = x->session->conn;
 	ENSURE(c != NULL && x->credit > 0);
-	if (conn_queued(c) > s->config.out_buffer_soft) {
+	if (conn_full(c)) {
 		link_consumer(s, x); /* takes it out until the output has drained */
 		return true;
 	}

@@ -299,6 +299,7 @@ static void shard_free(struct shard *s)
 		blocks_free(s->blocks);
 	tls_ctx_unref(s->tls);
 	free(s->tls_room);
+	buf_free(&s->spare_in);
 	if (s->access)
 		access_free(s->access);
 	confirms_free(s);
@@ -574,6 +575,7 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	directory_tell(s);
 	stop_step(s);
 	conn_flush_dirty(s);
+	s->more = s->more || s->runnable; /* what was handed over made room */
 	audit_run(s);
 	if (s->buffer_bytes > s->config.memory_max + s->config.memory_max / 8)
 		conn_shed(s);

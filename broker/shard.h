@@ -34,7 +34,7 @@ struct shard_config {
 	uint32_t sessions_max;        /* live ones and those in grace (2 * conns_max) */
 	uint64_t memory_max;          /* bytes in buffers of all connections (1 GiB) */
 	uint64_t memory_cap, memory_base; /* of the process, see memory.h (0 = none); what it takes that the shard does not see */
-	uint64_t out_buffer_soft;     /* no new deliveries to a connection above this (1 MiB) */
+	uint64_t out_buffer_soft;     /* no new deliveries to a connection with more behind what is being sent (1 MiB) */
 	uint64_t out_buffer_max;      /* a slow reader is disconnected above this (64 MiB) */
 	uint32_t handshake_ms;        /* (LIMIT_HANDSHAKE_MS) */
 	uint32_t handshakes_max;      /* connections without a session; beyond, the oldest one goes (1024) */

@@ -92,12 +92,17 @@ void conn_init(struct shard *s);
 /* Something was put into c->out or an answer queue: it is sent at the end of the turn. */
 void conn_touch(struct conn *c);
 void conn_flush_dirty(struct shard *s);
-size_t conn_queued(const struct conn *c);
+size_t conn_waiting(const struct conn *c); /* bytes that are not handed to the io yet */
+size_t conn_queued(const struct conn *c);  /* those and what is being sent */
+bool conn_full(const struct conn *c);      /* it is not to get tasks: what waits is more than out_buffer_soft */
 /* Says ERROR; with fatal the connection is closed behind it. */
 void conn_refuse(struct conn *c, const struct msg_error *error, uint32_t correlation);
 void conn_error(struct conn *c, enum err code, const char *text, uint16_t kind, uint32_t correlation, bool fatal);
 /* Bytes of frames have come. */
 void conn_plain(struct conn *c, struct span bytes);
+/* The same without a copy: where the rest of the frame goes that is coming, NULL where there is none; then how much was put there. */
+uint8_t *conn_room(struct conn *c, size_t *room);
+void conn_room_used(struct conn *c, size_t bytes);
 /* Its principal may have another rate now: if it was slowed it is read again, and judged anew by what comes. */
 void conn_lift(struct conn *c);
 /* Orderly: what is queued is still sent. */
@@ -336,6 +341,7 @@ struct shard {
 	uint8_t *tls_room;        /* one record, unwrapped */
 	uint32_t tls_reloads;     /* how often certificates were read again */
 	struct conn *tls_recheck; /* from here on they are to be judged by them; NULL = all were */
+	struct buf spare_in;      /* memory of the last frame that came in pieces (conn.c) */
 	struct wheel wheel;
 	struct conn *conns, *dirty, *paused;
 	struct conn **paused_tail;

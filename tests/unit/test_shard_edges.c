@@ -121,6 +121,33 @@ static void answers_that_nobody_reads_are_bounded(void **state)
 	client_free(&c);
 }
 
+/* One part is with the socket, the next is ready behind it, and nothing more. */
+static void a_worker_that_does_not_read_is_sent_two_parts_and_no_more(void **state)
+{
+	enum { TASKS = 500, SIZE = 10000, SOFT = 1 << 20 };
+	struct client producer, worker;
+	struct world *w = *state;
+	struct shard_counters counters;
+	w->config.out_buffer_soft = SOFT;
+	world_open(w);
+	client_open(&producer, w, 1);
+	client_open(&worker, w, 2);
+	client_serve(&worker, "t", TASKS);
+	world_run(w, 10 * SIM_MS);
+	sim_peer_pause(worker.peer, true);
+	for (uint64_t i = 0; i < TASKS / 10; i++)
+		client_submit(&producer, (struct submit_args){ .type = "t", .producer = 9, .first_seq = 1 + 10 * i, .count = 10, .size = SIZE });
+	world_run(w, SIM_S);
+	shard_counters_get(w->shard, &counters);
+	assert_in_range(counters.delivered_total * SIZE, 7 * SOFT / 4, 5 * SOFT / 2);
+	sim_peer_pause(worker.peer, false);
+	uint32_t got = 0;
+	while (got < TASKS)
+		got += client_expect(&worker, FRAME_DELIVER)->deliver.count;
+	client_free(&producer);
+	client_free(&worker);
+}
+
 static void a_frame_that_is_only_claimed_costs_what_came_of_it(void **state)
 {
 	struct client c;
@@ -268,6 +295,7 @@ int main(void)
 		TEST(a_clock_that_was_set_back_ends_no_delay_early),
 		TEST(a_clock_that_was_set_back_before_a_restart_ends_no_delay_early),
 		TEST(answers_that_nobody_reads_are_bounded),
+		TEST(a_worker_that_does_not_read_is_sent_two_parts_and_no_more),
 		TEST(a_frame_that_is_only_claimed_costs_what_came_of_it),
 		TEST(only_the_greediest_goes_when_memory_is_short),
 		TEST(a_stop_does_not_wait_for_a_client_that_goes_on),
