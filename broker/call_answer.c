@@ -6,35 +6,48 @@
 /* Also in the middle of a turn: the frame in hand is read from s->msg, which stays as it is. */
 static void answers_encode(struct conn *c)
 {
-	const struct msg_answer m = { .items = (const void *)c->answers.data,
-				      .count = (uint32_t)(c->answers.len / sizeof(struct answer_item)) };
-	const struct span payload = buf_span(&c->answer_bytes);
+	struct conn_calls *x = c->calls;
+	const struct msg_answer m = { .items = (const void *)x->answers.data,
+				      .count = (uint32_t)(x->answers.len / sizeof(struct answer_item)) };
+	const struct span payload = buf_span(&x->bytes);
 	msg_encode_answer(&c->out, &m, &payload, 1);
-	c->answers.len = c->answer_bytes.len = 0;
+	x->answers.len = x->bytes.len = 0;
 }
 
 /* At the end of a turn. */
 void call_encode(struct conn *c)
 {
-	if (c->answers.len > 0)
+	struct conn_calls *x = c->calls;
+	if (!x)
+		return;
+	if (x->answers.len > 0)
 		answers_encode(c);
-	const uint64_t *cancels = (const void *)c->cancels.data;
-	for (size_t at = 0, count = c->cancels.len / sizeof *cancels; at < count; at += LIMIT_FRAME_ITEMS) {
+	const uint64_t *cancels = (const void *)x->cancels.data;
+	for (size_t at = 0, count = x->cancels.len / sizeof *cancels; at < count; at += LIMIT_FRAME_ITEMS) {
 		c->s->msg.kind = FRAME_CALL_CANCEL;
 		c->s->msg.call_cancel.calls = (struct u64s){ cancels + at, (uint32_t)MIN_OF(count - at, (size_t)LIMIT_FRAME_ITEMS) };
 		msg_encode(&c->out, &c->s->msg, 0, NULL, 0);
 	}
-	c->cancels.len = 0;
+	x->cancels.len = 0;
+}
+
+/* Most connections never have anything to say about calls. */
+static struct conn_calls *calls_of(struct conn *c)
+{
+	if (!c->calls)
+		c->calls = zalloc(sizeof *c->calls);
+	return c->calls;
 }
 
 static void answer_put(struct conn *c, const struct answer_item *item, struct span bytes)
 {
 	if (c->gone || c->closing)
 		return;
-	if (c->answers.len >= LIMIT_FRAME_ITEMS * sizeof *item || c->answer_bytes.len + bytes.len > LIMIT_FRAME_PAYLOAD)
+	struct conn_calls *x = calls_of(c);
+	if (x->answers.len >= LIMIT_FRAME_ITEMS * sizeof *item || x->bytes.len + bytes.len > LIMIT_FRAME_PAYLOAD)
 		answers_encode(c);
-	buf_append(&c->answers, item, sizeof *item);
-	buf_append(&c->answer_bytes, bytes.data, bytes.len);
+	buf_append(&x->answers, item, sizeof *item);
+	buf_append(&x->bytes, bytes.data, bytes.len);
 	conn_touch(c);
 }
 
@@ -74,7 +87,7 @@ void call_tell_holder(struct live_call *call)
 	struct conn *c = call->holder ? call->holder->session->conn : NULL;
 	if (!c || c->closing)
 		return;
-	buf_append(&c->cancels, &call->id, sizeof call->id);
+	buf_append(&calls_of(c)->cancels, &call->id, sizeof call->id);
 	conn_touch(c);
 }
 

@@ -21,8 +21,9 @@ enum { CLOSE_MS = 3000, KEEP_BYTES = 1024,
 
 static void account(struct conn *c)
 {
-	size_t now = c->in.cap + c->out.cap + c->sending.cap + c->confirms.cap + c->reported.cap + c->signals.cap +
-		     c->answers.cap + c->answer_bytes.cap + c->cancels.cap + conn_tls_memory(c);
+	size_t now = c->in.cap + c->out.cap + c->sending.cap + c->confirms.cap + c->reported.cap + c->signals.cap + conn_tls_memory(c);
+	if (c->calls)
+		now += sizeof *c->calls + c->calls->answers.cap + c->calls->bytes.cap + c->calls->cancels.cap;
 	if (c->cache)
 		now += sizeof *c->cache + c->cache->bytes.cap;
 	c->s->buffer_bytes += now - c->accounted;
@@ -56,6 +57,17 @@ void conn_touch(struct conn *c)
 
 /* ---- ends ---- */
 
+static void calls_forget(struct conn *c)
+{
+	if (!c->calls)
+		return;
+	buf_free(&c->calls->answers);
+	buf_free(&c->calls->bytes);
+	buf_free(&c->calls->cancels);
+	free(c->calls);
+	c->calls = NULL;
+}
+
 static void conn_free(struct conn *c)
 {
 	ENSURE(c->gone && c->refs == 0 && !c->dirty);
@@ -65,9 +77,7 @@ static void conn_free(struct conn *c)
 	buf_free(&c->confirms);
 	buf_free(&c->reported);
 	buf_free(&c->signals);
-	buf_free(&c->answers);
-	buf_free(&c->answer_bytes);
-	buf_free(&c->cancels);
+	calls_forget(c);
 	conn_tls_free(c);
 	account(c);
 	free(c);
@@ -182,12 +192,8 @@ static void idle_shrink(struct conn *c)
 		buf_free(&c->reported);
 	if (c->signals.len == 0)
 		buf_free(&c->signals);
-	if (c->answers.len == 0) {
-		buf_free(&c->answers);
-		buf_free(&c->answer_bytes);
-	}
-	if (c->cancels.len == 0)
-		buf_free(&c->cancels);
+	if (c->calls && c->calls->answers.len == 0 && c->calls->cancels.len == 0)
+		calls_forget(c);
 	account(c);
 }
 
@@ -625,7 +631,8 @@ static void *on_accepted(void *owner, struct io_conn io, const char *peer, enum 
 		return NULL;
 	}
 	limit_free(s, SHARD_LIMIT_CONNS);
-	struct conn *c = zalloc(sizeof *c);
+	size_t peer_len = strlen(peer);
+	struct conn *c = zalloc(sizeof *c + peer_len + 1);
 	c->s = s;
 	c->io = io;
 	c->local = kind == IO_PEER_LOCAL;
@@ -634,7 +641,7 @@ static void *on_accepted(void *owner, struct io_conn io, const char *peer, enum 
 	c->in_ms = c->out_ms = s->now_ms;
 	c->deadline_ms = s->now_ms + s->config.handshake_ms;
 	c->timer.fire = conn_timer;
-	(void)snprintf(c->peer, sizeof c->peer, "%s", peer);
+	memcpy(c->peer, peer, peer_len);
 	c->next = s->conns;
 	if (c->next)
 		c->next->prev = c;

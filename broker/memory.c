@@ -13,7 +13,7 @@ uint64_t memory_used(const struct shard *s)
 	struct tls_heap_stats tls = { .used = 0 };
 	if (s->tls)
 		tls_heap_get(&tls);
-	return s->config.memory_base + s->buffer_bytes + tasks_memory(s->tasks) + log_memory(s->log) + s->events->batch_bytes +
+	return s->config.memory_base + s->buffer_bytes + s->spare_in.cap + tasks_memory(s->tasks) + log_memory(s->log) + s->events->batch_bytes +
 	       s->stream_memory + s->piece_bytes + tls.used + directory_memory(s->directory) + (uint64_t)s->pending_cap * PENDING_BYTES +
 	       s->counters.conns * (sizeof(struct conn) + CONN_BYTES) + s->counters.sessions * (sizeof(struct session) + SESSION_BYTES) +
 	       (uint64_t)s->watch_cap * sizeof(struct watch);

@@ -11,6 +11,8 @@
 #include "permit.h"
 #include "usage.h"
 
+static const char vnet_default[] = "default"; /* most sessions are in it: theirs is not copied */
+
 static bool id_eq(const uint8_t a[16], const uint8_t b[16])
 {
 	uint8_t differs = 0;
@@ -106,7 +108,8 @@ void session_end(struct shard *s, struct session *session)
 	results_end(session, s);
 	streams_end(s, session);
 	free(session->client);
-	free(session->vnet);
+	if (session->vnet != vnet_default)
+		free((void *)(uintptr_t)session->vnet);
 	free(session->identity);
 	free(session->release);
 	free(session);
@@ -288,7 +291,7 @@ enum err session_hello(struct conn *c, const struct msg_hello *m, uint32_t corre
 			return e;
 		}
 		session = session_new(s, m->session);
-		session->vnet = strndup((const char *)vnet.data, vnet.len);
+		session->vnet = span_eq(vnet, span_str(vnet_default)) ? vnet_default : strndup((const char *)vnet.data, vnet.len);
 		ENSURE(session->vnet != NULL);
 		directory_begin(s, session);
 	}

@@ -64,8 +64,10 @@ struct conn {
 	struct buf confirms;     /* struct confirm_run, of confirm_producer */
 	struct buf reported;     /* struct reported_item */
 	struct buf signals;      /* struct signal_item */
-	struct buf answers, answer_bytes; /* struct answer_item */
-	struct buf cancels;      /* numbers of calls */
+	struct conn_calls {      /* NULL: nothing to say about calls */
+		struct buf answers, bytes; /* struct answer_item */
+		struct buf cancels;        /* numbers of calls */
+	} *calls;
 	uint64_t confirm_producer;
 	bool confirms_refused;   /* some of them */
 	struct head_cache *cache;
@@ -82,10 +84,10 @@ struct conn {
 	uint64_t slow_until_ms;
 	uint64_t held_ms;        /* since when its frame of new work waits for memory; 0 = it does not */
 	bool dirty, closing, close_started, gone, send_busy, paused, retry_wait, starved, local;
-	char peer[56];
+	uint8_t tls_principal_kind; /* enum tls_name_kind */
 	struct conn_tls *tls;    /* conn_tls.h; NULL = the bytes are plain */
 	char *tls_principal;     /* whom the certificate of the client names; NULL = nobody */
-	uint8_t tls_principal_kind; /* enum tls_name_kind */
+	char peer[];             /* its address, for people */
 };
 
 void conn_init(struct shard *s);
@@ -150,7 +152,8 @@ struct session {
 	uint32_t results_head, results_count, results_cap;
 	struct session *results_next;
 	struct event_peer *events; /* event.h; NULL until it publishes or subscribes */
-	char *client, *vnet;
+	char *client;
+	const char *vnet;
 	/* directory.c, call.c */
 	struct shard *shard;
 	uint64_t number;     /* its address */
@@ -336,7 +339,7 @@ struct shard {
 	uint64_t stop_at_ms;
 
 	struct door *door;        /* door.h */
-	struct usage **usages;    /* usage.h */
+	struct usage **usages, *usage_free; /* usage.h */
 	struct tls_ctx *tls;      /* what new TLS connections get; NULL = there is no such listener */
 	uint8_t *tls_room;        /* one record, unwrapped */
 	uint32_t tls_reloads;     /* how often certificates were read again */

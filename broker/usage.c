@@ -45,10 +45,6 @@ static struct usage *usage_named(struct shard *s, struct span name)
 	return u;
 }
 
-static struct usage *usage_find(struct shard *s, const struct who *who)
-{
-	return who->kind == WHO_PRINCIPAL ? usage_named(s, span_str(who->name)) : NULL;
-}
 
 static uint64_t configured(const struct shard_config *k, enum access_limit limit)
 {
@@ -70,6 +66,20 @@ static uint64_t limit_of(const struct shard *s, const struct who *who, enum acce
 {
 	uint64_t otherwise = configured(&s->config, limit);
 	return who->kind == WHO_PRINCIPAL ? access_limit(s->access, span_str(who->name), limit, otherwise) : otherwise;
+}
+
+/* Whoever is no principal has the limits of the configuration for each session; where that has none, nothing is counted but for all. */
+static bool is_free(const struct shard *s, const struct who *who)
+{
+	bool any = who->kind == WHO_PRINCIPAL;
+	for (uint32_t i = 0; i < ACCESS_LIMITS && !any; i++)
+		any = configured(&s->config, (enum access_limit)i) != 0;
+	return !any;
+}
+
+static struct usage *usage_find(struct shard *s, const struct who *who)
+{
+	return who->kind == WHO_PRINCIPAL ? usage_named(s, span_str(who->name)) : is_free(s, who) ? s->usage_free : NULL;
 }
 
 /* The first refusal, or pause, behind one that it did without. */
@@ -142,6 +152,8 @@ void usage_join(struct session *session)
 			if (u->next)
 				u->next->link = &u->next;
 			*u->link = u;
+		} else if (is_free(s, who)) {
+			s->usage_free = u;
 		}
 	}
 	u->sessions++;
@@ -159,6 +171,8 @@ void usage_leave(struct session *session)
 	if (--u->sessions > 0)
 		return;
 	ENSURE(u->entries == 0 && u->subscriptions == 0);
+	if (session->shard->usage_free == u)
+		session->shard->usage_free = NULL;
 	if (u->link)
 		*u->link = u->next;
 	if (u->next)

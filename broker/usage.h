@@ -2,7 +2,8 @@
  *
  *   HELLO -> is there room for one more session?   SERVE, SUBSCRIBE -> for so many?   bytes, frames -> its meters -> read more slowly
  *
- * 1. Sessions without a principal (the broker is open, or it is local) share nothing: each has a usage of its own.
+ * 1. Sessions without a principal (the broker is open, or it is local) share nothing: each has a usage of its own, and where the
+ *    configuration sets no limit, so that there is nothing to share, all have the same.
  * 2. Who is over its rate is not refused: its connections are not read until the debt is paid, so TCP slows it down and nothing is
  *    lost. What stays (sessions, entries, subscriptions) is refused with RESOURCE_EXHAUSTED and a text that names the limit.
  * 3. A limit of 0 is none, and costs a load and a compare. A principal has its own (access.h) or those of the configuration; they are

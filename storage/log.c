@@ -477,7 +477,8 @@ void log_get_stats(const struct log *log, struct log_stats *out)
 
 uint64_t log_memory(const struct log *log)
 {
-	return log->cache.bytes + log->cache.chunk_total + (log->cache.spare ? log->cache.slab_bytes : 0);
+	const struct cache *c = &log->cache;
+	return c->bytes + c->chunk_total + (c->spare ? c->slab_bytes : 0) + (c->chunk_spare ? c->chunk_most : 0);
 }
 
 void log_set_cache(struct log *log, uint64_t bytes)
