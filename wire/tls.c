@@ -25,6 +25,9 @@ static int on_send(WOLFSSL *wolf, char *data, int size, void *ctx)
 	(void)wolf;
 	if (t->ctx->server && !tls_hello_look(t, data, (size_t)size))
 		return WOLFSSL_CBIO_ERR_GENERAL;
+	t->forgotten.hello++;
+	if (t->hello_seen)
+		tls_heap_watch(NULL);
 	buf_append(&t->out, data, (size_t)size);
 	return size;
 }
@@ -53,6 +56,7 @@ struct tls *tls_new(struct tls_ctx *ctx, const char *server_name)
 		return NULL;
 	tls_heap_enter();
 	t->ctx = tls_ctx_ref(ctx);
+	t->forgotten.size = ctx->ocsp.len;
 	t->hello_seen = !ctx->server; /* of a client until it has a ticket */
 	t->wolf = wolfSSL_new(ctx->wolf);
 	bool good = t->wolf && prepare(t, server_name);
@@ -69,6 +73,7 @@ void tls_free(struct tls *t)
 		return;
 	if (t->wolf)
 		wolfSSL_free(t->wolf);
+	tls_heap_forgotten(&t->forgotten, buf_span(&t->ctx->ocsp));
 	tls_peer_unref(t->peer);
 	tls_peer_unref(t->ticket_peer);
 	tls_ctx_unref(t->ctx);
@@ -124,11 +129,13 @@ static void opened(struct tls *t)
 static void handshake(struct tls *t)
 {
 	tls_heap_enter();
+	tls_heap_watch(t->forgotten.size > 0 && !t->hello_seen ? &t->forgotten : NULL);
 	int got = t->ctx->server ? wolfSSL_accept(t->wolf) : wolfSSL_connect(t->wolf);
 	if (got == WOLFSSL_SUCCESS)
 		opened(t);
 	else if (wolfSSL_get_error(t->wolf, got) != WOLFSSL_ERROR_WANT_READ)
 		tls_fail(t, wolfSSL_get_error(t->wolf, got));
+	tls_heap_watch(NULL);
 	tls_heap_leave();
 }
 

@@ -5,12 +5,15 @@
  *
  * 1. The state here is file-scope because wolfSSL's is: its allocators and devices have no context of ours.
  * 2. libipsec-mb is looked for at run time and only taken where it is the version this was built for: its table has no stable layout.
- * 3. Keys are expanded for each record and zeroed behind it: a cache would have to know when wolfSSL forgets a key, and it does not say.
+ * 3. Whenever a client asks for an OCSP answer, wolfSSL 5.5.4 forgets what it has parsed of the server's certificate, and the copy of the
+ *    answer: 6 KB for each stranger who asks. This heap sees both, and gives them back (tls_heap_watch).
+ * 4. Keys are expanded for each record and zeroed behind it: a cache would have to know when wolfSSL forgets a key, and it does not say.
  *    That costs about 2 % of a record of 16 KiB. */
 #include "tls_impl.h"
 
 #include <pthread.h>
 #include <wolfssl/wolfcrypt/aes.h>
+#include <wolfssl/wolfcrypt/asn.h>
 #include <wolfssl/wolfcrypt/cryptocb.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
@@ -19,11 +22,12 @@
 #include <intel-ipsec-mb.h>
 #endif
 
-enum { DEVICE_ID = 0x484c4b, BLOCK_HEAD = 16 };
+enum { DEVICE_ID = 0x484c4b, BLOCK_HEAD = 16, VERSION_THAT_FORGETS = 0x05005004 };
 
 static struct {
 	pthread_once_t once;
 	bool good;
+	bool forgets; /* a version of wolfSSL that frees a certificate without what is in it */
 	int device;
 	char engine[80];
 	_Atomic size_t used, peak, limit;
@@ -33,6 +37,7 @@ static struct {
 #endif
 } library = { .once = PTHREAD_ONCE_INIT, .device = INVALID_DEVID };
 static _Thread_local unsigned handshakes;
+static _Thread_local struct tls_forgotten *watched;
 
 /* ---- the heap ---- */
 
@@ -56,9 +61,15 @@ static bool heap_take(size_t size)
 	return true;
 }
 
-static size_t *head_of(void *at)
+struct head {
+	size_t size;
+	void **known_by; /* is made NULL when the block is freed; may be NULL */
+};
+_Static_assert(sizeof(struct head) == BLOCK_HEAD, "what follows is aligned for anything");
+
+static struct head *head_of(void *at)
 {
-	return (size_t *)(void *)((uint8_t *)at - BLOCK_HEAD);
+	return (struct head *)(void *)((uint8_t *)at - BLOCK_HEAD);
 }
 
 static void *heap_malloc(size_t size)
@@ -70,17 +81,30 @@ static void *heap_malloc(size_t size)
 		atomic_fetch_sub(&library.used, size + BLOCK_HEAD);
 		return NULL;
 	}
-	*(size_t *)(void *)block = size + BLOCK_HEAD;
-	return block + BLOCK_HEAD;
+	void *at = block + BLOCK_HEAD;
+	*head_of(at) = (struct head){ .size = size + BLOCK_HEAD };
+	if (watched && size == watched->size && watched->hello < COUNT_OF(watched->copies) && !watched->copies[watched->hello]) {
+		watched->copies[watched->hello] = at; /* wolfSSL's own copy for later comes after it */
+		head_of(at)->known_by = &watched->copies[watched->hello];
+	}
+	return at;
 }
 
 static void heap_free(void *at)
 {
 	if (!at)
 		return;
-	size_t size = *head_of(at);
-	atomic_fetch_sub(&library.used, size);
-	free(head_of(at));
+	struct head *head = head_of(at);
+	if (library.forgets && watched && head->size == sizeof(DecodedCert) + BLOCK_HEAD) {
+		struct tls_forgotten *f = watched;
+		watched = NULL; /* what is in it is no such thing */
+		FreeDecodedCert(at);
+		watched = f;
+	}
+	if (head->known_by)
+		*head->known_by = NULL;
+	atomic_fetch_sub(&library.used, head->size);
+	free(head);
 }
 
 static void *heap_realloc(void *at, size_t size)
@@ -90,7 +114,7 @@ static void *heap_realloc(void *at, size_t size)
 	void *moved = heap_malloc(size);
 	if (!moved)
 		return NULL;
-	size_t had = *head_of(at) - BLOCK_HEAD;
+	size_t had = head_of(at)->size - BLOCK_HEAD;
 	memcpy(moved, at, MIN_OF(had, size));
 	explicit_bzero(at, had); /* it may have been a key */
 	heap_free(at);
@@ -101,6 +125,18 @@ void tls_heap_limit(size_t bytes)
 {
 	atomic_store(&library.limit, bytes);
 	ENSURE(wolfSSL_SetAllocators(heap_malloc, heap_free, heap_realloc) == 0);
+}
+
+void tls_heap_watch(struct tls_forgotten *f)
+{
+	watched = f;
+}
+
+void tls_heap_forgotten(struct tls_forgotten *f, struct span answer)
+{
+	for (size_t i = 0; i < COUNT_OF(f->copies); i++)
+		if (f->copies[i] && memcmp(f->copies[i], answer.data, answer.len) == 0)
+			heap_free(f->copies[i]);
 }
 
 void tls_heap_get(struct tls_heap_stats *out)
@@ -217,6 +253,7 @@ static void open_once(void)
 	if (wolfSSL_Init() != WOLFSSL_SUCCESS)
 		return;
 	library.good = true;
+	library.forgets = LIBWOLFSSL_VERSION_HEX == VERSION_THAT_FORGETS && wolfSSL_lib_version_hex() == VERSION_THAT_FORGETS;
 	if (engine_open()) {
 		library.device = DEVICE_ID;
 #ifdef HILLOCK_IPSEC_MB

@@ -9,7 +9,7 @@
 #include <wolfssl/error-ssl.h>
 #include <wolfssl/openssl/ec.h>
 
-enum { TLS_PEERS = 4096, TLS_TICKET_KEYS = 2, TLS_PEER_ID_BYTES = 32 };
+enum { TLS_PEERS = 4096, TLS_PEER_KEPT_BYTES = 8192, TLS_TICKET_KEYS = 2, TLS_PEER_ID_BYTES = 32 };
 
 /* A chain of certificates that a client has shown, as bytes: each with its size (u32) before it, the client's own first. */
 struct tls_peer {
@@ -34,9 +34,17 @@ struct tls_ctx {
 	struct buf ocsp;
 	/* Of servers; one thread at a time. */
 	WOLFSSL_CTX *judge;      /* the same trust and revocations, for second looks; NULL: clients show no certificates */
-	struct tls_peer **peers; /* TLS_PEERS by the first bytes of their id: those that tickets may name */
+	struct tls_peer **peers; /* TLS_PEERS by the first bytes of their id: those that tickets may name; none is larger
+				  * than TLS_PEER_KEPT_BYTES */
 	WOLFSSL_EC_KEY *no_key;  /* tls_trust.c: takes the place of keys that nobody needs any more */
 	struct tls_ticket_key keys[TLS_TICKET_KEYS]; /* the newest first */
+};
+
+/* tls_crypto.c: what wolfSSL forgets while a server that staples reads a hello. `size` is that of the answer; 0: nothing is looked for. */
+struct tls_forgotten {
+	size_t size;
+	uint32_t hello;  /* the first, or the one after another try */
+	void *copies[2]; /* of the answer: one for each hello */
 };
 
 struct tls {
@@ -46,6 +54,7 @@ struct tls {
 	struct buf out;
 	enum tls_phase phase;
 	enum err failure;
+	struct tls_forgotten forgotten;
 	struct buf hello;    /* tls_ticket.c: of the server's first messages, as far as they are there */
 	struct tls_peer *peer, *ticket_peer; /* server: who the client is; who it is if its ticket holds */
 	int verdict;         /* why our callback refused, as an error of wolfSSL; 0: it did not */
@@ -59,6 +68,9 @@ struct tls {
 /* Once in the life of a process: wolfSSL itself, and who does AES-GCM. False: it cannot be had. */
 bool tls_library(void);
 int tls_device(void);        /* for wolfSSL_CTX_SetDevId; INVALID_DEVID without one */
+/* From here to tls_heap_watch(NULL) the calling thread is at work for a hello that may make wolfSSL forget something. */
+void tls_heap_watch(struct tls_forgotten *f);
+void tls_heap_forgotten(struct tls_forgotten *f, struct span answer); /* the session is freed: that, too */
 /* From here to tls_heap_leave the calling thread is at work for a handshake. */
 void tls_heap_enter(void);
 void tls_heap_leave(void);

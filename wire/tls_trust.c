@@ -3,8 +3,8 @@
  *
  * 1. What is kept of a client is its name and its chain as bytes. What wolfSSL keeps for nobody is given back as soon as it has judged:
  *    the public key, 17 KB a session.
- * 2. Sessions with the same chain share it. Tickets name it by its hash; a table of fixed size remembers the last ones for them, and
- *    with a ticket for one that it has forgotten there is a full handshake.
+ * 2. Sessions with the same chain share it. Tickets name it by its hash; a table of fixed size (32 MiB at most) remembers the last ones
+ *    for them, and with a ticket for one that it has forgotten there is a full handshake.
  * 3. A callback never makes good what wolfSSL found bad. `good` alone does not say so: wolfSSL 5.5.4 computes it before it looks at names.
  * 4. A second look uses a store of its own, so that what it takes for an issuer is none in a handshake. Only what a CA that is trusted
  *    has made a CA is taken for one. */
@@ -84,7 +84,8 @@ static struct tls_peer *peer_make(const WOLFSSL_X509_STORE_CTX *store, const uin
 	return peer;
 }
 
-/* The one that is there already, or a new one, which takes the place of an older one in the table. */
+/* The one that is there already, or a new one, which takes the place of an older one in the table, if it is not too long for it. The
+ * caller adds its reference. */
 static struct tls_peer *peer_of(struct tls_ctx *ctx, const WOLFSSL_X509_STORE_CTX *store)
 {
 	uint8_t id[TLS_PEER_ID_BYTES];
@@ -102,6 +103,8 @@ static struct tls_peer *peer_of(struct tls_ctx *ctx, const WOLFSSL_X509_STORE_CT
 	peer = peer_make(store, id);
 	if (!peer)
 		return NULL;
+	if (peer->size > TLS_PEER_KEPT_BYTES)
+		return peer;
 	struct tls_peer **slot = slot_of(ctx, id);
 	tls_peer_unref(*slot);
 	*slot = peer;

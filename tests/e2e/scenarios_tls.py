@@ -146,6 +146,30 @@ def sessions_of_certificates_that_are_revoked_end_at_the_reload_and_no_task_is_l
     equal(broker.stat("sessions_resumed_total"), 0, "others stayed as they were")
 
 
+def idle_workers(broker, cert, count):
+    """Sessions that serve the queue `cert`, until their standard input is closed."""
+    environment = {**os.environ, "HILLOCK_TLS_CA": str(CA), "HILLOCK_TLS_CERT": f"{CERTS}/{cert}.pem", "HILLOCK_TLS_KEY": f"{CERTS}/{cert}.key"}
+    workers = subprocess.Popen([BUILD / "tests" / "idle_workers", f"tls://localhost:{broker.port}", str(count), cert], env=environment,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    equal(workers.stdout.readline(), f"ready {count}\n", "workers")
+    return workers
+
+
+def every_session_is_looked_at_at_a_reload_however_many_there_are(scratch):
+    crl = scratch / "crl.pem"
+    shutil.copy(CERTS / "crl.pem", crl)
+    broker = Broker(scratch, **{**MUTUAL, "tls_crl": f'"{crl}"'})
+    with idle_workers(broker, "client", 45) as good, idle_workers(broker, "client-later", 45) as bad:
+        equal(broker.stat("entries"), 90, "workers")
+        shutil.copy(CERTS / "crl-later.pem", crl)
+        broker.hillock("node", "reload", server=f"tcp://127.0.0.1:{broker.plain}")
+        wait_until(lambda: broker.stat("tls_distrusted_total") == 45, "the end of those that are revoked")
+        equal(broker.stat("entries"), 45, "the others")
+        for workers in (good, bad):
+            workers.stdin.close()
+    equal(broker.stat("tls_distrusted_total"), 45, "sessions that ended")
+
+
 def a_client_comes_back_by_ticket_only_where_nothing_has_changed(scratch):
     broker = Broker(scratch, **MUTUAL)
     plain = f"tcp://127.0.0.1:{broker.plain}"
@@ -419,6 +443,7 @@ if __name__ == "__main__":
           the_configured_ocsp_answer_is_stapled_for_those_who_ask,
           a_session_is_resumed_by_ticket_as_who_it_was_until_that_one_is_revoked,
           sessions_of_certificates_that_are_revoked_end_at_the_reload_and_no_task_is_lost,
+          every_session_is_looked_at_at_a_reload_however_many_there_are,
           a_client_comes_back_by_ticket_only_where_nothing_has_changed,
           an_ocsp_answer_is_believed_if_it_is_good_and_demanded_if_it_is_required,
           the_ocsp_answer_is_fetched_renewed_and_replaced_by_a_good_one_alone,

@@ -285,8 +285,7 @@ static void meet_in_need(struct tls_ctx *a, struct tls_ctx *b, const struct tls_
 static void every_allocation_that_fails_costs_that_handshake_and_nothing_else(void **state)
 {
 	(void)state;
-	const struct side server = { .name = "server", .ca = "cas.pem", .crl = "crl.pem", .ocsp = "ocsp-good.der",
-				     .verify = TLS_VERIFY_REQUIRED };
+	const struct side server = { .name = "server", .ca = "cas.pem", .crl = "crl.pem", .verify = TLS_VERIFY_REQUIRED };
 	const struct side client = { .name = "client", .ca = "ca.pem" };
 	struct tls_ctx *a = context(true, &server), *b = context(false, &client);
 	struct pair p;

@@ -1,6 +1,8 @@
 /* tests/unit/test_tls_heap.c: the limit of what TLS may use; a program of its own, as it holds for the whole process from the start. */
 #include "tls_world.h"
 
+#include "../../wire/tls_impl.h"
+
 static void a_heap_that_is_full_costs_the_handshake_and_not_the_sessions(void **state)
 {
 	(void)state;
@@ -66,10 +68,39 @@ static void a_session_with_a_client_s_certificates_stays_below_70_000_bytes(void
 	}
 }
 
+/* wolfSSL forgets some of it: whoever asks, again and again, would have all of the heap. */
+static void whoever_asks_for_an_ocsp_answer_costs_nothing_behind_the_session(void **state)
+{
+	(void)state;
+	enum { SESSIONS = 40 };
+	const struct side server = { .name = "server", .ca = "cas.pem", .ocsp = "ocsp-good.der" };
+	const struct side strict = { .ca = "ca.pem", .ocsp_required = true };
+	tls_heap_limit(64 << 20);
+	struct tls_ctx *a = context(true, &server), *b = context(false, &strict);
+	struct tls_heap_stats before = { .used = 0 }, after;
+	for (size_t i = 0; i < 2 * SESSIONS; i++) {
+		struct pair p;
+		begin(&p, a, b, "localhost");
+		if (i % 4 == 1) /* one that is tried again: its first key share is of a group that the server does not have */
+			assert_int_equal(wolfSSL_UseKeyShare(p.client->wolf, WOLFSSL_ECC_SECP384R1), WOLFSSL_SUCCESS);
+		talk(&p, i % 3 ? SIZE_MAX : 100);
+		if (tls_phase(p.client) != TLS_OPEN)
+			fail_msg("%zu: %s; %s", i, tls_failure_text(p.client), tls_failure_text(p.server));
+		end(&p);
+		if (i == SESSIONS - 1)
+			tls_heap_get(&before);
+	}
+	tls_heap_get(&after);
+	assert_int_equal(after.used, before.used);
+	tls_ctx_unref(a);
+	tls_ctx_unref(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_session_with_a_client_s_certificates_stays_below_70_000_bytes),
+		cmocka_unit_test(whoever_asks_for_an_ocsp_answer_costs_nothing_behind_the_session),
 		cmocka_unit_test(a_heap_that_is_full_costs_the_handshake_and_not_the_sessions),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
