@@ -249,7 +249,7 @@ struct hlk_serve_options {
 	hlk_signal_fn *signal; /* may be NULL */
 	void *ctx;
 	/* What the directory says of it. Strings are copied. */
-	const char *params;    /* typed parameters: "gpu=\"A100\", vram_gb=80, models=[\"llama\"]" */
+	const char *params;    /* typed parameters: "gpu=\"A100\", vram_gb=80, models=[\"llama\"]"; names of hillock.* are the broker's */
 	const char *const *vnets; size_t vnet_count; /* where it is seen; none: where the session is */
 	uint32_t capacity;     /* calls at the same time; 0 = 64 */
 	uint32_t cost;         /* less is better */

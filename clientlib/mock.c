@@ -41,6 +41,7 @@ void mock_free(struct mock *m)
 	map64_free(&m->sequences, NULL);
 	buf_free(&m->output);
 	free(m->msg);
+	free(m->identity);
 	free(m);
 }
 
@@ -89,8 +90,10 @@ void mock_signal(struct mock *m, const struct mock_task *t, enum signal_kind sig
 		mock_send(m, &msg, 0);
 }
 
-static void hello(struct mock *m)
+static void hello(struct mock *m, const struct msg_hello *from)
 {
+	free(m->identity);
+	m->identity = mock_text(from->identity);
 	struct msg *msg = calloc(1, sizeof *msg);
 	ENSURE(msg != NULL);
 	msg->kind = FRAME_WELCOME;
@@ -194,7 +197,7 @@ static void one_frame(struct mock *m, const struct frame *f)
 	char text[128];
 	ENSURE(msg_decode(f, msg, text) == ERR_OK); /* from our own client */
 	switch (msg->kind) {
-	case FRAME_HELLO: hello(m); break;
+	case FRAME_HELLO: hello(m, &msg->hello); break;
 	case FRAME_SUBMIT: submit(m, &msg->submit, f->payload); break;
 	case FRAME_AWAIT: await(m, &msg->tasks); break;
 	case FRAME_FORGET: forget_tasks(m, &msg->tasks); break;

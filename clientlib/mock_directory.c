@@ -29,7 +29,7 @@ static void entry_free(struct mock_entry *e)
 	buf_free(&e->params);
 }
 
-static enum err entry_fill(struct mock_entry *e, const struct wire_entry *w, char text[128])
+static enum err entry_fill(struct mock_entry *e, const struct wire_entry *w, const char *identity, char text[128])
 {
 	*e = (struct mock_entry){ .id = w->id, .credit = w->credit, .capacity = w->capacity ? w->capacity : 64, .cost = w->cost,
 				  .by_queue = w->by_queue, .name = mock_text(w->service), .vnet_count = w->vnet_count,
@@ -39,7 +39,14 @@ static enum err entry_fill(struct mock_entry *e, const struct wire_entry *w, cha
 	ENSURE(count == 0 || e->texts);
 	for (uint32_t i = 0; i < count; i++)
 		e->texts[i] = mock_text(i < w->vnet_count ? w->vnets[i] : w->hot[i - w->vnet_count]);
-	return params_parse(w->params, &e->params, text);
+	enum err code = params_parse(w->params, &e->params, text);
+	if (code == ERR_OK && params_are_brokers(buf_span(&e->params))) {
+		(void)snprintf(text, 128, "params: names that begin with " PARAMS_BROKER " are the broker's");
+		return ERR_INVALID_INPUT;
+	}
+	if (code == ERR_OK && identity && *identity)
+		params_insert(&e->params, 0, span_str(PARAMS_IDENTITY), span_str(identity));
+	return code;
 }
 
 static bool same_entry(const struct mock_entry *a, const struct mock_entry *b)
@@ -291,7 +298,7 @@ void mock_serve(struct mock *m, const struct msg_serve *s, uint32_t correlation)
 	enum err e = ERR_OK;
 	ENSURE(set != NULL);
 	for (; count < s->count && e == ERR_OK; count++)
-		e = entry_fill(&set[count], &s->entries[count], text);
+		e = entry_fill(&set[count], &s->entries[count], m->identity, text);
 	if (e != ERR_OK) {
 		entries_free(set, count);
 		free(set);

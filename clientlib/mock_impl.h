@@ -100,6 +100,7 @@ struct mock {
 	uint64_t producer;
 	struct map64 sequences;          /* sequence -> task */
 	uint64_t session;                /* in addresses; another one in every connection */
+	char *identity;                  /* of the session; "" = none */
 	uint64_t store;                  /* no other mock of this process has it */
 	struct mock_entry entries[LIMIT_SESSION_ENTRIES];
 	uint32_t entry_count;

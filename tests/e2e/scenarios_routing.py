@@ -79,6 +79,29 @@ def a_fail_fast_task_is_refused_where_nobody_could_take_it(scratch):
     contains(done.stderr, "no live entry of nobody.v1.Home could take it (NOT_DELIVERED)")
 
 
+def who_could_take_a_task_is_looked_for_where_it_would_go(scratch):
+    """Through bindings of queues, old names of types, and in the vnet of who submits."""
+    broker = Broker(scratch / "data")
+    delivered = CODES["NOT_DELIVERED"]
+    broker.run("queue", "create", "press")
+    broker.run("queue", "bind", "press", "print.*")
+    broker.run("type", "register", "scan.v1.Page", "--alias", "old.Scan")
+    with Connection(broker.port) as caller, Connection(broker.port) as worker:
+        equal(refusal(caller, 1, 1, type=TASK, fail_fast=True), delivered, "nobody serves the queue it is bound to")
+        worker.declare({"id": 1, "service": "press", "by_queue": True, "credit": 3}, {"id": 2, "service": "old.Scan", "credit": 3})
+        equal(refusal(caller, 1, 2, type=TASK, fail_fast=True), 0, "somebody does")
+        equal(refusal(caller, 1, 3, type="scan.v1.Page", fail_fast=True), 0, "who serves the old name serves the type")
+        equal(refusal(caller, 1, 4, type="old.Scan", fail_fast=True), 0, "and the other way round")
+        equal(refusal(caller, 1, 5, type=TASK, queue="other", fail_fast=True), delivered, "a queue that is named goes before the binding")
+        worker.declare({"id": 1, "service": "press", "by_queue": True, "credit": 3})
+        equal(refusal(caller, 1, 6, type="old.Scan", fail_fast=True), delivered, "an entry that was withdrawn")
+        with Connection(broker.port, vnet="lab") as stranger:
+            equal(refusal(stranger, 2, 1, type="press", queue="press", fail_fast=True), delivered, "another vnet has its own")
+            with Connection(broker.port, vnet="lab") as its:
+                its.declare({"id": 1, "service": "press", "by_queue": True, "credit": 1})
+                equal(refusal(stranger, 2, 2, type="press", queue="press", fail_fast=True), 0, "and its own workers")
+
+
 def a_call_waits_for_a_holder_where_it_is_to(scratch):
     broker = Broker(scratch / "data")
     with Connection(broker.port) as caller, Connection(broker.port) as other:
@@ -139,5 +162,5 @@ def whether_a_call_is_answered_once_or_in_parts_belongs_to_its_type(scratch):
 
 
 main([a_task_for_one_worker_waits_for_it_and_for_nobody_else, nobody_passes_itself_off_as_another_worker,
-      a_fail_fast_task_is_refused_where_nobody_could_take_it, a_call_waits_for_a_holder_where_it_is_to,
+      a_fail_fast_task_is_refused_where_nobody_could_take_it, who_could_take_a_task_is_looked_for_where_it_would_go, a_call_waits_for_a_holder_where_it_is_to,
       whether_a_call_is_answered_once_or_in_parts_belongs_to_its_type])

@@ -528,6 +528,54 @@ static void test_entries_are_taken_back_by_service_and_stay_away_over_a_cut(void
 	hlk_close(c, 0);
 }
 
+static void on_confirm(struct hlk *c, const struct hlk_confirmed *confirmed, void *ctx)
+{
+	(void)c;
+	note(ctx, "%s ", hlk_error_name(confirmed->code));
+}
+
+static void submit_asking(struct hlk *c, const struct hlk_submit_options *o, const char *payload, struct log *log)
+{
+	struct hlk_error error;
+	struct hlk_head *head = hlk_head_new(o, &error);
+	assert_non_null(head);
+	assert_int_equal(hlk_submit(c, head, payload, strlen(payload), on_confirm, log), HLK_OK);
+	hlk_head_free(head);
+	settle_all(c);
+}
+
+static void test_a_task_is_for_one_worker_or_for_nobody_and_a_call_waits(void **state)
+{
+	struct log worker = { .text = "" }, answers = { .text = "" }, confirms = { .text = "" };
+	const struct hlk_options options = { .url = "mock://", .identity = "press \"4\"" };
+	struct hlk *c = NULL;
+	(void)state;
+	assert_int_equal(hlk_open(&options, &c, NULL), HLK_OK);
+	assert_int_equal(hlk_ready_wait(c, 1000), HLK_OK);
+	submit_asking(c, &(struct hlk_submit_options){ .type = "a.Page", .fail_fast = true }, "0", &confirms);
+	serve(c, "a.Page", "n=1", &worker);
+	submit_asking(c, &(struct hlk_submit_options){ .type = "a.Page", .worker = "press 3" }, "other", &confirms);
+	submit_asking(c, &(struct hlk_submit_options){ .type = "a.Page", .worker = "press 3", .fail_fast = true }, "other", &confirms);
+	submit_asking(c, &(struct hlk_submit_options){ .type = "a.Page", .worker = "press \"4\"", .requirements = "n == 2 || n == 1" }, "mine",
+		      &confirms);
+	assert_string_equal(worker.text, "mine ");
+	submit_asking(c, &(struct hlk_submit_options){ .type = "a.Page", .fail_fast = true }, "next", &confirms); /* busy is no nobody */
+	assert_string_equal(confirms.text, "NOT_DELIVERED OK NOT_DELIVERED OK OK ");
+	const struct hlk_submit_options bad = { .type = "a.Page", .worker = "press 4", .requirements = "n == 1) || (n == 2" };
+	assert_null(hlk_head_new(&bad, NULL)); /* nobody gets out of the parentheses */
+
+	const struct hlk_call_options waits = { .service = "a.Late", .wait = true, .deadline_ms = 60000, .type = "a.AddOne" };
+	assert_int_equal(hlk_call(c, &waits, "41", 3, on_answer, &answers, NULL), HLK_OK);
+	settle_all(c);
+	assert_string_equal(answers.text, "");
+	(void)holder(c, "a.Late", NULL, 0, add_one, &worker);
+	settle_all(c);
+	assert_string_equal(answers.text, "OK:42 ");
+	const struct hlk_call_options all = { .service = "a.Late", .wait = true, .all = true };
+	assert_int_equal(hlk_call(c, &all, "1", 2, on_answer, &answers, NULL), HLK_INVALID_INPUT);
+	hlk_close(c, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -546,6 +594,7 @@ int main(void)
 		cmocka_unit_test(test_a_bad_parameter_refuses_the_set_and_the_old_one_stays),
 		cmocka_unit_test(test_an_entry_is_described_anew_and_keeps_its_calls),
 		cmocka_unit_test(test_entries_are_taken_back_by_service_and_stay_away_over_a_cut),
+		cmocka_unit_test(test_a_task_is_for_one_worker_or_for_nobody_and_a_call_waits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
