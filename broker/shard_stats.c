@@ -21,6 +21,7 @@ static void put_tls(struct out *o, const struct shard *s)
 	if (s->tls) /* else TLS was not even started */
 		tls_heap_get(&heap);
 	put(o, "tls_ocsp_stapling", s->tls && tls_ctx_stapling(s->tls) ? 1 : 0);
+	put(o, "tls_certificate_expires_seconds", s->tls ? (double)tls_ctx_expires(s->tls) : 0);
 	put(o, "tls_memory_bytes", (double)heap.used);
 	put(o, "tls_memory_refused_total", (double)heap.refused_total);
 }
@@ -86,6 +87,7 @@ static void put_shard(struct shard *s, struct out *o)
 	PUT("", c, calls_timeout_total);
 	PUT("", c, calls_not_delivered_total);
 	put(o, "epoch", s->epoch);
+	put(o, "time_seconds", (double)s->wall_ms / 1000);
 }
 
 static void put_events(struct shard *s, struct out *o)

@@ -107,6 +107,11 @@ static int put_spec(struct hlk *c, const struct hlk_principal_spec *o, struct ac
 	return put_limits(c, o, a);
 }
 
+const char *hlk_broker(const struct hlk *c)
+{
+	return c->session.broker ? c->session.broker : "";
+}
+
 uint32_t hlk_retry_after_ms(const struct hlk *c)
 {
 	return c->retry_after_ms;

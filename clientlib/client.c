@@ -106,6 +106,7 @@ static void free_client(struct hlk *c)
 	free(c->token_file);
 	free(c->vnet);
 	free(c->session.node);
+	free(c->session.broker);
 	free(c->identity);
 	mock_free(c->mock);
 	free(c);

@@ -109,7 +109,7 @@ struct session {
 	uint32_t heartbeat_ms, payload_max, frame_payload_max;
 	uint32_t blob_above, blob_chunk; /* above 0: the broker keeps blobs; 0 before the first connection, too */
 	uint64_t blob_max;
-	char *node;
+	char *node, *broker;
 	uint64_t address, store;
 };
 

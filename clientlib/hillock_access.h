@@ -60,6 +60,9 @@ HLK_API int hlk_access_token(struct hlk *c, uint64_t lifetime_ms, hlk_access_fn 
  * whatever kind; 0: there was none. */
 HLK_API uint32_t hlk_retry_after_ms(const struct hlk *c);
 
+/* What the broker says it is ("hillockd 0.1.0"); "" before the first connection. Borrowed until the next one. */
+HLK_API const char *hlk_broker(const struct hlk *c);
+
 /* Principal, target and vnet are names, or patterns with a * at the end; verbs are "submit,see" or "*". NULL: target "*", vnet
  * "default". */
 struct hlk_rule { const char *principal, *verbs, *target, *vnet; bool denies; };

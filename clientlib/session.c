@@ -38,7 +38,9 @@ static void welcome(struct hlk *c, const struct msg_welcome *m)
 	s->known = true;
 	free(s->node);
 	s->node = strndup(m->node.len ? (const char *)m->node.data : "", m->node.len);
-	ENSURE(s->node != NULL);
+	free(s->broker);
+	s->broker = strndup(m->broker.len ? (const char *)m->broker.data : "", m->broker.len);
+	ENSURE(s->node != NULL && s->broker != NULL);
 	s->address = m->address;
 	s->store = m->store;
 	s->refused_code = s->last_code = 0;

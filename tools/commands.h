@@ -47,3 +47,6 @@ extern const struct command blob_pin_command, blob_unpin_command, blob_rm_comman
 extern const struct command backup_command, restore_command;                             /* backup.c */
 extern const struct command bench_blob_command;                                          /* bench_blob.c */
 extern const struct command bench_publish_command;                                       /* bench_publish.c */
+extern const struct command context_ls_command, context_show_command, context_use_command, context_add_command,
+	context_rm_command;                                                                /* contexts.c */
+extern const struct command doctor_command;                                              /* doctor.c */

@@ -11,6 +11,7 @@
 #include <signal.h>
 
 #include "commands.h"
+#include "contexts.h"
 
 const struct option cli_global_options[] = {
 	{ "server", OPTION_TEXT, 's', "URL", NULL, 0, 0,
@@ -28,6 +29,7 @@ const struct option cli_global_options[] = {
 	  "tls://: refuse a broker that shows no OCSP answer about its certificate; default: HILLOCK_TLS_OCSP_REQUIRED, if not empty" },
 	{ "token-file", OPTION_TEXT, 0, "FILE", NULL, 0, 0, "a file with the token to show; default: HILLOCK_TOKEN_FILE, HILLOCK_TOKEN" },
 	{ "vnet", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "the scope to work in; default: HILLOCK_VNET, else the one of who you are" },
+	{ "context", OPTION_TEXT, 0, "NAME", NULL, 0, 0, "a named server: context add; default: HILLOCK_CONTEXT, else the one that is in use" },
 	{ "help", OPTION_FLAG, 'h', NULL, NULL, 0, 0, "explains the command, with examples" },
 	{ 0 },
 };
@@ -58,7 +60,9 @@ const struct command *const cli_commands[] = {
 	&token_rotate_command, &token_rm_command, &token_access_command, &acl_ls_command,
 	&acl_add_command, &acl_rm_command, &acl_test_command, &blob_put_command, &blob_get_command, &blob_ls_command,
 	&blob_show_command, &blob_pin_command, &blob_unpin_command, &blob_rm_command, &blob_gc_command,
-	&blob_scrub_command, NULL,
+	&blob_scrub_command,
+	&context_ls_command, &context_show_command, &context_use_command,
+	&context_add_command, &context_rm_command, &doctor_command, NULL,
 };
 
 bool help_has_noun(const char *noun)
@@ -116,13 +120,6 @@ static bool asks_help(int argc, char **argv)
 	return false;
 }
 
-/* An option, else a variable of the environment that is not empty, else NULL. */
-static const char *option_or(const struct args *args, const char *option, const char *variable)
-{
-	const char *given = args_text(args, option), *set = getenv(variable);
-	return given ? given : set && set[0] ? set : NULL;
-}
-
 static int run(struct cli *cli, int argc, char **argv)
 {
 	const struct command *command = cli->command;
@@ -136,27 +133,18 @@ static int run(struct cli *cli, int argc, char **argv)
 				 command->verb ? command->verb : "", command->arguments);
 	if (args->plain_count > command->plain_max)
 		return cli_usage(cli, "%.60s: one argument too many", args->plain[command->plain_max]);
-	const char *format = args_text(args, "output"), *url = option_or(args, "server", "HILLOCK_URL");
+	const char *format = args_text(args, "output"), *ocsp = getenv("HILLOCK_TLS_OCSP_REQUIRED");
 	output_init(&cli->out, strcmp(format, "json") == 0  ? OUTPUT_JSON :
 			       strcmp(format, "jsonl") == 0 ? OUTPUT_JSONL : OUTPUT_TABLE);
 	cli->timeout_ms = (int)args_number(args, "timeout");
-	cli->url = url ? url : "tcp://127.0.0.1:4333";
-	const char *token = getenv("HILLOCK_TOKEN"), *ocsp = getenv("HILLOCK_TLS_OCSP_REQUIRED");
-	cli->connect = (struct hlk_options){
-		.url = cli->url,
-		.vnet = option_or(args, "vnet", "HILLOCK_VNET"),
-		.token = token && token[0] ? token : NULL,
-		.token_file = option_or(args, "token-file", "HILLOCK_TOKEN_FILE"),
-		.tls_ca = option_or(args, "tls-ca", "HILLOCK_TLS_CA"),
-		.tls_cert = option_or(args, "tls-cert", "HILLOCK_TLS_CERT"),
-		.tls_key = option_or(args, "tls-key", "HILLOCK_TLS_KEY"),
-		.tls_crl = option_or(args, "tls-crl", "HILLOCK_TLS_CRL"),
-		.tls_server_name = option_or(args, "tls-server-name", "HILLOCK_TLS_SERVER_NAME"),
-		.tls_ocsp_required = args_given(args, "tls-ocsp-required") || (ocsp && ocsp[0]),
-	};
-	int code = command->run(cli);
+	struct contexts contexts;
+	int code = contexts_read(&contexts) ? context_apply(cli, &contexts) : CLI_USAGE;
+	cli->connect.tls_ocsp_required = args_given(args, "tls-ocsp-required") || (ocsp && ocsp[0]);
+	if (code == CLI_OK)
+		code = command->run(cli);
 	if (cli->client)
 		hlk_close(cli->client, cli->timeout_ms);
+	contexts_free(&contexts);
 	if (!output_finish(&cli->out) && code == CLI_OK)
 		code = CLI_PARTIAL;
 	return code;

@@ -43,6 +43,7 @@ bool tls_built(void); /* false: of all the rest only what says so can be called 
 enum err tls_ctx_new(const struct tls_settings *settings, struct tls_ctx **out, char text[256]) MUST_CHECK;
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
 void tls_ctx_unref(struct tls_ctx *ctx); /* NULL is fine; sessions keep their own */
+uint64_t tls_ctx_expires(const struct tls_ctx *ctx); /* of our own certificate, seconds since 1970; 0 = there is none */
 bool tls_ctx_stapling(const struct tls_ctx *ctx); /* there is an OCSP answer to show, and it has not expired */
 /* "TLS 1.3, AES-GCM by libipsec-mb 1.3.0": what serves records in this process. Static. */
 const char *tls_engine(void);

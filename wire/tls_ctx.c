@@ -51,8 +51,9 @@ static WOLFSSL_X509 *first_certificate(struct span pem)
 	return wolfSSL_X509_load_certificate_buffer(pem.data, (int)pem.len, WOLFSSL_FILETYPE_PEM);
 }
 
-static enum err check_dates(struct span chain, char text[256])
+static enum err check_dates(struct span chain, uint64_t *expires, char text[256])
 {
+	struct tm end;
 	WOLFSSL_X509 *x509 = first_certificate(chain);
 	if (!x509)
 		return bad(text, "certificate: not a PEM certificate", 0);
@@ -61,19 +62,21 @@ static enum err check_dates(struct span chain, char text[256])
 		e = bad(text, "certificate: it has expired", 0);
 	else if (wolfSSL_X509_cmp_current_time(wolfSSL_X509_get_notBefore(x509)) > 0)
 		e = bad(text, "certificate: it is not valid yet", 0);
+	bool dated = wolfSSL_ASN1_TIME_to_tm(wolfSSL_X509_get_notAfter(x509), &end) == WOLFSSL_SUCCESS;
+	*expires = dated ? (uint64_t)timegm(&end) : 0;
 	wolfSSL_X509_free(x509);
 	return e;
 }
 
-static enum err load_own(WOLFSSL_CTX *wolf, const struct tls_settings *k, char text[256])
+static enum err load_own(struct tls_ctx *ctx, const struct tls_settings *k, char text[256])
 {
-	int got = wolfSSL_CTX_use_certificate_chain_buffer(wolf, k->chain.data, (long)k->chain.len);
+	int got = wolfSSL_CTX_use_certificate_chain_buffer(ctx->wolf, k->chain.data, (long)k->chain.len);
 	if (got != WOLFSSL_SUCCESS)
 		return bad(text, "certificate", got);
-	enum err e = check_dates(k->chain, text);
+	enum err e = check_dates(k->chain, &ctx->expires, text);
 	if (e != ERR_OK)
 		return e;
-	got = wolfSSL_CTX_use_PrivateKey_buffer(wolf, k->key.data, (long)k->key.len, WOLFSSL_FILETYPE_PEM);
+	got = wolfSSL_CTX_use_PrivateKey_buffer(ctx->wolf, k->key.data, (long)k->key.len, WOLFSSL_FILETYPE_PEM);
 	if (got != WOLFSSL_SUCCESS)
 		return bad(text, "private key", got);
 	return ERR_OK;
@@ -87,7 +90,7 @@ static enum err prove(const struct tls_settings *k, char text[256])
 	struct tls_ctx *own = context(true), *trusting = context(false);
 	struct tls *a = NULL, *b = NULL;
 	uint8_t none[1];
-	if (own && trusting && load_own(own->wolf, &just_own, text) == ERR_OK) {
+	if (own && trusting && load_own(own, &just_own, text) == ERR_OK) {
 		wolfSSL_CTX_set_verify(trusting->wolf, WOLFSSL_VERIFY_NONE, NULL);
 		a = tls_new(own, NULL);
 		b = tls_new(trusting, "localhost");
@@ -217,7 +220,7 @@ static enum err fill(struct tls_ctx *ctx, const struct tls_settings *k, char tex
 		return bad(text, "a certificate and its private key belong together", 0);
 	if (k->server && k->verify != TLS_VERIFY_NONE && k->ca.len == 0)
 		return bad(text, "certificates of clients can only be checked with the certificates of those who issue them", 0);
-	enum err e = k->chain.len > 0 ? load_own(wolf, k, text) : ERR_OK;
+	enum err e = k->chain.len > 0 ? load_own(ctx, k, text) : ERR_OK;
 	if (e == ERR_OK && k->chain.len > 0)
 		e = prove(k, text);
 	if (e == ERR_OK)
@@ -271,4 +274,9 @@ void tls_ctx_unref(struct tls_ctx *ctx)
 		wolfSSL_CTX_free(ctx->wolf);
 	buf_free(&ctx->ocsp);
 	free(ctx);
+}
+
+uint64_t tls_ctx_expires(const struct tls_ctx *ctx)
+{
+	return ctx->expires;
 }

@@ -32,6 +32,7 @@ struct tls_ctx {
 	bool server;
 	enum tls_verify verify;
 	struct buf ocsp;
+	uint64_t expires;        /* seconds since 1970 */
 	/* Of servers; one thread at a time. */
 	WOLFSSL_CTX *judge;      /* the same trust and revocations, for second looks; NULL: clients show no certificates */
 	struct tls_peer **peers; /* TLS_PEERS by the first bytes of their id: those that tickets may name; none is larger

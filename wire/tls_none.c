@@ -22,6 +22,7 @@ enum err tls_ctx_new(const struct tls_settings *settings, struct tls_ctx **out, 
 
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx) NEVER
 void tls_ctx_unref(struct tls_ctx *ctx) { ENSURE(ctx == NULL); }
+uint64_t tls_ctx_expires(const struct tls_ctx *ctx) NEVER
 bool tls_ctx_stapling(const struct tls_ctx *ctx) NEVER
 const char *tls_engine(void) { return "built without TLS"; }
 struct tls *tls_new(struct tls_ctx *ctx, const char *server_name) NEVER

@@ -3,7 +3,7 @@ _hillock()
 {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
 	local noun='' verb='' word words globals i
-	globals="--server --output --timeout --tls-ca --tls-cert --tls-key --tls-crl --tls-server-name --tls-ocsp-required --token-file --vnet --help"
+	globals="--server --output --timeout --tls-ca --tls-cert --tls-key --tls-crl --tls-server-name --tls-ocsp-required --token-file --vnet --context --help"
 	case $previous in
 	-o|--output) mapfile -t COMPREPLY < <(compgen -W 'table json jsonl' -- "$current"); return ;;
 	--file|--dir|--disk) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
@@ -17,10 +17,10 @@ _hillock()
 		esac
 	done
 	case $noun in
-	submit|work|call|serve|bind|bridge|stats|checkpoint|fsck|backup|restore|publish|subscribe|events) verb='' ;;
+	submit|work|call|serve|bind|bridge|stats|checkpoint|fsck|backup|restore|publish|subscribe|events|doctor) verb='' ;;
 	esac
 	case "$noun $verb" in
-	' ') words="submit work task queue dlq call serve bind bridge directory worker stats checkpoint node bench fsck backup restore publish subscribe events subscription type schedule group principal token acl blob $globals --version" ;;
+	' ') words="submit work task queue dlq call serve bind bridge directory worker stats checkpoint node bench fsck backup restore publish subscribe events subscription type schedule group principal token acl blob context doctor $globals --version" ;;
 	'submit ') words="$globals --queue --payload --file --lines --key --priority --delay --expires --execution --require --order-key --hot --sticky --max-attempts --retention --header --fingerprint --wait --updates --parent --never-again --again --heartbeat --close --worker --fail-fast --after --chain --group --after-group --group-size --callback --on-failure --dry-run" ;;
 	'work ') words="$globals --queue --exec --concurrency --prefetch --name --count --limit --param --cost --hot --identity --force --quiet --payload-file --result-file --reference-type" ;;
 	'task ') words="ls show wait cancel retry why watch interrupt pause resume step tree" ;;
@@ -140,6 +140,13 @@ _hillock()
 	'blob rm') words="$globals --yes" ;;
 	'blob gc') words="$globals" ;;
 	'blob scrub') words="$globals" ;;
+	'context ') words="ls show use add rm" ;;
+	'context ls') words="$globals" ;;
+	'context show') words="$globals" ;;
+	'context use') words="$globals" ;;
+	'context add') words="$globals" ;;
+	'context rm') words="$globals" ;;
+	'doctor ') words="$globals" ;;
 	*) words="$globals" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
