@@ -81,14 +81,14 @@ static bool recheck(struct conn *c)
 {
 	struct conn_tls *t = c->tls;
 	struct shard *s = c->s;
-	char text[128], why[192];
+	char text[128], why[256];
 	if (!t || !t->open || t->reloads == s->tls_reloads || c->closing || c->gone)
 		return false;
 	t->reloads = s->tls_reloads;
 	if (tls_recheck(t->tls, s->tls, text) == ERR_OK)
 		return true;
 	s->counters.tls_distrusted_total++;
-	(void)snprintf(why, sizeof why, "TLS: %s", text);
+	(void)snprintf(why, sizeof why, "TLS: this client is not trusted any more: %s", text);
 	shard_note(s, SHARD_INFO, "tls", "distrusted", "peer=%s name=%s text=%s", c->peer, c->tls_principal ? c->tls_principal : "", text);
 	if (c->session)
 		permit_end(c->session, why);

@@ -134,7 +134,7 @@ def sessions_of_certificates_that_are_revoked_end_at_the_reload_and_no_task_is_l
     shutil.copy(CERTS / "crl-later.pem", crl)
     broker.hillock("node", "reload", server=f"tcp://127.0.0.1:{broker.plain}")
     broker.wait_for("tls distrusted .*name=spiffe://example.com/later text=its certificate was revoked")
-    workers["client-later"].wait_for("TLS: its certificate was revoked")
+    workers["client-later"].wait_for("TLS: this client is not trusted any more: its certificate was revoked")
     workers["client-later"].wait_for("our certificate was revoked")
     equal(broker.stat("tls_distrusted_total"), 1, "sessions that ended")
     second = Process([HILLOCK, *server, *identity("client"), "work", "held", "--exec", "cat", "--count", "1"])
