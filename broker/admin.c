@@ -107,7 +107,7 @@ static enum err fill_result(struct ask *a, const struct task_view *v, bool bodie
 	enum err e = log_fetch(a->s->log, v->result_addr, &record);
 	if (e != ERR_OK)
 		return fetch_again(a, e);
-	struct span bytes = settle_record_result(&record, out->task);
+	struct span bytes = settle_record_result(&record, out->task, NULL);
 	if (v->state != TASK_DONE)
 		out->reason = cut(bytes, 1024);
 	else if (bodies)

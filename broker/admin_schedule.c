@@ -80,7 +80,7 @@ static enum err fits_type(struct ask_schedule *a)
 	struct span queue = head.queue.len ? head.queue : head.type;
 	if (!permit(a->c->session, ACCESS_SUBMIT, head.type, a->text) || !permit(a->c->session, ACCESS_SUBMIT, queue, a->text))
 		return ERR_PERMISSION;
-	return types_check(a->s->types, head.type, head.fingerprint, info.payload, a->text);
+	return types_check(a->s->types, head.type, head.fingerprint, head.payload, info.payload, a->text);
 }
 
 /* Records of ours, a SUBMIT and perhaps the cancel of the task before, are next in the line of those who wait; nobody does. */

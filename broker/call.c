@@ -4,6 +4,7 @@
 #include "permit.h"
 #include "call.h"
 
+#include "blob_index.h"
 #include "call_answer.h"
 #include "call_choose.h"
 #include "call_line.h"
@@ -23,6 +24,7 @@ struct asking {
 	bool full;
 	const struct type *type;     /* of what is asked; NULL: anything goes */
 	enum err admits;             /* what its head is worth */
+	uint8_t kind;                /* what the payloads are */
 	char text[256];
 };
 
@@ -167,6 +169,7 @@ static void ask_all(struct asking *a, uint64_t number, struct span payload)
 static void judge_head(struct asking *a)
 {
 	struct event_head head;
+	struct blobs_stats stats;
 	struct span service = a->m->service;
 	if (a->m->session) { /* an address: one that may not be called is nobody's */
 		struct session *holder = directory_session(a->s, a->m->session);
@@ -181,15 +184,19 @@ static void judge_head(struct asking *a)
 		a->admits = ERR_PERMISSION;
 		return;
 	}
-	if (types_generation(a->s->types) == 0)
-		return; /* no type was ever registered */
+	blobs_get_stats(tasks_blobs(a->s->tasks), &stats);
+	if (types_generation(a->s->types) == 0 && stats.blobs == 0)
+		return; /* no type was ever registered, and there are no blobs */
 	a->admits = event_head_decode(a->m->head, &head, a->text);
 	if (a->admits != ERR_OK)
 		return;
+	a->kind = head.payload;
 	a->type = types_find(a->s->types, head.type);
 	a->admits = type_admits(a->type, head.fingerprint, a->text);
 	if (a->admits == ERR_OK)
 		a->admits = type_answers(a->type, a->m->stream, a->text);
+	if (a->admits == ERR_OK)
+		a->admits = type_takes(a->type, head.payload, a->text);
 }
 
 static enum err judge_payload(struct asking *a, struct span payload)
@@ -200,6 +207,8 @@ static enum err judge_payload(struct asking *a, struct span payload)
 		(void)snprintf(a->text, sizeof a->text, "CALL.sizes: %zu bytes are over the broker's payload_max", payload.len);
 		return ERR_TOO_BIG;
 	}
+	if (a->kind == PAYLOAD_BLOB)
+		blobs_touch(tasks_blobs(a->s->tasks), a->vnet, payload, a->s->wall_ms);
 	return type_verifies(a->type) ? type_verify(a->type, payload, a->text) : ERR_OK;
 }
 
@@ -255,7 +264,10 @@ void call_answers(struct conn *c, const struct msg_answer *m, struct span payloa
 			s->counters.answers_late_total++;
 			continue;
 		}
-		const struct answer_item answer = { .size = item->size, .app_code = item->app_code, .code = item->code };
+		const struct answer_item answer = { .size = item->size, .app_code = item->app_code, .code = item->code,
+						    .payload = item->payload };
+		if (item->payload == PAYLOAD_BLOB)
+			blobs_touch(tasks_blobs(s->tasks), span_str(c->session->vnet), bytes, s->wall_ms);
 		s->counters.answers_total++;
 		call_answer(s, call, answer, bytes, !item->more || !call->stream);
 	}

@@ -24,7 +24,8 @@ void event_feeds_refresh(struct event_peer *p)
 				     TOPIC_FEEDS_MAX);
 	const struct event_head *h = &p->head;
 	struct task_head head = { .type = h->type, .key = h->key, .trace = h->trace, .correlation = h->correlation,
-				  .fingerprint = h->fingerprint, .priority = 4, .header_count = h->header_count };
+				  .fingerprint = h->fingerprint, .priority = 4, .header_count = h->header_count,
+				  .payload = h->payload };
 	memcpy(head.headers, h->headers, sizeof *head.headers * h->header_count);
 	p->task_head.len = 0;
 	task_head_encode(&p->task_head, &head);
@@ -66,7 +67,8 @@ bool event_propose(struct event_peer *peer, const struct msg_publish *m, const s
 	if (count > 0) {
 		const struct topics_publish t = { .id = part->id, .queues = queues, .queue_count = count,
 						  .head = buf_span(&peer->task_head), .sizes = part->sizes.at,
-						  .count = part->sizes.count, .payload = payload };
+						  .count = part->sizes.count, .payload = payload,
+						  .blobs = peer->head.payload == PAYLOAD_BLOB };
 		bool added = topics_propose_events(s->tasks, s->log, &t, s->wall_ms);
 		ENSURE(added);
 		p->queues = count;
@@ -74,9 +76,10 @@ bool event_propose(struct event_peer *peer, const struct msg_publish *m, const s
 	}
 	if (m->retain && last) {
 		uint32_t size = part->sizes.at[part->sizes.count - 1];
-		struct buf frame = retained_frame(peer, m, span_sub(payload, payload.len - size, size));
+		struct span value = span_sub(payload, payload.len - size, size);
+		struct buf frame = retained_frame(peer, m, value);
 		bool added = topics_propose_retain(s->tasks, s->log, session_events_vnet(peer->session, peer->head.type), &peer->head,
-						   buf_span(&frame));
+						   buf_span(&frame), peer->head.payload == PAYLOAD_BLOB ? value : span_of(NULL, 0));
 		ENSURE(added);
 		buf_free(&frame);
 		p->records++;

@@ -9,6 +9,8 @@
 #include "permit.h"
 #include "event_publish.h"
 
+#include "blob_index.h"
+
 #include "event_log.h"
 #include "event_queue.h"
 #include "event_route.h"
@@ -205,13 +207,33 @@ static enum err type_refusal(struct event_peer *p, const struct msg_publish *m, 
 	if (!types_find(types, p->head.type))
 		return ERR_OK;
 	for (uint32_t i = 0; i < m->sizes.count; i++) {
-		enum err e = types_check(types, p->head.type, p->head.fingerprint, span_sub(payload, at, m->sizes.at[i]),
-					 p->shard->events->type_text);
+		enum err e = types_check(types, p->head.type, p->head.fingerprint, p->head.payload,
+					 span_sub(payload, at, m->sizes.at[i]), p->shard->events->type_text);
 		if (e != ERR_OK) {
 			*text = p->shard->events->type_text;
 			return e;
 		}
 		at += m->sizes.at[i];
+	}
+	return ERR_OK;
+}
+
+/* What is kept holds its blob, so that has to be there; what is not kept counts as a word about it. */
+static enum err blob_refusal(struct event_peer *p, const struct msg_publish *m, struct span payload, const char **text)
+{
+	struct shard *s = p->shard;
+	struct blobs *blobs = tasks_blobs(s->tasks);
+	struct span vnet = session_events_vnet(p->session, p->head.type);
+	bool kept = m->retain || p->feed_count > 0;
+	size_t at = 0;
+	for (uint32_t i = 0; i < m->sizes.count; at += m->sizes.at[i++]) {
+		struct span one = span_sub(payload, at, m->sizes.at[i]);
+		struct blob *b;
+		blobs_touch(blobs, vnet, one, s->wall_ms);
+		enum err e = kept ? blobs_named(blobs, vnet, one, &b, s->events->type_text) : ERR_OK;
+		*text = s->events->type_text;
+		if (e != ERR_OK)
+			return e;
 	}
 	return ERR_OK;
 }
@@ -226,6 +248,8 @@ enum err event_publish(struct conn *c, const struct msg_publish *m, struct span 
 	event_feeds_refresh(p);
 	if (code == ERR_OK)
 		code = type_refusal(p, m, payload, &why);
+	if (code == ERR_OK && p->head.payload == PAYLOAD_BLOB)
+		code = blob_refusal(p, m, payload, &why);
 	if (code == ERR_OK && (m->retain || p->feed_count > 0)) {
 		code = event_log_refusal(s, p, m, payload, &why);
 		if (code == ERR_AGAIN)

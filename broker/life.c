@@ -8,6 +8,8 @@
  *  3. Every run pins its record until the task is forgotten; a task that has yields is kept after its end. */
 #include "life.h"
 
+#include "blob_index.h"
+
 struct life *life_of(struct tasks *t, struct hot *h)
 {
 	if (h->life)
@@ -75,6 +77,7 @@ void life_free(struct tasks *t, struct hot *h)
 	for (uint32_t i = 0; i < l->run_count; i++)
 		pin_drop(t, l->runs[i].addr);
 	t->yields_kept -= l->yields;
+	blobs_drop_task(t->blobs, BLOB_OF_YIELD, l->task, t->time_ms);
 	(void)mem_resize(t, l->runs, l->run_cap * sizeof *l->runs, 0);
 	(void)mem_resize(t, l->notes, l->note_count * sizeof *l->notes, 0);
 	(void)mem_resize(t, l, sizeof *l, 0);
@@ -190,7 +193,7 @@ void phase_set(struct tasks *t, struct hot *h, enum phase phase, uint16_t code)
 
 /* ---- proposing yields ---- */
 
-struct yield_source { uint64_t offset; struct hot *hot; struct rec_yield_item item; };
+struct yield_source { uint64_t offset; struct hot *hot; struct rec_yield_item item; uint8_t kind; };
 
 enum err yield_take(struct tasks *t, struct hot *h, const struct report_item *i, uint64_t offset, bool *wait)
 {
@@ -205,7 +208,8 @@ enum err yield_take(struct tasks *t, struct hot *h, const struct report_item *i,
 		return ERR_TOO_BIG;
 	if (t->yields_kept >= YIELDS_KEPT_MAX)
 		return ERR_RESOURCE_EXHAUSTED;
-	const struct yield_source source = { offset, h, { h->task, number, i->size, h->acquired, h->epoch } };
+	const struct yield_source source = { offset, h, { h->task, number, i->size, h->acquired, h->epoch },
+					     report_payload_kind(i->flags) };
 	buf_append(&t->scratch_yields, &source, sizeof source);
 	l->yields_next++;
 	*wait = true;
@@ -217,17 +221,24 @@ bool yields_append(struct tasks *t, struct log *log, struct span payload)
 	const struct yield_source *sources = (const void *)t->scratch_yields.data;
 	uint64_t bytes = 0, addr;
 	uint32_t count = (uint32_t)(t->scratch_yields.len / sizeof *sources);
-	for (uint32_t k = 0; k < count; k++)
+	bool kinds = false;
+	for (uint32_t k = 0; k < count; k++) {
 		bytes += sources[k].item.size;
-	struct rec_yield head = { .version = REC_VERSION, .count = count };
-	uint8_t *body = log_append(log, REC_YIELD, sizeof head + count * sizeof sources->item + bytes, &addr);
+		kinds = kinds || sources[k].kind != PAYLOAD_INLINE;
+	}
+	size_t kinds_size = kinds ? align_up(count, 8) : 0;
+	struct rec_yield head = { .version = kinds ? REC_YIELD_KINDS : REC_VERSION, .count = count };
+	uint8_t *body = log_append(log, REC_YIELD, sizeof head + count * sizeof sources->item + kinds_size + bytes, &addr);
 	for (uint32_t k = count; !body && k-- > 0;)
 		sources[k].hot->life->yields_next = sources[k].item.number;
 	if (!body)
 		return false;
 	memcpy(body, &head, sizeof head);
-	uint8_t *item = body + sizeof head, *data = item + count * sizeof sources->item;
+	uint8_t *item = body + sizeof head, *kind = item + count * sizeof sources->item, *data = kind + kinds_size;
+	memset(kind, 0, kinds_size);
 	for (uint32_t k = 0; k < count; k++) {
+		if (kinds)
+			kind[k] = sources[k].kind;
 		struct span s = span_sub(payload, sources[k].offset, sources[k].item.size);
 		memcpy(item, &sources[k].item, sizeof sources->item);
 		item += sizeof sources->item;
@@ -266,18 +277,26 @@ static void run_add(struct tasks *t, struct life *l, uint64_t addr)
 	pin_add(t, addr);
 }
 
-static enum err yield_apply(struct tasks *t, const struct rec_yield_item *i, uint64_t addr)
+static enum err yield_apply(struct tasks *t, const struct rec_yield_item *i, uint64_t addr, uint8_t kind, struct span bytes)
 {
 	uint32_t class;
 	struct hot *h;
 	if (!task_open(t, i->task, &class, &h))
 		return ERR_LATE_RESULT;
+	struct blob *blob = kind == PAYLOAD_BLOB ? task_blob(t, class, bytes) : NULL;
+	if (kind == PAYLOAD_BLOB && !blob) {
+		if (h && h->life)
+			h->life->yields_next = h->life->yields;
+		return ERR_NOT_FOUND;
+	}
 	if (!h)
 		h = hot_new(t, i->task, class);
 	struct life *l = life_of(t, h);
 	if (i->number != l->yields)
 		return i->number < l->yields ? ERR_OK : ERR_AGAIN;
 	run_add(t, l, addr);
+	if (blob)
+		blobs_hold_task(t->blobs, BLOB_OF_YIELD, i->task, blob);
 	l->yields++;
 	l->yields_next = MAX_OF(l->yields_next, l->yields);
 	t->yields_kept++;
@@ -290,9 +309,11 @@ void apply_yield(struct tasks *t, const struct log_record *record, bool live, st
 	enum err e = rec_yield_read(record->body, &v);
 	ENSURE(e == ERR_OK);
 	reported_reserve(t, v.fixed.count);
+	size_t at = 0;
 	for (uint32_t k = 0; k < v.fixed.count; k++) {
 		const struct rec_yield_item *i = &v.items[k];
-		enum err code = yield_apply(t, i, record->addr);
+		enum err code = yield_apply(t, i, record->addr, v.kinds ? v.kinds[k] : PAYLOAD_INLINE, span_sub(v.data, at, i->size));
+		at += i->size;
 		t->reported[k] = (struct reported_item){
 			.ref = { i->task, i->attempt, i->epoch }, .code = (uint16_t)code, .verb = REPORT_YIELD,
 			.state = code == ERR_OK ? TASK_STARTED : TASK_UNKNOWN, .number = i->number };
@@ -338,7 +359,7 @@ bool tasks_yield_at(const struct tasks *t, uint64_t task, uint32_t number, uint6
 }
 
 bool yield_record_next(const struct log_record *record, uint64_t task, uint32_t number, uint32_t *index, uint64_t *offset,
-		       struct span *out)
+		       struct span *out, uint8_t *kind)
 {
 	struct yield_view v;
 	if (record->kind != REC_YIELD || rec_yield_read(record->body, &v) != ERR_OK)
@@ -349,6 +370,7 @@ bool yield_record_next(const struct log_record *record, uint64_t task, uint32_t 
 		*offset += i->size;
 		if (i->task != task || i->number != number)
 			continue;
+		*kind = v.kinds && v.kinds[*index] < PAYLOAD_KINDS ? v.kinds[*index] : PAYLOAD_INLINE;
 		++*index;
 		return true;
 	}

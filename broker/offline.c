@@ -59,6 +59,7 @@ static const char *kind_name(uint16_t kind)
 	case REC_REDRIVES: return "redrives";
 	case REC_GROUP: return "group";
 	case REC_BLOCK: return "block";
+	case REC_BLOB: return "blob";
 	}
 	return "unknown";
 }

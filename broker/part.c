@@ -6,6 +6,7 @@
 #include "part.h"
 
 #include "admin_block.h"
+#include "blob_index.h"
 #include "blocks.h"
 #include "permit.h"
 
@@ -47,8 +48,15 @@ static enum err topics_read(struct shard *s, struct span section, char text[256]
 static void access_put(struct shard *s, struct buf *out) { access_checkpoint(s->access, out); }
 static enum err access_get(struct shard *s, struct span section, char text[256]) { return access_restore(s->access, section, text); }
 
-/* Topics name queues: they come behind the tasks. */
+static void blobs_put(struct shard *s, struct buf *out) { blobs_checkpoint(tasks_blobs(s->tasks), out); }
+static enum err blobs_get(struct shard *s, struct span section, char text[256])
+{
+	return blobs_restore(tasks_blobs(s->tasks), section, text);
+}
+
+/* Topics name queues: they come behind the tasks. Topics and schedules hold blobs: those are in front. */
 static const struct part parts[] = {
+	{ 11, "blobs", blobs_put, blobs_get },
 	{ 1, "tasks", tasks_put, tasks_get },
 	{ 2, "types", types_put, types_get },
 	{ 3, "topics", topics_section, topics_read },

@@ -201,12 +201,13 @@ enum err results_await(struct conn *c, const struct msg_tasks *m, uint32_t corre
 /* ---- pushing ---- */
 
 /* One item and the bytes that go with it. ERR_AGAIN: they are being read. ERR_WRONG_STATE: it is not final any more. */
-static enum err item_of(struct session *session, uint64_t task, struct result_item *item, struct span *bytes)
+static enum err item_of(struct session *session, uint64_t task, struct result_item *item, struct span *bytes, uint8_t *kind)
 {
 	struct shard *s = session->shard;
 	struct task_view view;
 	*item = (struct result_item){ .task = task, .code = ERR_NOT_FOUND };
 	*bytes = (struct span){ NULL, 0 };
+	*kind = PAYLOAD_INLINE;
 	if (task == 0 || !tasks_show(s->tasks, task, &view) || !permit_queue(session, ACCESS_SEE, view.queue))
 		return ERR_OK; /* those of other vnets are as those that never were */
 	if (!is_final(view.state))
@@ -227,7 +228,7 @@ static enum err item_of(struct session *session, uint64_t task, struct result_it
 		item->code = (uint16_t)e;
 		return ERR_OK;
 	}
-	*bytes = settle_record_result(&record, task);
+	*bytes = settle_record_result(&record, task, kind);
 	item->size = (uint32_t)bytes->len;
 	return ERR_OK;
 }
@@ -237,13 +238,14 @@ static bool push_some(struct shard *s, struct session *session)
 {
 	uint32_t count = 0, pieces = 0;
 	size_t bytes = 0;
+	bool kinds = false;
 	struct conn *c = session->conn;
 	if (!c || c->closing || conn_queued(c) > s->config.out_buffer_soft)
 		return false; /* listed again when it has drained, or is resumed */
 	while (session->results_count > 0 && count < DELIVER_TASKS_MAX) {
 		uint64_t task = session->results[session->results_head];
 		struct span piece;
-		enum err e = item_of(session, task, &s->result_items[count], &piece);
+		enum err e = item_of(session, task, &s->result_items[count], &piece, &s->result_kinds[count]);
 		if (e == ERR_WRONG_STATE) { /* a dead letter that was put back: the wait goes on */
 			(void)results_watch(s, ring_pop(s, session), 1, session->ref);
 			continue;
@@ -253,6 +255,7 @@ static bool push_some(struct shard *s, struct session *session)
 		if (count > 0 && bytes + piece.len > LIMIT_PAYLOAD_BYTES)
 			break;
 		bytes += piece.len;
+		kinds = kinds || s->result_kinds[count] != PAYLOAD_INLINE;
 		if (piece.len > 0)
 			s->result_pieces[pieces++] = piece;
 		count++;
@@ -263,7 +266,8 @@ static bool push_some(struct shard *s, struct session *session)
 		return false;
 	}
 	confirm_encode(c); /* the confirm of a task goes before its result */
-	const struct msg_results m = { .items = s->result_items, .count = count };
+	const struct msg_results m = { .items = s->result_items, .count = count, .kinds = s->result_kinds,
+				       .kind_count = kinds ? count : 0 };
 	msg_encode_results(&c->out, &m, s->result_pieces, pieces);
 	s->counters.results_total += count;
 	conn_touch(c);

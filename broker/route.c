@@ -185,6 +185,8 @@ static const struct submit_check *check_payloads(struct shard *s, const struct h
 	if (!cache->type)
 		return NULL;
 	check->code = type_admits(cache->type, cache->head.fingerprint, text);
+	if (check->code == ERR_OK)
+		check->code = type_takes(cache->type, cache->head.payload, text);
 	if (check->code == ERR_OK && !type_verifies(cache->type))
 		return NULL;
 	memset(s->refused_bits, check->code == ERR_OK ? 0 : 0xff, (count + 63) / 64 * sizeof s->refused_bits[0]);

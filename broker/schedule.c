@@ -4,6 +4,8 @@
  * Names are in order in the array. */
 #include "schedule_impl.h"
 
+#include "blob_index.h"
+
 #include <stdarg.h>
 
 enum err schedule_refuse(char text[256], enum err code, const char *format, ...)
@@ -16,10 +18,11 @@ enum err schedule_refuse(char text[256], enum err code, const char *format, ...)
 }
 /* ---- the set ---- */
 
-struct schedules *schedules_new(void)
+struct schedules *schedules_new(struct blobs *blobs)
 {
 	struct schedules *s = calloc(1, sizeof *s);
 	ENSURE(s != NULL);
+	s->blobs = blobs;
 	return s;
 }
 
@@ -77,6 +80,8 @@ void schedule_insert(struct schedules *s, struct schedule *x)
 	s->all[at] = x;
 	s->count++;
 	s->bytes += x->spec.len;
+	if (x->blob)
+		blobs_hold(s->blobs, x->blob);
 	schedule_settle(s, x);
 }
 
@@ -159,6 +164,24 @@ static enum err make(struct span name, struct span spec, uint64_t now_ms, struct
 	return ERR_OK;
 }
 
+/* What its payload names, in the vnet of its name. */
+static enum err find_blob(const struct schedules *s, struct schedule *x, char text[256])
+{
+	struct task_head head;
+	char why[128];
+	const char *slash = strchr(x->name, '/');
+	if (task_head_decode(x->info.head, &head, why) != ERR_OK || head.payload != PAYLOAD_BLOB)
+		return ERR_OK;
+	struct blob_ref ref = { .zero = 0 };
+	if (x->info.payload.len == BLOB_REF_BYTES)
+		blob_ref_read(x->info.payload, &ref);
+	x->blob = blobs_find(s->blobs, span_of(x->name, slash ? (size_t)(slash - x->name) : 0), ref.digest);
+	if (x->blob && x->blob->size == ref.size)
+		return ERR_OK;
+	char name[BLOB_NAME_BYTES];
+	return schedule_refuse(text, ERR_NOT_FOUND, "ScheduleInfo.payload: there is no blob %s here", blob_name(ref.digest, name));
+}
+
 enum err schedule_judge(const struct schedules *s, struct span name, struct span spec, uint64_t now_ms, struct schedule **out,
 			char text[256])
 {
@@ -171,7 +194,10 @@ enum err schedule_judge(const struct schedules *s, struct span name, struct span
 		return schedule_refuse(text, ERR_EXISTS, "there is a schedule %.*s", SHOWN(name));
 	if (s->count == SCHEDULES_MAX || s->bytes + spec.len > SCHEDULES_BYTES_MAX)
 		return schedule_refuse(text, ERR_RESOURCE_EXHAUSTED, "there are %u schedules of %zu bytes already", s->count, s->bytes);
-	return make(name, spec, now_ms, out, text);
+	enum err e = make(name, spec, now_ms, out, text);
+	if (e == ERR_OK && (e = find_blob(s, *out, text)) != ERR_OK)
+		schedule_free(*out);
+	return e;
 }
 
 enum err schedules_propose_add(struct schedules *s, struct log *log, struct span name, struct span spec, uint64_t now_ms,
@@ -182,8 +208,10 @@ enum err schedules_propose_add(struct schedules *s, struct log *log, struct span
 	enum err e = schedule_judge(s, name, spec, now_ms, &x, text);
 	if (e != ERR_OK)
 		return e;
-	bool tied = is_tied(x->info.head);
+	bool tied = is_tied(x->info.head), ending = x->blob && x->blob->ending;
 	schedule_free(x);
+	if (ending)
+		return schedule_refuse(text, ERR_NOT_FOUND, "ScheduleInfo.payload: that blob is being removed");
 	if (tied)
 		return schedule_refuse(text, ERR_INVALID_INPUT, "ScheduleInfo.head: its tasks have no parent, no group, and come after no other");
 	if (!schedule_append(log, (struct rec_schedule){ .op = SCHEDULE_ADD, .at_ms = now_ms }, name, spec))
@@ -221,11 +249,13 @@ static void apply_fire(struct schedule *x, const struct rec_schedule *rec, uint6
 		i->next_ms = schedule_after(x, rec->after_ms);
 }
 
-static void apply_remove(struct schedules *s, struct schedule *x)
+static void apply_remove(struct schedules *s, struct schedule *x, uint64_t time_ms)
 {
 	uint32_t at = place(s, span_str(x->name));
 	schedule_forget(s, x);
 	s->bytes -= x->spec.len;
+	if (x->blob)
+		blobs_drop(s->blobs, x->blob, time_ms);
 	memmove(&s->all[at], &s->all[at + 1], (--s->count - at) * sizeof s->all[0]);
 	schedule_free(x);
 }
@@ -246,7 +276,7 @@ static enum err apply_op(struct schedules *s, const struct rec_schedule *rec, st
 	if (!x)
 		return ERR_NOT_FOUND;
 	switch ((enum schedule_op)rec->op) {
-	case SCHEDULE_REMOVE: apply_remove(s, x); return ERR_OK;
+	case SCHEDULE_REMOVE: apply_remove(s, x, time_ms); return ERR_OK;
 	case SCHEDULE_FIRE: apply_fire(x, rec, newest); break;
 	case SCHEDULE_PAUSE: x->info.paused = true; break;
 	case SCHEDULE_RESUME:

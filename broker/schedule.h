@@ -16,7 +16,9 @@ struct schedules;
 struct types;
 struct schedule_world { struct tasks *tasks; const struct types *types; struct log *log; }; /* where a firing goes */
 
-struct schedules *schedules_new(void);
+struct blobs;
+/* `blobs`: what the payloads of schedules may name, and hold. */
+struct schedules *schedules_new(struct blobs *blobs);
 void schedules_free(struct schedules *s);
 
 /* Each appends at most one record. ADD: ERR_EXISTS, ERR_INVALID_INPUT (not exactly one of cron, every, at; no head; never due),

@@ -117,7 +117,7 @@ static enum err fire_task(const struct schedule_info *i, const struct types *typ
 	head.vnet = span_sub(i->name, 0, slash ? (size_t)(slash - i->name.data) : 0);
 	const struct msg_submit m = { .producer = SCHEDULE_PRODUCER, .first_seq = sequence, .resolved_below = sequence,
 				      .head = i->head, .sizes = { &size, 1 } };
-	e = types_check(types, head.type, head.fingerprint, i->payload, text);
+	e = types_check(types, head.type, head.fingerprint, head.payload, i->payload, text);
 	if (e != ERR_OK)
 		return e;
 	if (head.queue.len == 0 && types_find(types, head.type))

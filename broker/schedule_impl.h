@@ -16,11 +16,13 @@ struct schedule {
 	struct schedule_info info; /* name in `name` */
 	char *name;
 	struct cron cron;
+	struct blob *blob;        /* that its payload names, and it holds; NULL = none */
 	bool proposed;            /* (v) its FIRE is on its way */
 	uint32_t due_place;       /* (v) in the heap, from 1 on; 0 = not there */
 };
 
 struct schedules {
+	struct blobs *blobs;
 	struct schedule **all;    /* by name */
 	uint32_t count, cap;
 	uint64_t sequence;        /* of the last task */
@@ -50,6 +52,7 @@ PRINTF_LIKE(3, 4) enum err schedule_refuse(char text[256], enum err code, const 
 /* ERR_OK and *out (the caller's), or why there can be no such schedule. */
 enum err schedule_judge(const struct schedules *s, struct span name, struct span spec, uint64_t now_ms, struct schedule **out,
 			char text[256]) MUST_CHECK;
+/* It is in the set from now on, and holds its blob. */
 void schedule_insert(struct schedules *s, struct schedule *x);
 struct schedule *schedule_find(const struct schedules *s, struct span name);
 bool schedule_append(struct log *log, struct rec_schedule rec, struct span name, struct span spec);

@@ -8,6 +8,7 @@
 
 #include "admin_block.h"
 #include "binding.h"
+#include "blob_index.h"
 #include "blocks.h"
 #include "call.h"
 #include "conn_tls.h"
@@ -258,7 +259,7 @@ static void open_tasks(struct shard *s)
 	config.limbo_ms = s->config.grace_ms;
 	s->tasks = tasks_new(&config);
 	s->types = types_new();
-	s->schedules = schedules_new();
+	s->schedules = schedules_new(tasks_blobs(s->tasks));
 	s->redrives = redrives_new();
 	s->blocks = blocks_new();
 	s->access = access_new();

@@ -404,6 +404,7 @@ struct shard {
 	uint32_t yields[DELIVER_TASKS_MAX];
 	struct reported_item refused[LIMIT_FRAME_ITEMS];
 	struct result_item result_items[DELIVER_TASKS_MAX];
+	uint8_t result_kinds[DELIVER_TASKS_MAX]; /* enum payload_kind */
 	struct span result_pieces[DELIVER_TASKS_MAX];
 };
 

@@ -245,9 +245,10 @@ static enum err push_yields(struct shard *s, struct stream *x, struct push *p, u
 	if (e != ERR_OK)
 		return ERR_DAMAGED;
 	uint32_t first = x->next;
-	while (x->next < end && yield_record_next(&record, x->task, x->next, &index, &offset, &bytes)) {
+	uint8_t kind;
+	while (x->next < end && yield_record_next(&record, x->task, x->next, &index, &offset, &bytes, &kind)) {
 		const struct update_item item = { .task = x->task, .number = x->next, .size = (uint32_t)bytes.len,
-						  .kind = UPDATE_YIELD };
+						  .kind = UPDATE_YIELD, .payload = kind };
 		if (!push_item(p, &item, bytes))
 			return ERR_TOO_BIG;
 		x->next++;

@@ -7,6 +7,7 @@
  *  1. Entry times do not go back; what time takes away (producers, keys, results) goes in apply, by entry time.
  *  2. Before tasks_begin no view is kept; after it every open task is counted in its queue. */
 #include "after.h"
+#include "blob_index.h"
 #include "life.h"
 #include "topics.h"
 
@@ -23,6 +24,7 @@ struct tasks *tasks_new(const struct tasks_config *config)
 	t->next_group_ms = NEVER;
 	t->random = config->seed;
 	t->topics = topics_new(config->seed);
+	t->blobs = blobs_new(config->seed);
 	t->options = mem_resize(t, NULL, 0, OPTIONS_MAX * sizeof *t->options);
 	t->options[0] = (struct options){ 0, 0 };
 	t->options_count = 1;
@@ -46,6 +48,7 @@ void tasks_free(struct tasks *t)
 	producers_free(t);
 	keys_free(t);
 	topics_free(t->topics);
+	blobs_free(t->blobs);
 	after_free(t);
 	groups_free(t);
 	owners_free(t);
@@ -57,6 +60,11 @@ void tasks_free(struct tasks *t)
 	buf_free(&t->scratch_sources);
 	ENSURE(t->memory == sizeof *t);
 	free(t);
+}
+
+struct blobs *tasks_blobs(const struct tasks *t)
+{
+	return t->blobs;
 }
 
 /* What time has taken away by the time of this entry. */
@@ -96,6 +104,7 @@ void tasks_apply(struct tasks *t, const struct log_entry *entry, const struct lo
 	case REC_YIELD: apply_yield(t, record, live, out); return;
 	case REC_SECRET: apply_secret(t, record); return;
 	case REC_GROUP: apply_group(t, record, out); return;
+	case REC_BLOB: blobs_apply(t->blobs, entry, record, out); return;
 	case REC_TYPE:
 	case REC_SCHEDULE:
 	case REC_BLOCK:

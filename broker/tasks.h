@@ -24,7 +24,7 @@ struct holder; /* who may hold leases: one per session */
 
 enum record_kind { REC_QUEUE = 1, REC_SUBMIT = 2, REC_SETTLE = 3, REC_REDRIVE = 4, REC_PURGE = 5, REC_MOVE = 6, REC_TYPE = 7,
 		   REC_TOPIC = 8, REC_EVENT = 9, REC_LEASE = 10, REC_YIELD = 11, REC_SCHEDULE = 12, REC_RETAIN = 17,
-		   REC_GROUP = 20, REC_SECRET = 24, REC_ACCESS = 25, REC_REDRIVES = 30, REC_BLOCK = 40 };
+		   REC_GROUP = 20, REC_SECRET = 24, REC_ACCESS = 25, REC_REDRIVES = 30, REC_BLOCK = 40, REC_BLOB = 50 };
 
 /* What the owner is told while state changes. Called from apply, tick and holder_lost; may not change tasks. */
 struct tasks_hooks {
@@ -167,9 +167,9 @@ uint32_t tasks_yields_next(const struct tasks *t, uint64_t task);
 /* The address of the REC_YIELD with this one. False: not there. */
 bool tasks_yield_at(const struct tasks *t, uint64_t task, uint32_t number, uint64_t *addr);
 /* The next yield of the task in a REC_YIELD whose number is `number`: *index is where to look from (0 at first) and where it goes on,
- * *offset is the same for its bytes. False: no more in this record. */
+ * *offset is the same for its bytes, *kind what they are. False: no more in this record. */
 bool yield_record_next(const struct log_record *record, uint64_t task, uint32_t number, uint32_t *index, uint64_t *offset,
-		       struct span *out);
+		       struct span *out, uint8_t *kind);
 
 /* Families. May this holder make tasks that are part of `parent`? *root: of the tree. PERMISSION, WRONG_STATE. */
 enum err tasks_parent(struct tasks *t, uint64_t parent, const struct holder *holder, uint64_t *root, char text[256]) MUST_CHECK;
@@ -305,8 +305,8 @@ static inline uint32_t submit_record_item(const struct submit_record *r, uint32_
 }
 /* Payload bytes before item `index` (sums sizes; cheap for in-order walks: keep the running offset yourself). */
 uint64_t submit_record_offset(const struct submit_record *r, uint32_t index);
-/* The result bytes of a settled task inside its REC_SETTLE record. */
-struct span settle_record_result(const struct log_record *record, uint64_t task);
+/* The result bytes of a settled task inside its REC_SETTLE record; *kind (may be NULL): what they are. */
+struct span settle_record_result(const struct log_record *record, uint64_t task, uint8_t *kind);
 
 /* The earliest moment tasks_tick has something to do (wall ms), or UINT64_MAX. */
 uint64_t tasks_next_ms(const struct tasks *t);

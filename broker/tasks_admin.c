@@ -4,6 +4,7 @@
  *
  * A proposal appends one record or none; its apply works on durable state alone and says how many tasks it changed. */
 #include "after.h"
+#include "blob_index.h"
 #include "life.h"
 
 static enum err no_room(char text[256])
@@ -190,8 +191,14 @@ static bool redrive_task(struct tasks *t, uint64_t task, uint64_t now_ms)
 	owner_opened(t, owner_of(t, task), class_queue(h->class), 1);
 	if (h->result_addr)
 		pin_drop(t, h->result_addr);
+	blobs_drop_task(t->blobs, BLOB_OF_RESULT, task, t->time_ms);
 	h->result_addr = 0;
 	h->result_size = 0;
+	h->settled_ms = 0; /* what a checkpoint leaves out of an object that is plain again must be as it was at first */
+	h->code = 0;
+	h->app_code = 0;
+	if (!h->fixed)
+		h->retention_ms = t->options[class_options(h->class)].retention_ms;
 	h->final = TASK_UNKNOWN;
 	h->counted = h->counted || group_of(t, task);
 	h->failed = 0;

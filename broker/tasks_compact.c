@@ -144,7 +144,7 @@ static enum err compact_move(struct tasks *t, struct log *log, uint64_t task)
 	enum err e = log_fetch(log, addr, &from);
 	if (e == ERR_OK && h && h->final == TASK_DEAD && h->result_addr) {
 		e = log_fetch(log, h->result_addr, &text_from);
-		text = e == ERR_OK ? settle_record_result(&text_from, task) : text;
+		text = e == ERR_OK ? settle_record_result(&text_from, task, NULL) : text;
 	}
 	if (e != ERR_OK)
 		return e;

@@ -257,9 +257,12 @@ struct holder {
 
 struct topics;
 struct event_view;
+struct blobs;
+struct blob;
 struct tasks {
 	struct tasks_config config;
 	struct topics *topics;    /* topics.h */
+	struct blobs *blobs;      /* blob_index.h */
 	struct secret { struct hash_key key; bool set; } secret; /* durable, once set the same for ever */
 	struct secret secret_next; /* (v) the same from its proposal on: what hashes are made with */
 	bool begun;               /* (v) views are kept up */
@@ -386,6 +389,12 @@ uint32_t queue_lookup(const struct tasks *t, struct span name); /* proposed ones
 uint32_t queue_slot_new(struct tasks *t, uint32_t id, struct span name); /* id 0 = choose; 0 = none left */
 void queue_names_set(struct tasks *t, uint32_t id, struct span name);
 bool queue_settings_ok(const struct queue_settings *s, char text[256]);
+/* What comes before the slash in its name; empty: the vnet default. */
+static inline struct span queue_vnet(const struct queue *q)
+{
+	const uint8_t *slash = (const uint8_t *)memchr(q->name, '/', q->name_size);
+	return span_of(q->name, slash ? (size_t)(slash - q->name) : 0);
+}
 void apply_queue(struct tasks *t, const struct log_record *record, bool live, struct applied *out);
 bool queue_propose(struct tasks *t, struct log *log, struct span name, uint32_t id, enum rec_queue_op op,
 		   const struct queue_settings *settings, enum applied_origin origin);
@@ -498,12 +507,15 @@ struct settlement {
 	struct span text, worker;      /* borrowed: what was said of it, and by whom */
 	bool keep_payload;             /* of FAILED and CANCELLED, for a retry by hand */
 	bool live;
+	uint8_t kind;                  /* what the text is */
 	enum applied_origin origin;
 };
 void task_finish(struct tasks *t, uint64_t task, struct hot *h, uint32_t class, const struct settlement *s);
 void task_signal_left(const struct tasks *t, const struct hot *h, enum signal_kind kind, uint16_t code, uint64_t left_ms);
 void task_signal(const struct tasks *t, const struct hot *h, enum signal_kind kind, uint16_t code);
 void reported_reserve(struct tasks *t, uint32_t count);
+/* The blob that a payload or result of such tasks names; NULL = it is not there. */
+struct blob *task_blob(const struct tasks *t, uint32_t class, struct span payload);
 void task_forget(struct tasks *t, struct hot *h); /* a final one: result and payload are let go */
 bool task_open(struct tasks *t, uint64_t task, uint32_t *class, struct hot **h);
 /* What a failed attempt leads to: fills state, ready_ms, code of the item. */

@@ -177,13 +177,14 @@ enum err rec_settle_read(struct span body, struct settle_view *out)
 {
 	struct reader r = { .rest = body };
 	read_into(&r, &out->fixed, sizeof out->fixed);
-	bool named = out->fixed.version == REC_SETTLE_WORKER;
+	bool kinds = out->fixed.version == REC_SETTLE_KINDS, named = kinds || out->fixed.version == REC_SETTLE_WORKER;
 	if (r.failed || (!named && out->fixed.version != REC_VERSION) || out->fixed.origin > APPLIED_ADMIN)
 		return ERR_DAMAGED;
 	if (out->fixed.count > r.rest.len / sizeof *out->items)
 		return ERR_DAMAGED;
 	size_t bytes = out->fixed.count * sizeof *out->items;
 	out->items = (const struct rec_settle_item *)(const void *)read_bytes(&r, bytes).data;
+	out->kinds = kinds ? read_padded(&r, out->fixed.count).data : NULL;
 	uint32_t worker_size = named ? out->fixed.worker_size : 0;
 	if (r.failed || worker_size > r.rest.len)
 		return ERR_DAMAGED;
@@ -197,10 +198,14 @@ enum err rec_yield_read(struct span body, struct yield_view *out)
 	struct reader r = { .rest = body };
 	uint64_t bytes = 0;
 	read_into(&r, &out->fixed, sizeof out->fixed);
-	if (r.failed || out->fixed.version != REC_VERSION || out->fixed.count > r.rest.len / sizeof *out->items)
+	bool kinds = out->fixed.version == REC_YIELD_KINDS;
+	if (r.failed || (!kinds && out->fixed.version != REC_VERSION) || out->fixed.count > r.rest.len / sizeof *out->items)
 		return ERR_DAMAGED;
 	size_t size = out->fixed.count * sizeof *out->items;
 	out->items = (const struct rec_yield_item *)(const void *)read_bytes(&r, size).data;
+	out->kinds = kinds ? read_padded(&r, out->fixed.count).data : NULL;
+	if (r.failed)
+		return ERR_DAMAGED;
 	for (uint32_t i = 0; i < out->fixed.count; i++)
 		bytes += out->items[i].size;
 	out->data = r.rest;
@@ -261,8 +266,10 @@ static struct span move_record_text(const struct log_record *record, uint64_t ta
 	return (struct span){ NULL, 0 };
 }
 
-struct span settle_record_result(const struct log_record *record, uint64_t task)
+struct span settle_record_result(const struct log_record *record, uint64_t task, uint8_t *kind)
 {
+	if (kind)
+		*kind = PAYLOAD_INLINE;
 	if (record->kind == REC_MOVE)
 		return move_record_text(record, task);
 	struct settle_view v;
@@ -272,6 +279,8 @@ struct span settle_record_result(const struct log_record *record, uint64_t task)
 	for (uint32_t i = 0; i < v.fixed.count; i++) {
 		if (v.items[i].size > v.results.len - offset)
 			return (struct span){ NULL, 0 };
+		if (kind && v.kinds)
+			*kind = v.kinds[i] < PAYLOAD_KINDS ? v.kinds[i] : PAYLOAD_INLINE;
 		if (v.items[i].task == task)
 			return span_sub(v.results, offset, v.items[i].size);
 		offset += v.items[i].size;

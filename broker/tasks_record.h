@@ -11,10 +11,11 @@
  *   REC_LEASE    rec_lease | rec_lease_item[count]
  *   REC_MOVE     rec_move | u64 tasks[count] | u32 sizes[count] | u32 text_sizes[count] | head | payloads | texts
  *                (count is 1 in version 1)
- *   REC_SETTLE   rec_settle | rec_settle_item[count] | results and error texts, one after the other | worker (version 2)
+ *   REC_SETTLE   rec_settle | rec_settle_item[count] | u8 kinds[count] (version 3: what the results are, enum payload_kind) |
+ *                results and error texts, one after the other | worker (versions 2 and 3)
  *   REC_QUEUE    rec_queue | i64 settings[setting_count] | name
  *                (version 1, still read: rec_queue without the last two fields, and seven settings)
- *   REC_YIELD    rec_yield | rec_yield_item[count] | items, one after the other
+ *   REC_YIELD    rec_yield | rec_yield_item[count] | u8 kinds[count] (version 2) | items, one after the other
  *   REC_REDRIVE  rec_redrive | u64 tasks[count]
  *   REC_GROUP    rec_group | name
  *   REC_PURGE    rec_purge | u64 except[count], ascending; in version 2: rec_purge | u64 first | u64 tasks[count], which are those
@@ -23,10 +24,12 @@
 
 #include "tasks.h"
 
-/* REC_SETTLE_WORKER: the version of a REC_SETTLE with a worker. */
-enum { REC_VERSION = 1, REC_SETTLE_WORKER = 2, REC_QUEUE_VERSION = 2, REC_QUEUE_SETTINGS_V1 = 7 };
+/* REC_SETTLE_WORKER: the version of a REC_SETTLE with a worker. REC_SETTLE_KINDS, REC_YIELD_KINDS: with kinds. */
+enum { REC_VERSION = 1, REC_SETTLE_WORKER = 2, REC_SETTLE_KINDS = 3, REC_YIELD_KINDS = 2, REC_QUEUE_VERSION = 2,
+       REC_QUEUE_SETTINGS_V1 = 7 };
 
-enum { SUBMIT_OPTIONS = 1, SUBMIT_LANE = 2, SUBMIT_LIFE = 32, SUBMIT_AFTER = 64, SUBMIT_OWNER = 128 };
+/* SUBMIT_BLOB: each payload names a blob, as the head says. */
+enum { SUBMIT_OPTIONS = 1, SUBMIT_LANE = 2, SUBMIT_LIFE = 32, SUBMIT_AFTER = 64, SUBMIT_OWNER = 128, SUBMIT_BLOB = 256 };
 struct rec_life {
 	uint64_t parent, root; /* 0 = none */
 	uint64_t close_ms;     /* wall clock; 0 = never */
@@ -80,7 +83,7 @@ struct rec_move {
 
 struct rec_settle {
 	uint8_t version, origin; /* enum applied_origin */
-	uint16_t worker_size;    /* version 2, where an attempt failed: who says so; its name is the end of the body */
+	uint16_t worker_size;    /* from version 2 on, where an attempt failed: who says so; its name is the end of the body */
 	uint32_t count;
 };
 struct rec_settle_item {
@@ -186,6 +189,7 @@ enum err rec_move_read(struct span body, struct move_view *out) MUST_CHECK;
 struct settle_view {
 	struct rec_settle fixed;
 	const struct rec_settle_item *items;
+	const uint8_t *kinds; /* NULL: all inline */
 	struct span results, worker;
 };
 /* Opens the body of a REC_SETTLE. ERR_DAMAGED where it does not parse. Borrows. */
@@ -194,6 +198,7 @@ enum err rec_settle_read(struct span body, struct settle_view *out) MUST_CHECK;
 struct yield_view {
 	struct rec_yield fixed;
 	const struct rec_yield_item *items;
+	const uint8_t *kinds; /* NULL: all inline */
 	struct span data;
 };
 /* Opens the body of a REC_YIELD. ERR_DAMAGED where it does not parse. Borrows. */

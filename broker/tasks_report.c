@@ -8,6 +8,8 @@
  *  3. If the log has no room, no item of the report that needs the log has changed anything. */
 #include "life.h"
 
+#include "blob_index.h"
+
 struct holder *tasks_holder_new(struct tasks *t, void *ctx)
 {
 	struct holder *holder = mem_resize(t, NULL, 0, sizeof *holder);
@@ -249,6 +251,14 @@ static void refuse_item(struct reported_item *out, uint32_t *count, const struct
 	out[(*count)++] = (struct reported_item){ i->ref, (uint16_t)code, i->verb, state, number };
 }
 
+/* Does what its result or yield names exist? */
+static bool report_blob(const struct tasks *t, const struct hot *h, struct span data)
+{
+	struct blob *b;
+	char text[256];
+	return blobs_named(t->blobs, queue_vnet(queue_at(t, class_queue(h->class))), data, &b, text) == ERR_OK;
+}
+
 /* First pass: what can be said without the log. Items for the log go to the scratch buffers. */
 static uint64_t report_sort(struct tasks *t, struct holder *holder, const struct msg_report *m, struct span payload,
 			    uint64_t now_ms, struct reported_item *refused, uint32_t *refused_count)
@@ -270,7 +280,10 @@ static uint64_t report_sort(struct tasks *t, struct holder *holder, const struct
 		}
 		beat(t, h, now_ms);
 		struct span data = i->size ? span_sub(payload, offset, i->size) : (struct span){ NULL, 0 };
-		enum decision d = decide(t, h, i, now_ms, data, item, &code);
+		bool missing = i->flags & REPORT_FLAG_BLOB && !report_blob(t, h, data);
+		if (missing)
+			code = ERR_NOT_FOUND;
+		enum decision d = missing ? REFUSED : decide(t, h, i, now_ms, data, item, &code);
 		bool wait = false;
 		if (d == YIELDS)
 			code = yield_take(t, h, i, offset, &wait);
@@ -296,14 +309,17 @@ static bool report_append(struct tasks *t, struct log *log, const char *worker, 
 {
 	uint32_t count = (uint32_t)(t->scratch_items.len / sizeof(struct rec_settle_item));
 	const struct report_source *sources = (const void *)t->scratch_sources.data;
-	bool failed = false;
-	for (uint32_t k = 0; k < count; k++)
+	bool failed = false, kinds = false;
+	for (uint32_t k = 0; k < count; k++) {
 		failed = failed || sources[k].item->verb == REPORT_FAIL || sources[k].item->verb == REPORT_REJECT;
+		kinds = kinds || report_payload_kind(sources[k].item->flags) != PAYLOAD_INLINE;
+	}
+	size_t kinds_size = kinds ? align_up(count, 8) : 0;
 	uint16_t worker_size = failed ? (uint16_t)strlen(worker) : 0; /* only the history asks for it */
-	struct rec_settle head = { .version = failed ? REC_SETTLE_WORKER : REC_VERSION, .origin = APPLIED_REPORT,
-				   .worker_size = worker_size, .count = count };
+	struct rec_settle head = { .version = kinds ? REC_SETTLE_KINDS : failed ? REC_SETTLE_WORKER : REC_VERSION,
+				   .origin = APPLIED_REPORT, .worker_size = worker_size, .count = count };
 	uint64_t addr;
-	size_t size = sizeof head + t->scratch_items.len + bytes + worker_size;
+	size_t size = sizeof head + t->scratch_items.len + kinds_size + bytes + worker_size;
 	uint8_t *body = full ? NULL : log_append(log, REC_SETTLE, size, &addr);
 	if (!body) {
 		for (uint32_t k = 0; k < count; k++) {
@@ -314,8 +330,11 @@ static bool report_append(struct tasks *t, struct log *log, const char *worker, 
 	}
 	memcpy(body, &head, sizeof head);
 	memcpy(body + sizeof head, t->scratch_items.data, t->scratch_items.len);
-	uint8_t *result = body + sizeof head + t->scratch_items.len;
+	uint8_t *kind = body + sizeof head + t->scratch_items.len, *result = kind + kinds_size;
+	memset(kind, 0, kinds_size);
 	for (uint32_t k = 0; k < count; k++) {
+		if (kinds)
+			kind[k] = report_payload_kind(sources[k].item->flags);
 		struct span s = span_sub(payload, sources[k].offset, sources[k].item->size);
 		if (s.len > 0)
 			memcpy(result, s.data, s.len);

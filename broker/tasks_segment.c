@@ -12,6 +12,7 @@
  *  3. live_count counts the set live bits; moved counts those of them whose payload is in a REC_MOVE elsewhere.
  *  4. A closed segment without live bits is freed at once; so is memory for offsets when all that lives has moved.
  *  5. pins count, per log segment, the results, error texts and moved payloads in it that are still needed. */
+#include "blob_index.h"
 #include "tasks_impl.h"
 #include "topics_record.h"
 
@@ -380,6 +381,7 @@ void task_drop_payload(struct tasks *t, uint64_t task)
 	s->live[index / 64] &= ~(1ull << (index % 64));
 	s->special[index / 64] &= ~(1ull << (index % 64));
 	s->live_count--;
+	blobs_drop_task(t->blobs, BLOB_OF_PAYLOAD, task, t->time_ms);
 	lane_class_unref(t, lane, 1);
 	segment_tidy(t, s);
 }

@@ -8,6 +8,7 @@
  *  2. The durable half of each function reads durable fields only; the view half is under `begun`.
  *  3. A result is pinned exactly while its task is final and in memory. */
 #include "after.h"
+#include "blob_index.h"
 #include "life.h"
 
 bool task_open(struct tasks *t, uint64_t task, uint32_t *class, struct hot **h)
@@ -77,12 +78,24 @@ static void leave(struct tasks *t, struct hot *h, uint32_t class)
 	q->ready--;
 }
 
+struct blob *task_blob(const struct tasks *t, uint32_t class, struct span payload)
+{
+	const struct queue *q = queue_at(t, class_queue(class));
+	struct blob_ref ref;
+	if (!q || payload.len != BLOB_REF_BYTES)
+		return NULL;
+	blob_ref_read(payload, &ref);
+	struct blob *b = blobs_find(t->blobs, queue_vnet(q), ref.digest);
+	return b && b->size == ref.size ? b : NULL;
+}
+
 void task_forget(struct tasks *t, struct hot *h)
 {
 	ENSURE(h->final != TASK_UNKNOWN);
 	owner_let_go(t, h);
 	if (h->result_addr)
 		pin_drop(t, h->result_addr);
+	blobs_drop_task(t->blobs, BLOB_OF_RESULT, h->task, t->time_ms);
 	if (h->final == TASK_DEAD) {
 		struct queue *q = queue_at(t, class_queue(h->class));
 		ENSURE(q->alive > 0);
@@ -115,6 +128,8 @@ static void retain(struct tasks *t, struct hot *h, const struct settlement *s, u
 		pin_add(t, h->result_addr);
 	h->owner = owner;
 	owner_kept(t, h);
+	if (s->kind == PAYLOAD_BLOB)
+		blobs_hold_task(t->blobs, BLOB_OF_RESULT, h->task, task_blob(t, h->class, s->text));
 	if (h->final == TASK_DEAD) {
 		if (t->begun)
 			view_enter(t, h, s->time_ms, false);
@@ -205,6 +220,11 @@ static enum err apply_item(struct tasks *t, const struct settlement *s)
 	struct hot *h;
 	if (!task_open(t, s->item.task, &class, &h))
 		return ERR_LATE_RESULT;
+	if (s->kind == PAYLOAD_BLOB && !task_blob(t, class, s->text)) { /* gone between the proposal and this: the lease stays */
+		if (h)
+			h->settling = false;
+		return ERR_NOT_FOUND;
+	}
 	if (s->item.state == TASK_LEASED) { /* remember that it is to be cancelled */
 		h = h ? h : hot_new(t, s->item.task, class);
 		h->cancel_noted = h->cancelling = true;
@@ -252,6 +272,7 @@ void apply_settle(struct tasks *t, const struct log_entry *entry, const struct l
 	s.worker = v.worker;
 	for (uint32_t i = 0; i < v.fixed.count; i++) {
 		s.item = v.items[i];
+		s.kind = v.kinds ? v.kinds[i] : PAYLOAD_INLINE;
 		s.text = s.item.size ? span_sub(v.results, at, s.item.size) : (struct span){ NULL, 0 };
 		at += s.item.size;
 		s.keep_payload = s.item.state == TASK_FAILED || s.item.state == TASK_CANCELLED;

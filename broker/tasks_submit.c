@@ -10,6 +10,7 @@
  *  2. The runs of an answer cover its sequences without gap, in order.
  *  3. An item is accepted at most once per (producer, sequence) within the window, and at most once per key. */
 #include "after.h"
+#include "blob_index.h"
 #include "life.h"
 #include "topics.h"
 
@@ -44,6 +45,7 @@ struct submission {
 	uint64_t now_ms, resolved_below;
 	uint32_t queue;
 	uint64_t payload_offset;    /* of item `done` */
+	uint8_t kind;               /* what the payloads are */
 	uint32_t done;              /* items answered or in records */
 	struct span key;            /* whose it is, and the key */
 	uint8_t key_bytes[LIMIT_STORED_KEY_BYTES];
@@ -216,6 +218,8 @@ static struct submit_view record_template(const struct tasks *t, const struct su
 	}
 	if (v.options.ready_ms || v.options.expires_ms || retention || head->max_attempts || s->key.len)
 		v.fixed.flags |= SUBMIT_OPTIONS;
+	if (head->payload == PAYLOAD_BLOB)
+		v.fixed.flags |= SUBMIT_BLOB;
 	record_lane(t, &v, head);
 	v.owner = t->owners.owner;
 	if (v.owner)
@@ -252,11 +256,53 @@ static bool submit_append(struct tasks *t, struct log *log, struct submission *s
 	return true;
 }
 
+/* May the queue have this payload? The blob that it names is there, and it is not larger than what the queue wants inline. */
+static enum err payload_refusal(const struct tasks *t, const struct submission *s, struct span payload, char text[256])
+{
+	const struct queue *q = t->queues[s->queue - 1];
+	struct blob *b;
+	if (s->kind == PAYLOAD_BLOB)
+		return blobs_named(t->blobs, queue_vnet(q), payload, &b, text);
+	uint64_t max = (uint64_t)q->settings.inline_max;
+	if (s->kind != PAYLOAD_INLINE || max == 0 || payload.len <= max)
+		return ERR_OK;
+	(void)snprintf(text, 256, "a payload of %zu bytes: queue %.*s takes more than %llu only as a blob (inline_max)", payload.len,
+		       (int)q->name_size, (const char *)q->name, (unsigned long long)max);
+	return ERR_SPILL;
+}
+
+/* How many of the next items are judged alike; *code: why they are refused. */
+static uint32_t submit_payloads(const struct tasks *t, const struct submission *s, uint32_t count, enum err *code, char text[256])
+{
+	uint64_t at = s->payload_offset;
+	*code = ERR_OK;
+	for (uint32_t i = 0; i < count; i++) {
+		char why[256];
+		uint32_t size = s->m->sizes.at[s->done + i];
+		enum err e = payload_refusal(t, s, span_sub(s->payload, at, size), i == 0 ? text : why);
+		at += size;
+		if (i == 0)
+			*code = e;
+		else if (e != ERR_OK || *code != ERR_OK)
+			return i;
+	}
+	return count;
+}
+
 /* A stretch of sequences nobody knows. */
 static void submit_new(struct tasks *t, struct log *log, struct submission *s, uint32_t count, struct submit_answer *out)
 {
 	const struct queue *q = t->queues[s->queue - 1];
 	struct span name = span_of(q->name, q->name_size);
+	if (s->kind == PAYLOAD_BLOB || q->settings.inline_max > 0) {
+		enum err code;
+		char text[256];
+		count = submit_payloads(t, s, count, &code, text);
+		if (code != ERR_OK) {
+			refuse(out, s, count, code, "%s", text);
+			return;
+		}
+	}
 	uint64_t seq = s->m->first_seq + s->done;
 	uint64_t window_end = s->resolved_below + LIMIT_PRODUCER_WINDOW;
 	uint32_t fits = seq >= window_end ? 0 : (uint32_t)MIN_OF(count, window_end - seq);
@@ -361,7 +407,7 @@ void tasks_propose_checked(struct tasks *t, struct log *log, const struct msg_su
 	out->run_count = out->records = 0;
 	out->limit = OWNER_LIMIT_NONE;
 	out->text[0] = 0;
-	struct submission s = { .m = m, .payload = payload, .now_ms = now_ms };
+	struct submission s = { .m = m, .payload = payload, .now_ms = now_ms, .kind = head->payload };
 	char text[256] = "";
 	enum err code = ERR_INVALID_INPUT;
 	uint32_t count = m->sizes.count;
@@ -419,6 +465,23 @@ struct arrival {
 	const struct dependency *dependency; /* what the next one waits for; NULL = nothing */
 };
 
+/* The blob that item `index` of the record names; NULL = it is not there. */
+static struct blob *arrival_blob(const struct tasks *t, const struct arrival *a, uint32_t index)
+{
+	size_t at = (size_t)index * BLOB_REF_BYTES;
+	return at + BLOB_REF_BYTES > a->v.payload.len ? NULL : task_blob(t, a->class, span_sub(a->v.payload, at, BLOB_REF_BYTES));
+}
+
+/* How many of the next items have their blobs, or have not. */
+static uint32_t arrival_blobs(const struct tasks *t, const struct arrival *a, uint32_t count, bool *there)
+{
+	uint32_t i = 1;
+	*there = arrival_blob(t, a, a->done) != NULL;
+	while (i < count && (arrival_blob(t, a, a->done + i) != NULL) == *there)
+		i++;
+	return i;
+}
+
 /* Accepted: counts them and, when begun, puts them where they wait. */
 static void arrive(struct tasks *t, const struct arrival *a, uint32_t count)
 {
@@ -431,6 +494,8 @@ static void arrive(struct tasks *t, const struct arrival *a, uint32_t count)
 	q->submitted += count;
 	owner_opened(t, a->v.owner, class_queue(a->class), count);
 	t->submitted_total += count;
+	for (uint32_t i = 0; a->v.fixed.flags & SUBMIT_BLOB && i < count; i++)
+		blobs_hold_task(t->blobs, BLOB_OF_PAYLOAD, first + i, arrival_blob(t, a, a->done + i));
 	bool life = a->v.life.parent || a->v.life.close_ms;
 	for (uint32_t i = 0; (later || o->expires_ms || fixed || life || a->dependency) && i < count; i++) {
 		struct hot *h = hot_new(t, first + i, a->class);
@@ -536,8 +601,13 @@ static void arrival_step(struct tasks *t, struct arrival *a, struct producer *p,
 		return;
 	}
 	uint32_t stretch = producer_stretch(p, seq, left, &known, &original);
+	bool blobs = true;
+	if (!known && a->v.fixed.flags & SUBMIT_BLOB)
+		stretch = arrival_blobs(t, a, stretch, &blobs);
 	if (known)
 		arrival_refuse(t, a, stretch, ERR_OK, original, out);
+	else if (!blobs)
+		arrival_refuse(t, a, stretch, ERR_NOT_FOUND, 0, out);
 	else if (a->v.fixed.flags & SUBMIT_AFTER)
 		arrival_dependent(t, a, p, stretch, out);
 	else if (!producer_add(t, p, seq, stretch, a->first_task + a->done))

@@ -4,7 +4,8 @@
  *
  * Restore judges each part as it is read; what a part says of another is judged here, when all indexes are there: from here on the
  * machine relies on its counters. A checksum vouches for the bytes, not for whoever wrote them. */
-#include "tasks_impl.h"
+#include "blob_index.h"
+#include "life.h"
 
 #include <stdarg.h>
 
@@ -94,6 +95,22 @@ static enum err verify_hot(struct verify *v, const struct hot *h)
 	return ERR_OK;
 }
 
+/* What holds a blob is what it says: a payload that is needed, the result of a final task, yields. */
+static bool verify_owner(void *ctx, enum blob_owner owner, uint64_t task)
+{
+	struct verify *v = ctx;
+	uint32_t index;
+	const struct segment *s = segment_of(v->t, task, &index);
+	const struct hot *h = hot_find(v->t, task);
+	static const char *const names[] = { "payload", "result", "yields" };
+	bool good = owner == BLOB_OF_PAYLOAD	? s && segment_is_live(s, index)
+		    : owner == BLOB_OF_RESULT	? h && h->final == TASK_DONE && h->result_addr != 0
+						: h && h->life && h->life->yields > 0;
+	if (!good)
+		(void)damaged(v, "a blob is held by the %s of task %llu, which has none", names[owner], (unsigned long long)task);
+	return good;
+}
+
 static bool any(const struct hot *h)
 {
 	(void)h;
@@ -111,6 +128,10 @@ static enum err verify_all(struct verify *v)
 	for (uint32_t i = 0; i < count && e == ERR_OK; i++)
 		e = verify_hot(v, hots[i]);
 	free(hots);
+	if (e == ERR_OK && !blobs_each_task(t->blobs, verify_owner, v))
+		e = ERR_DAMAGED;
+	if (e == ERR_OK)
+		e = blobs_verify(t->blobs, v->text);
 	for (uint32_t id = 1; id <= t->queue_count && e == ERR_OK; id++) {
 		const struct queue *q = t->queues[id - 1];
 		if (q->alive != v->alive[id])

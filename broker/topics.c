@@ -4,6 +4,7 @@
  *  1. Two queues never have an equal pattern of TOPIC_TASKS, decided in apply.
  *  2. A topic names a queue that exists: removing the queue removes its topics.
  *  3. Lists are in the order of making, which a checkpoint keeps. */
+#include "blob_index.h"
 #include "tasks_impl.h"
 #include "topics.h"
 #include "topics_record.h"
@@ -349,10 +350,16 @@ static void values_grow(struct topics *p)
 	}
 }
 
-static void value_set(struct topics *p, const struct retain_view *v)
+/* `blob`: what it names, NULL = nothing. */
+static void value_set(struct tasks *t, const struct retain_view *v, struct blob *blob)
 {
+	struct topics *p = t->topics;
 	uint64_t hash = value_hash(p, v->vnet, v->type, v->key);
 	struct retained *old = value_find(p, hash, v->vnet, v->type, v->key);
+	if (blob)
+		blobs_hold(t->blobs, blob); /* before the old one lets go of it: it may be the same */
+	if (old && old->blob)
+		blobs_drop(t->blobs, old->blob, t->time_ms);
 	if (old)
 		value_drop(p, old);
 	if (v->frame.len == 0)
@@ -363,7 +370,7 @@ static void value_set(struct topics *p, const struct retain_view *v)
 	ENSURE(r != NULL);
 	*r = (struct retained){ .hash = hash, .fingerprint = v->fixed.fingerprint, .vnet_size = (uint8_t)v->vnet.len,
 				.type_size = (uint8_t)v->type.len, .key_size = (uint8_t)v->key.len,
-				.frame_size = (uint32_t)v->frame.len };
+				.frame_size = (uint32_t)v->frame.len, .blob = blob };
 	uint8_t *at = r->bytes;
 	const struct span parts[] = { v->frame, v->vnet, v->type, v->key };
 	for (size_t i = 0; i < COUNT_OF(parts); i++) {
@@ -387,13 +394,14 @@ bool topics_retained_room(const struct topics *p, struct span vnet, const struct
 	       p->retained_bytes - (old ? value_bytes(old) : 0) + bytes <= RETAINED_BYTES_MAX;
 }
 
-bool topics_propose_retain(struct tasks *t, struct log *log, struct span vnet, const struct event_head *head, struct span frame)
+bool topics_propose_retain(struct tasks *t, struct log *log, struct span vnet, const struct event_head *head, struct span frame,
+			   struct span blob)
 {
 	const struct retain_view v = {
-		.fixed = { .version = REC_VERSION, .vnet_size = (uint8_t)vnet.len, .type_size = (uint8_t)head->type.len,
+		.fixed = { .version = blob.len ? REC_RETAIN_BLOB : REC_VERSION, .vnet_size = (uint8_t)vnet.len, .type_size = (uint8_t)head->type.len,
 			   .key_size = (uint8_t)head->key.len, .frame_size = (uint32_t)frame.len,
 			   .fingerprint = head->fingerprint },
-		.vnet = vnet, .type = head->type, .key = head->key, .frame = frame,
+		.blob = blob, .vnet = vnet, .type = head->type, .key = head->key, .frame = frame,
 	};
 	uint64_t addr;
 	(void)t;
@@ -403,13 +411,23 @@ bool topics_propose_retain(struct tasks *t, struct log *log, struct span vnet, c
 	return body != NULL;
 }
 
+static struct blob *value_blob(const struct tasks *t, const struct retain_view *v)
+{
+	struct blob_ref ref;
+	blob_ref_read(v->blob, &ref);
+	struct blob *b = blobs_find(t->blobs, v->vnet, ref.digest);
+	return b && b->size == ref.size ? b : NULL;
+}
+
 void apply_retain(struct tasks *t, const struct log_record *record, struct applied *out)
 {
 	struct retain_view v;
 	enum err e = rec_retain_read(record->body, &v);
 	ENSURE(e == ERR_OK);
 	out->origin = APPLIED_PUBLISH;
-	value_set(t->topics, &v);
+	struct blob *blob = v.blob.len && v.frame.len ? value_blob(t, &v) : NULL;
+	if (v.blob.len == 0 || v.frame.len == 0 || blob) /* what it names has gone: the value before it stays */
+		value_set(t, &v, blob);
 }
 
 /* ---- checkpoint ---- */
@@ -441,10 +459,15 @@ void topics_put(const struct topics *p, struct buf *out)
 		put_padded(out, span_of(x->text, (size_t)x->vnet_size + x->pattern_size));
 	}
 	for (const struct retained *r = p->retained; r; r = r->next) {
-		const struct rec_retain c = { .version = REC_VERSION, .vnet_size = r->vnet_size, .type_size = r->type_size,
+		const struct rec_retain c = { .version = r->blob ? REC_RETAIN_BLOB : REC_VERSION, .vnet_size = r->vnet_size, .type_size = r->type_size,
 					      .key_size = r->key_size, .frame_size = r->frame_size,
 					      .fingerprint = r->fingerprint };
 		buf_append(out, &c, sizeof c);
+		if (r->blob) {
+			struct blob_ref ref = { .size = r->blob->size };
+			memcpy(ref.digest, r->blob->digest, sizeof ref.digest);
+			buf_append(out, &ref, sizeof ref);
+		}
 		put_padded(out, span_of(r->bytes, value_bytes(r) - sizeof *r));
 	}
 }
@@ -463,10 +486,11 @@ static bool get_topic(struct tasks *t, struct topics *p, struct reader *r)
 	return true;
 }
 
-static bool get_value(struct topics *p, struct reader *r)
+static bool get_value(struct tasks *t, struct reader *r)
 {
 	struct retain_view v;
 	read_into(r, &v.fixed, sizeof v.fixed);
+	v.blob = read_bytes(r, v.fixed.version == REC_RETAIN_BLOB ? BLOB_REF_BYTES : 0);
 	size_t frame = v.fixed.frame_size, vnet = v.fixed.vnet_size, type = v.fixed.type_size, key = v.fixed.key_size;
 	struct span bytes = get_padded(r, frame + vnet + type + key);
 	if (r->failed || frame < LIMIT_FRAME_HEADER || frame > LIMIT_FRAME_BYTES || type == 0)
@@ -475,7 +499,10 @@ static bool get_value(struct topics *p, struct reader *r)
 	v.vnet = span_sub(bytes, frame, vnet);
 	v.type = span_sub(bytes, frame + vnet, type);
 	v.key = span_sub(bytes, frame + vnet + type, key);
-	value_set(p, &v);
+	struct blob *blob = v.blob.len ? value_blob(t, &v) : NULL;
+	if (v.blob.len > 0 && !blob)
+		return false;
+	value_set(t, &v, blob);
 	return true;
 }
 
@@ -488,7 +515,7 @@ enum err topics_get(struct tasks *t, struct span section, char text[256])
 	for (uint32_t i = 0; good && i < counts[0]; i++)
 		good = get_topic(t, t->topics, &r);
 	for (uint32_t i = 0; good && i < counts[1]; i++)
-		good = get_value(t->topics, &r);
+		good = get_value(t, &r);
 	if (good && !r.failed && r.rest.len == 0)
 		return ERR_OK;
 	(void)snprintf(text, 256, "the checkpoint of topics does not fit at byte %zu", section.len - r.rest.len);

@@ -30,6 +30,7 @@ struct retained {
 	uint64_t fingerprint;
 	uint8_t vnet_size, type_size, key_size;
 	uint32_t frame_size;
+	struct blob *blob;         /* that it names and holds; NULL = none */
 	_Alignas(8) uint8_t bytes[]; /* frame, vnet, type, key */
 };
 
@@ -55,12 +56,14 @@ struct topics_publish {
 	const uint32_t *sizes;
 	uint32_t count;
 	struct span payload;
+	bool blobs;                /* each payload names one */
 };
 /* False: no room in this batch of the log. */
 bool topics_propose_events(struct tasks *t, struct log *log, const struct topics_publish *p, uint64_t now_ms) MUST_CHECK;
-/* `frame`: the EVENTS frame of one event, with `retained` set; an empty span ends the value. False: no room in this batch. */
-bool topics_propose_retain(struct tasks *t, struct log *log, struct span vnet, const struct event_head *head, struct span frame)
-	MUST_CHECK;
+/* `frame`: the EVENTS frame of one event, with `retained` set; an empty span ends the value. `blob`: the payload, where it names one.
+ * False: no room in this batch. */
+bool topics_propose_retain(struct tasks *t, struct log *log, struct span vnet, const struct event_head *head, struct span frame,
+			   struct span blob) MUST_CHECK;
 /* Bytes of the log that the two take at most. */
 size_t topics_publish_bytes(size_t head, uint32_t count, size_t payload);
 

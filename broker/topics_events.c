@@ -6,6 +6,7 @@
  *  1. A record of n events for k queues takes n * k numbers: those of the first queue, then those of the second ...
  *  2. All of its tasks name the same record; which event a task is, is its place modulo n (submit_record_item).
  *  3. The payload stays while one of its tasks is needed: each has a live bit of its own. */
+#include "blob_index.h"
 #include "tasks_impl.h"
 #include "topics.h"
 #include "topics_record.h"
@@ -21,7 +22,8 @@ size_t topics_publish_bytes(size_t head, uint32_t count, size_t payload)
 bool topics_propose_events(struct tasks *t, struct log *log, const struct topics_publish *p, uint64_t now_ms)
 {
 	const struct event_view v = {
-		.fixed = { .version = REC_VERSION, .queue_count = (uint16_t)p->queue_count, .head_size = (uint16_t)p->head.len,
+		.fixed = { .version = REC_VERSION, .flags = p->blobs ? EVENT_BLOB : 0,
+			   .queue_count = (uint16_t)p->queue_count, .head_size = (uint16_t)p->head.len,
 			   .count = p->count, .id_hi = p->id.hi, .id_lo = p->id.lo, .submitted_ms = now_ms },
 		.queues = p->queues, .sizes = p->sizes, .head = p->head, .payload = p->payload,
 	};
@@ -42,6 +44,16 @@ void topics_event_append(struct tasks *t, struct segment *s, const struct event_
 		segment_append(t, s, v->fixed.count, addr, class_make(v->queues[i], EVENT_PRIORITY, 0, false));
 }
 
+/* Each payload's blob is there, as the queue sees it. */
+static bool event_blobs(const struct tasks *t, const struct event_view *v, uint32_t class)
+{
+	for (uint32_t i = 0; i < v->fixed.count; i++)
+		if ((i + 1) * (size_t)BLOB_REF_BYTES > v->payload.len ||
+		    !task_blob(t, class, span_sub(v->payload, i * (size_t)BLOB_REF_BYTES, BLOB_REF_BYTES)))
+			return false;
+	return true;
+}
+
 void apply_event(struct tasks *t, const struct log_entry *entry, const struct log_record *record, bool live, struct applied *out)
 {
 	struct event_view v;
@@ -58,12 +70,17 @@ void apply_event(struct tasks *t, const struct log_entry *entry, const struct lo
 		if (live && queue > 0 && queue <= t->queue_count)
 			t->queues[queue - 1]->proposed -= MIN_OF(t->queues[queue - 1]->proposed, count);
 		const struct queue *q = queue_at(t, queue);
-		if (!q || q->proposed_create) { /* removed in the meantime */
+		uint32_t class = class_make(queue, EVENT_PRIORITY, 0, false);
+		bool blobs = v.fixed.flags & EVENT_BLOB;
+		if (!q || q->proposed_create || (blobs && !event_blobs(t, &v, class))) { /* removed in the meantime */
 			segment_drop_range(t, first, count);
 			continue;
 		}
 		uint64_t expires = (uint64_t)q->settings.expires_ms;
-		tasks_arrive(t, entry, class_make(queue, EVENT_PRIORITY, 0, false), expires ? entry->time_ms + expires : 0, first, count);
+		for (uint32_t k = 0; blobs && k < count; k++)
+			blobs_hold_task(t->blobs, BLOB_OF_PAYLOAD, first + k,
+					task_blob(t, class, span_sub(v.payload, k * (size_t)BLOB_REF_BYTES, BLOB_REF_BYTES)));
+		tasks_arrive(t, entry, class, expires ? entry->time_ms + expires : 0, first, count);
 		out->affected += count;
 	}
 }

@@ -70,24 +70,26 @@ enum err rec_retain_read(struct span body, struct retain_view *out)
 {
 	struct reader r = { .rest = body };
 	read_into(&r, &out->fixed, sizeof out->fixed);
+	out->blob = read_bytes(&r, out->fixed.version == REC_RETAIN_BLOB ? BLOB_REF_BYTES : 0);
 	out->frame = read_bytes(&r, out->fixed.frame_size);
 	out->vnet = read_bytes(&r, out->fixed.vnet_size);
 	out->type = read_bytes(&r, out->fixed.type_size);
 	out->key = read_bytes(&r, out->fixed.key_size);
 	bool framed = out->frame.len == 0 || (out->frame.len >= LIMIT_FRAME_HEADER && out->frame.len <= LIMIT_FRAME_BYTES);
-	if (r.failed || out->fixed.version != REC_VERSION || out->type.len == 0 || !framed)
+	bool known = out->fixed.version == REC_VERSION || out->fixed.version == REC_RETAIN_BLOB;
+	if (r.failed || !known || out->type.len == 0 || !framed)
 		return ERR_DAMAGED;
 	return ERR_OK;
 }
 
 size_t rec_retain_size(const struct retain_view *v)
 {
-	return sizeof v->fixed + v->frame.len + v->vnet.len + v->type.len + v->key.len;
+	return sizeof v->fixed + v->blob.len + v->frame.len + v->vnet.len + v->type.len + v->key.len;
 }
 
 void rec_retain_write(const struct retain_view *v, uint8_t *out)
 {
-	const struct span parts[] = { v->frame, v->vnet, v->type, v->key };
+	const struct span parts[] = { v->blob, v->frame, v->vnet, v->type, v->key };
 	memcpy(out, &v->fixed, sizeof v->fixed);
 	out += sizeof v->fixed;
 	for (size_t i = 0; i < COUNT_OF(parts); i++) {

@@ -3,12 +3,13 @@
  *   REC_TOPIC   rec_topic | vnet | pattern
  *   REC_EVENT   rec_event | u16 queues[queue_count] | u32 sizes[count] | head | payloads
  *               (takes queue_count * count task numbers: first those of the first queue)
- *   REC_RETAIN  rec_retain | frame | vnet | type | key
+ *   REC_RETAIN  rec_retain | in version 2, where the value is a blob: its name, struct blob_ref | frame | vnet | type | key
  *               (frame_size 0: the value has ended) */
 #pragma once
 
 #include "tasks_record.h"
 
+enum { REC_RETAIN_BLOB = 2 /* the version */, EVENT_BLOB = 1 /* the flag: each payload names a blob */ };
 enum rec_topic_op { TOPIC_OP_ADD = 1, TOPIC_OP_REMOVE = 2 };
 struct rec_topic {
 	uint8_t version, op, kind;
@@ -16,7 +17,7 @@ struct rec_topic {
 	uint32_t queue, pad2;
 };
 struct rec_event {
-	uint8_t version, pad;
+	uint8_t version, flags;
 	uint16_t queue_count, head_size, pad2;
 	uint32_t count, pad3;
 	uint64_t id_hi, id_lo, submitted_ms;
@@ -35,7 +36,7 @@ struct event_view {
 	const uint32_t *sizes;
 	struct span head, payload;
 };
-struct retain_view { struct rec_retain fixed; struct span vnet, type, key, frame; };
+struct retain_view { struct rec_retain fixed; struct span blob, vnet, type, key, frame; }; /* blob: empty = it is none */
 
 /* Readers borrow the body; ERR_DAMAGED where lengths do not fit it. Writers fill exactly so many bytes. */
 enum err rec_topic_read(struct span body, struct topic_view *out) MUST_CHECK;

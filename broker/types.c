@@ -182,10 +182,21 @@ enum err type_verify(const struct type *type, struct span payload, char text[256
 	return schema_verify(type->schema, payload, text);
 }
 
-enum err types_check(const struct types *t, struct span name, uint64_t fingerprint, struct span payload, char text[256])
+enum err type_takes(const struct type *type, uint8_t kind, char text[256])
+{
+	if (kind == PAYLOAD_INLINE || !type_verifies(type))
+		return ERR_OK;
+	(void)snprintf(text, 256, "payloads of type %.*s are verified, and what a %s is of is not looked at: send them inline",
+		       (int)MIN_OF(type_name(type).len, 100u), (const char *)type_name(type).data, kind == PAYLOAD_BLOB ? "blob" : "reference");
+	return ERR_UNSUPPORTED;
+}
+
+enum err types_check(const struct types *t, struct span name, uint64_t fingerprint, uint8_t kind, struct span payload, char text[256])
 {
 	const struct type *type = t->count ? types_get(t, name) : NULL;
 	enum err e = type_admits(type, fingerprint, text);
+	if (e == ERR_OK)
+		e = type_takes(type, kind, text);
 	return e == ERR_OK && type_verifies(type) ? type_verify(type, payload, text) : e;
 }
 

@@ -39,7 +39,8 @@ struct span types_parent(const struct types *t, struct span name);
 
 /* May a message of this type, with this fingerprint in its head, have this payload? ERR_OK, or ERR_SCHEMA_MISMATCH (ERR_TOO_BIG where
  * the payload is not worth the work) and text names the type and the field. For PUBLISH and CALL: one message at a time. */
-enum err types_check(const struct types *t, struct span type, uint64_t fingerprint, struct span payload, char text[256]) MUST_CHECK;
+enum err types_check(const struct types *t, struct span type, uint64_t fingerprint, uint8_t kind, struct span payload, char text[256])
+	MUST_CHECK;
 /* The same in two steps, for many payloads under one head: type_admits judges the fingerprint, and where type_verifies says so
  * each payload goes through type_verify. `type` may be NULL: a plain name. */
 enum err type_admits(const struct type *type, uint64_t fingerprint, char text[256]) MUST_CHECK;
@@ -47,6 +48,8 @@ bool type_verifies(const struct type *type);
 /* May a call of the type ask for its answer in parts, or in one? ERR_OK or ERR_SCHEMA_MISMATCH. */
 enum err type_answers(const struct type *type, bool stream, char text[256]) MUST_CHECK;
 enum err type_verify(const struct type *type, struct span payload, char text[256]) MUST_CHECK;
+/* `kind`: what payloads are (enum payload_kind). UNSUPPORTED where they are to be verified and are not here to be looked at. */
+enum err type_takes(const struct type *type, uint8_t kind, char text[256]) MUST_CHECK;
 struct span type_name(const struct type *type);
 
 /* ---- changes ---- */

@@ -547,8 +547,9 @@ struct hlk_queue_settings {
 	int64_t length_max, max_attempts, lease_ms, backoff_min_ms, backoff_max_ms, expires_ms, retention_ms;
 	int64_t selection; /* enum hlk_selection */
 	int64_t fair, redelivery, heartbeat_ms, renew; /* enums above; heartbeat_ms: of tasks that do not say, 0 = no such rule */
+	int64_t inline_max; /* bytes; a larger payload is taken as a blob only. 0 = no such rule */
 };
-#define HLK_QUEUE_UNCHANGED { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1 }
+#define HLK_QUEUE_UNCHANGED { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1 }
 struct hlk_queue_row {
 	const char *name; bool paused; struct hlk_queue_settings settings;
 	uint64_t ready, leased, scheduled, dead, submitted_total, done_total, failed_total, expired_total, cancelled_total, dead_total;

@@ -1,6 +1,8 @@
-/* fuzz/fuzz_parts.c: the sections that tasks, types, schedules, redrives have in a checkpoint, and the specs of requests, with anything.
+/* fuzz/fuzz_parts.c: the sections that tasks, types, schedules, redrives, blobs have in a checkpoint, and the specs of requests, with
+ * anything.
  *
  * The first byte says which. Properties: no step outside; what is restored writes the same bytes again. */
+#include "../broker/blob_index.h"
 #include "../broker/redrive.h"
 #include "../broker/schedule.h"
 #include "../broker/types.h"
@@ -27,7 +29,8 @@ static void as_types(struct span section)
 
 static void as_schedules(struct span section)
 {
-	struct schedules *s = schedules_new();
+	struct blobs *blobs = blobs_new(1);
+	struct schedules *s = schedules_new(blobs);
 	struct buf again = { NULL, 0, 0 };
 	char text[256] = "";
 	if (schedules_restore(s, section, text) == ERR_OK) {
@@ -38,6 +41,7 @@ static void as_schedules(struct span section)
 	}
 	buf_free(&again);
 	schedules_free(s);
+	blobs_free(blobs);
 }
 
 static void as_redrives(struct span section)
@@ -53,6 +57,24 @@ static void as_redrives(struct span section)
 	}
 	buf_free(&again);
 	redrives_free(r);
+}
+
+static void as_blobs(struct span section)
+{
+	struct blobs *x = blobs_new(1);
+	struct buf again = { NULL, 0, 0 };
+	char text[256] = "";
+	if (blobs_restore(x, section, text) == ERR_OK) {
+		blobs_checkpoint(x, &again);
+		struct blobs *y = blobs_new(2);
+		enum err e = blobs_restore(y, buf_span(&again), text);
+		ENSURE(e == ERR_OK);
+		blobs_free(y);
+	} else {
+		ENSURE(text[0] != '\0');
+	}
+	buf_free(&again);
+	blobs_free(x);
 }
 
 /* The tasks: whatever passes must stand a start. */
@@ -100,7 +122,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ENSURE(copy != NULL);
 	memcpy(copy, data + 8, size - 8);
 	struct span bytes = { copy, size - 8 };
-	if (data[0] == 254)
+	if (data[0] == 253)
+		as_blobs(bytes);
+	else if (data[0] == 254)
 		as_tasks(bytes);
 	else if (data[0] == 255)
 		as_redrives(bytes);

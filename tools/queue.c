@@ -77,6 +77,7 @@ static json_t *queue_json(const struct hlk_queue_row *row)
 	cli_set(settings, "expires_ms", json_integer(row->settings.expires_ms));
 	cli_set(settings, "retention_ms", json_integer(row->settings.retention_ms));
 	cli_set(settings, "heartbeat_ms", json_integer(row->settings.heartbeat_ms));
+	cli_set(settings, "inline_max", json_integer(row->settings.inline_max));
 	set_words(settings, row->settings);
 	cli_set(object, "settings", settings);
 	return object;
@@ -118,6 +119,7 @@ static const struct column fields[] = {
 	{ "settings.redelivery", "redelivery", COLUMN_TEXT },
 	{ "settings.renew", "leases renewed by", COLUMN_TEXT },
 	{ "settings.heartbeat_ms", "heartbeat", COLUMN_DURATION },
+	{ "settings.inline_max", "inline max", COLUMN_NUMBER },
 	{ "settings.fair", "fair", COLUMN_TEXT },
 	{ "weights", "weights", COLUMN_TEXT },
 };
@@ -206,6 +208,7 @@ static const struct option settings_options[] = {
 	{ "redelivery", OPTION_TEXT, 0, "safe|never", NULL, 0, 0, "may a task be handed out again when its worker is lost" },
 	{ "heartbeat", OPTION_DURATION, 0, "D", NULL, 0, 0, "a started task must be heard of this often; 0: no such rule" },
 	{ "renew", OPTION_TEXT, 0, "session|task", NULL, 0, 0, "what keeps a lease: the worker's connection, or only a word about the task" },
+	{ "inline-max", OPTION_COUNT, 0, "BYTES", NULL, 0, 0, "larger payloads are taken as blobs only; 0: no such rule" },
 	{ "dry-run", OPTION_FLAG, 0, NULL, NULL, 0, 0, "only say what would be done" },
 	{ 0 },
 };
@@ -259,6 +262,7 @@ static int queue_change(struct cli *cli, bool create)
 		.lease_ms = setting(args, "lease"),	     .backoff_min_ms = setting(args, "backoff-min"),
 		.backoff_max_ms = setting(args, "backoff-max"), .expires_ms = setting(args, "expires"),
 		.retention_ms = setting(args, "retention"),	 .heartbeat_ms = setting(args, "heartbeat"),
+		.inline_max = setting(args, "inline-max"),
 	};
 	int code = worded_settings(cli, &settings);
 	if (code == CLI_OK)

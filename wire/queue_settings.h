@@ -23,7 +23,8 @@
 	X(fair, 0)                \
 	X(redelivery, 0)          \
 	X(heartbeat_ms, 0)        \
-	X(renew, 0)
+	X(renew, 0)               \
+	X(inline_max, 0)
 
 /* selection: who gets a task, of the entries that fit and have free credit. Equals go by free credit, then in turn. */
 enum queue_selection {

@@ -11,7 +11,8 @@
 
 #include <cmocka.h>
 
-#include "../../broker/tasks.h"
+#include "../../broker/blob_index.h"
+#include "../../broker/topics.h"
 
 enum { WORLD_SEGMENT_BYTES = 4096, WORLD_RECORDS_MAX = 1 << 17 };
 
@@ -34,7 +35,7 @@ struct world {
 	bool full;                  /* log_append has no room */
 	enum log_room room;
 	/* the files */
-	struct buf checkpoint;
+	struct buf checkpoint, blobs, topics; /* sections */
 	uint32_t checkpoint_at;     /* records it covers */
 	struct buf indexes[4096];
 	bool index_there[4096];
@@ -171,6 +172,8 @@ static void world_free(struct world *w)
 	for (uint32_t i = 0; i < COUNT_OF(w->indexes); i++)
 		buf_free(&w->indexes[i]);
 	buf_free(&w->checkpoint);
+	buf_free(&w->blobs);
+	buf_free(&w->topics);
 	free(w->records);
 	free(w);
 }
@@ -201,8 +204,10 @@ static inline void world_seal(struct world *w)
 
 static inline void world_checkpoint(struct world *w)
 {
-	w->checkpoint.len = 0;
+	w->checkpoint.len = w->blobs.len = w->topics.len = 0;
 	tasks_checkpoint(w->t, &w->checkpoint);
+	blobs_checkpoint(tasks_blobs(w->t), &w->blobs);
+	topics_put(tasks_topics(w->t), &w->topics);
 	w->checkpoint_at = w->applied;
 }
 
@@ -248,8 +253,11 @@ static inline struct tasks *world_recover(struct world *w, uint32_t epoch)
 	struct tasks_config config = w->config;
 	config.epoch = epoch;
 	struct tasks *t = tasks_new(&config);
-	if (w->checkpoint.len > 0)
+	if (w->checkpoint.len > 0) {
+		assert_int_equal(blobs_restore(tasks_blobs(t), buf_span(&w->blobs), text), ERR_OK);
 		assert_int_equal(tasks_restore(t, buf_span(&w->checkpoint), text), ERR_OK);
+		assert_int_equal(topics_get(t, buf_span(&w->topics), text), ERR_OK);
+	}
 	for (uint32_t i = 0; i < w->segment; i++) {
 		struct buf made = { 0 };
 		bool lost = i % 2 == 1 && w->checkpoint.len > 0 && world_reindex(w, t, i, &made);
@@ -257,7 +265,8 @@ static inline struct tasks *world_recover(struct world *w, uint32_t epoch)
 			assert_int_equal(tasks_load_segment(t, i, buf_span(lost ? &made : &w->indexes[i]), text), ERR_OK);
 		buf_free(&made);
 	}
-	assert_int_equal(tasks_verify(t, w->segment, text), ERR_OK);
+	if (tasks_verify(t, w->segment, text) != ERR_OK)
+		fail_msg("%s", text);
 	for (uint32_t i = w->checkpoint_at; i < w->applied; i++)
 		world_apply_one(w, t, &w->records[i], false);
 	return t;
@@ -272,7 +281,11 @@ static inline void world_restart(struct world *w)
 	struct tasks *t = world_recover(w, w->config.epoch);
 	struct buf before = { 0 }, after = { 0 };
 	tasks_checkpoint(w->t, &before);
+	blobs_checkpoint(tasks_blobs(w->t), &before);
+	topics_put(tasks_topics(w->t), &before);
 	tasks_checkpoint(t, &after);
+	blobs_checkpoint(tasks_blobs(t), &after);
+	topics_put(tasks_topics(t), &after);
 	assert_int_equal(before.len, after.len);
 	assert_memory_equal(before.data, after.data, before.len);
 	buf_free(&before);

@@ -394,7 +394,7 @@ static void test_the_last_words_of_the_dead_are_kept_and_pin_their_segment(void 
 	world_flush(w);
 	assert_true(tasks_show(w->t, 1, &v));
 	assert_int_equal(log_fetch(LOG(w), v.result_addr, &record), ERR_OK);
-	struct span text = settle_record_result(&record, 1);
+	struct span text = settle_record_result(&record, 1, NULL);
 	assert_int_equal(text.len, 13);
 	assert_memory_equal(text.data, "no such codec", 13);
 	assert_true(tasks_segment_live(w->t, 1));

@@ -131,7 +131,7 @@ static void test_a_bad_end_cancels_what_comes_after_and_all_behind_it(void **sta
 	assert_true(tasks_show(c.w->t, third, &v));
 	assert_int_equal(v.code, ERR_DEPENDENCY);
 	assert_int_equal(log_fetch(LOG(c.w), v.result_addr, &record), ERR_OK);
-	struct span text = settle_record_result(&record, third);
+	struct span text = settle_record_result(&record, third, NULL);
 	char expected[96];
 	(void)snprintf(expected, sizeof expected, "it comes after task %llu, which is cancelled", (unsigned long long)second);
 	assert_int_equal(text.len, strlen(expected));

@@ -217,7 +217,7 @@ static void test_sparse_segments_are_emptied_and_their_tasks_stay_in_order(void 
 	assert_true(tasks_show(w->t, 40, &v));
 	assert_int_equal(v.state, TASK_DEAD);
 	assert_int_equal(log_fetch(LOG(w), v.result_addr, &record), ERR_OK);
-	assert_int_equal(settle_record_result(&record, 40).len, 4);
+	assert_int_equal(settle_record_result(&record, 40, NULL).len, 4);
 	assert_int_equal(log_fetch(LOG(w), v.addr, &record), ERR_OK);
 	assert_int_equal(submit_record_open(&record, &open), ERR_OK);
 	assert_int_equal(open.payload.data[submit_record_offset(&open, v.item)], 40);

@@ -39,8 +39,8 @@ _hillock()
 	'queue ') words="ls show create set peek purge pause resume rm bind unbind" ;;
 	'queue ls') words="$globals" ;;
 	'queue show') words="$globals" ;;
-	'queue create') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --selection --fair --weight --redelivery --heartbeat --renew --dry-run" ;;
-	'queue set') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --selection --fair --weight --redelivery --heartbeat --renew --dry-run" ;;
+	'queue create') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --selection --fair --weight --redelivery --heartbeat --renew --inline-max --dry-run" ;;
+	'queue set') words="$globals --length-max --max-attempts --lease --backoff-min --backoff-max --expires --retention --selection --fair --weight --redelivery --heartbeat --renew --inline-max --dry-run" ;;
 	'queue peek') words="$globals --limit" ;;
 	'queue purge') words="$globals --yes --dry-run" ;;
 	'queue pause') words="$globals" ;;
