@@ -5,6 +5,7 @@
  * 1. A REPLY stays under LIMIT_META_BYTES: lists are cut and say where to go on (next), payloads are cut at PEEK_BYTES.
  * 2. A payload that has to be read from disk makes the request wait as a whole (ERR_AGAIN), a bounded number of times. */
 #include "admin_block.h"
+#include "blob_desk.h"
 #include "permit.h"
 #include "call.h"
 #include "event.h"
@@ -640,6 +641,11 @@ static enum err ask_access(struct ask *a)
 	return admin_access(a->c, a->m, a->correlation);
 }
 
+static enum err ask_blob(struct ask *a)
+{
+	return admin_blob(a->c, a->m, a->correlation);
+}
+
 static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_TASK_SHOW] = ask_task_show, [VERB_TASK_LIST] = ask_task_list, [VERB_TASK_CANCEL] = each_task,
 	[VERB_TASK_RETRY] = each_task, [VERB_TASK_PEEK] = ask_task_peek,
@@ -673,6 +679,8 @@ static enum err (*const verbs[])(struct ask *a) = {
 	[VERB_TOKEN_REMOVE] = ask_access, [VERB_TOKEN_LIST] = ask_access, [VERB_RULE_ADD] = ask_access,
 	[VERB_RULE_REMOVE] = ask_access, [VERB_RULE_LIST] = ask_access, [VERB_ACCESS_TEST] = ask_access,
 	[VERB_ACCESS_TOKEN] = ask_access,
+	[VERB_BLOB_LIST] = ask_blob, [VERB_BLOB_SHOW] = ask_blob, [VERB_BLOB_PIN] = ask_blob, [VERB_BLOB_UNPIN] = ask_blob,
+	[VERB_BLOB_REMOVE] = ask_blob, [VERB_BLOB_COLLECT] = ask_blob, [VERB_BLOB_SCRUB] = ask_blob,
 };
 
 enum err admin_request(struct conn *c, const struct msg_request *m, uint32_t correlation)

@@ -428,7 +428,7 @@ static enum err no_room(char text[256])
 
 bool blobs_propose_add(struct log *log, const struct blob_add *add)
 {
-	struct rec_blob rec = { .op = BLOB_OP_ADD, .number = add->number, .size = add->size };
+	struct rec_blob rec = { .op = BLOB_OP_ADD, .number = add->number, .size = add->size, .unreferenced_ms = add->instead };
 	memcpy(rec.digest, add->digest, BLOB_DIGEST);
 	ENSURE(add->media.len <= BLOB_MEDIA_BYTES && add->principal.len <= UINT8_MAX && add->vnet.len <= UINT8_MAX);
 	return append(log, rec, &(struct blob_view){ .vnet = plain_vnet(add->vnet), .media = add->media, .principal = add->principal });
@@ -521,8 +521,18 @@ static void apply_add(struct blobs *x, const struct blob_view *v, uint64_t time_
 		blob_idle_leave(x, old);
 		blob_idle_enter(x, old, time_ms);
 	}
-	if (old || blobs_by_number(x, v->fixed.number))
+	bool instead = old && v->fixed.unreferenced_ms == old->number && old->size == v->fixed.size;
+	if ((old && !instead) || blobs_by_number(x, v->fixed.number))
 		return;
+	if (instead) {
+		map64_remove(&x->by_number, map64_find(&x->by_number, old->number));
+		old->number = v->fixed.number;
+		map64_add(&x->by_number, old->number, (uintptr_t)old, &x->memory);
+		old->ending = old->damaged = false; /* what was under way means the other number */
+		old->users = 0;
+		out->affected = 1;
+		return;
+	}
 	if (x->by_number.count >= BLOBS_MAX) {
 		out->code = ERR_RESOURCE_EXHAUSTED;
 		return;

@@ -70,7 +70,12 @@ const char *blob_name(const uint8_t digest[BLOB_DIGEST], char out[BLOB_NAME_BYTE
 
 /* ---- proposals: one record each; false or RESOURCE_EXHAUSTED: no room in this batch ---- */
 
-struct blob_add { uint64_t number, size, now_ms; const uint8_t *digest; struct span vnet, media, principal; };
+struct blob_add {
+	uint64_t number, size;
+	const uint8_t *digest;
+	struct span vnet, media, principal;
+	uint64_t instead; /* of the bytes of this number, which are damaged; 0 = of none */
+};
 bool blobs_propose_add(struct log *log, const struct blob_add *add) MUST_CHECK;
 /* Nothing refers to it: it is to go, unless something does by then. */
 bool blobs_propose_collect(struct log *log, struct blob *b) MUST_CHECK;
@@ -85,7 +90,7 @@ enum blob_op { BLOB_OP_ADD = 1, BLOB_OP_COLLECT, BLOB_OP_REMOVE, BLOB_OP_PIN, BL
 struct rec_blob { /* vnet, media type, principal and the name of the pin are behind it */
 	uint8_t version, op, vnet_size, media_size, principal_size, pin_size, pad[2];
 	uint64_t number, size;
-	uint64_t unreferenced_ms; /* COLLECT: since when, as it was proposed */
+	uint64_t unreferenced_ms; /* COLLECT: since when, as it was proposed. ADD: the number whose damaged bytes it takes the place of */
 	uint8_t digest[BLOB_DIGEST];
 };
 _Static_assert(sizeof(struct rec_blob) == 64, "on disk");
@@ -96,7 +101,7 @@ enum err rec_blob_read(struct span body, struct blob_view *out) MUST_CHECK;
 
 struct blobs *blobs_new(uint64_t seed);
 void blobs_free(struct blobs *x);
-/* ADD: affected 0 where the same content is there under another number. COLLECT, REMOVE: affected 1 where it is gone. */
+/* ADD: affected 0 where the same content is there under another number, which stays. COLLECT, REMOVE: affected 1 where it is gone. */
 void blobs_apply(struct blobs *x, const struct log_entry *entry, const struct log_record *record, struct applied *out);
 void blobs_hold(struct blobs *x, struct blob *b);
 void blobs_drop(struct blobs *x, struct blob *b, uint64_t now_ms);

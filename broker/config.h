@@ -49,6 +49,8 @@ struct config {
 	uint64_t blob_backend;  /* enum config_blobs */
 	uint64_t blob_s3_style; /* bool: the bucket is in the host's name */
 	char *blob_s3_endpoint, *blob_s3_region, *blob_s3_bucket, *blob_s3_prefix, *blob_s3_credentials, *blob_s3_ca; /* "" = none */
+	uint64_t blob_threshold_bytes, blob_max_bytes, blob_store_max_bytes, blob_principal_max_bytes, blob_memory_bytes, blob_grace_ms;
+	uint64_t blob_uploads, blob_session_uploads;
 
 	/* storage and the loop */
 	uint64_t segment_bytes, batch_bytes, cache_bytes, reserve_segments;

@@ -8,6 +8,7 @@
  * 3. At most one send is in flight, of `sending`; new frames go to `out`. What is queued above out_buffer_max ends it.
  * 4. Every wait has an end: the handshake, a partial frame, silence and a close each have a deadline. */
 #include "audit.h"
+#include "blob_desk.h"
 #include "call.h"
 #include "conn_tls.h"
 #include "door.h"
@@ -596,6 +597,8 @@ static void on_sent(void *owner, void *ctx, int res)
 			results_list(s, c->session);
 		if (c->session)
 			streams_list(s, c->session);
+		if (c->session && c->session->reads)
+			blob_conn_room(c->session);
 		if (conn_queued(c) > 0 || c->closing)
 			conn_touch(c);
 	}

@@ -6,7 +6,7 @@
 #include "part.h"
 
 #include "admin_block.h"
-#include "blob_index.h"
+#include "blob_desk.h"
 #include "blocks.h"
 #include "permit.h"
 
@@ -77,6 +77,8 @@ void parts_apply(struct shard *s, const struct log_entry *entry, const struct lo
 	}
 	if (record->kind != REC_TYPE && record->kind != REC_SCHEDULE && record->kind != REC_REDRIVES && record->kind != REC_BLOCK) {
 		tasks_apply(s->tasks, entry, record, live, out);
+		if (record->kind == REC_BLOB && live && s->live)
+			blob_applied(s, record, out);
 		return;
 	}
 	*out = (struct applied){ .origin = APPLIED_ADMIN };

@@ -8,6 +8,7 @@
 #include "audit.h"
 #include "admin_block.h"
 #include "binding.h"
+#include "blob_desk.h"
 #include "call.h"
 #include "event.h"
 #include "event_route.h"
@@ -515,6 +516,14 @@ static enum err on_call_cancel(const struct call *call)
 	return ERR_OK;
 }
 
+/* ---- blobs ---- */
+
+static enum err on_blob_put(const struct call *call) { return blob_put(call->c, &call->msg->blob_put); }
+static enum err on_blob_chunk(const struct call *call) { return blob_chunk(call->c, &call->msg->blob_chunk, call->frame->payload); }
+static enum err on_blob_end(const struct call *call) { return blob_end(call->c, &call->msg->blob_end); }
+static enum err on_blob_get(const struct call *call) { return blob_get(call->c, &call->msg->blob_get); }
+static enum err on_blob_more(const struct call *call) { return blob_more(call->c, &call->msg->blob_more); }
+
 /* ---- the table ---- */
 
 typedef enum err handler(const struct call *call);
@@ -528,6 +537,8 @@ static handler *const handlers[] = {
 	[FRAME_WATCH] = on_watch, [FRAME_UNWATCH] = on_unwatch,
 	[FRAME_CALL] = on_call, [FRAME_ANSWER] = on_answer, [FRAME_CALL_CANCEL] = on_call_cancel,
 	[FRAME_BIND] = on_bind, [FRAME_UNBIND] = on_unbind,
+	[FRAME_BLOB_PUT] = on_blob_put, [FRAME_BLOB_CHUNK] = on_blob_chunk, [FRAME_BLOB_END] = on_blob_end,
+	[FRAME_BLOB_GET] = on_blob_get, [FRAME_BLOB_MORE] = on_blob_more,
 };
 
 bool route_knows(uint16_t kind)

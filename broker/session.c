@@ -6,6 +6,7 @@
  * 2. Its id is a secret: it is compared in constant time, never logged, never sent.
  * 3. Leases belong to the session's holder, so a broken connection alone costs none. */
 #include "binding.h"
+#include "blob_desk.h"
 #include "call.h"
 #include "event.h"
 #include "permit.h"
@@ -80,6 +81,7 @@ void session_end(struct shard *s, struct session *session)
 		session->conn = NULL;
 	}
 	calls_drop(s, session);
+	blob_session_ended(session);
 	bindings_end(session);
 	directory_end(session);
 	deliver_withdraw(s, session);
@@ -139,6 +141,7 @@ void session_detach(struct conn *c)
 	event_session_detached(session);
 	directory_unwatch_all(session);
 	calls_drop(s, session);
+	blob_session_detached(session);
 	bindings_end(session);
 	session->conn = NULL;
 	c->session = NULL;
@@ -196,6 +199,9 @@ static void welcome(struct conn *c, bool resumed, uint32_t correlation)
 		.window_max = k->producer_window,
 		.broker = span_str(k->broker),
 		.address = c->session->number,
+		.blob_above = s->desk ? k->blob_above : 0,
+		.blob_max = s->desk ? k->blob_max : 0,
+		.blob_chunk = s->desk ? LIMIT_BLOB_CHUNK : 0,
 		.store = log_store(s->log),
 	};
 	msg_encode(&c->out, &s->msg, correlation, NULL, 0);

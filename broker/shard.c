@@ -8,7 +8,7 @@
 
 #include "admin_block.h"
 #include "binding.h"
-#include "blob_index.h"
+#include "blob_desk.h"
 #include "blocks.h"
 #include "call.h"
 #include "conn_tls.h"
@@ -220,6 +220,13 @@ static void fill_defaults(struct shard_config *k)
 	DEFAULT(batch_bytes, LIMIT_BATCH_BYTES);
 	DEFAULT(cache_bytes, 64 << 20);
 	DEFAULT(reserve_segments, 1);
+	DEFAULT(blob_above, 256 << 10);
+	DEFAULT(blob_max, (uint64_t)64 << 30);
+	DEFAULT(blob_memory, 16 << 20);
+	DEFAULT(blob_grace_ms, 600000);
+	DEFAULT(blob_uploads, 256);
+	DEFAULT(blob_session_uploads, 16);
+	k->blob_memory = MAX_OF(k->blob_memory, 4 * (uint64_t)LIMIT_BLOB_CHUNK);
 }
 
 static enum err open_log(struct shard *s, char text[256])
@@ -273,6 +280,7 @@ static void shard_free(struct shard *s)
 	purges_free(s);
 	conns_free(s);
 	sessions_free(s);
+	desk_free(s);
 	if (s->audit)
 		audit_free(s->audit);
 	s->audit = NULL;
@@ -420,6 +428,11 @@ enum err shard_open(const struct shard_config *config, struct shard **out, char 
 	tasks_set_epoch(s->tasks, s->epoch);
 	tasks_begin(s->tasks, s->wall_ms);
 	propose_secret(s);
+	e = desk_open(s, text);
+	if (e != ERR_OK) {
+		shard_free(s);
+		return e;
+	}
 	s->compact.fire = compact_timer;
 	timer_set(s, &s->compact, s->now_ms + COMPACT_MS);
 	e = listen_all(s, text);
@@ -561,6 +574,7 @@ void shard_turn_until(struct shard *s, uint64_t until_ns)
 	s->more = once_run(s) || s->more;
 	s->more = streams_run(s) || s->more;
 	s->more = results_run(s) || s->more;
+	s->more = blobs_run(s) || s->more;
 	s->more = purge_run(s) || s->more;
 	s->more = events_run(s) || s->more;
 	s->more = conn_tls_run(s) || s->more;

@@ -69,8 +69,17 @@ struct shard_config {
 	/* tasks_config's; epoch, seed and hooks are filled in. An unset queue default is an error of the caller. */
 	struct tasks_config tasks;
 
-	/* Where the bytes of blobs are; NULL = there are none. Set, or opened by blobs_open once the store is locked and known by its
-	 * number; borrowed until shard_close. */
+	uint32_t blob_above;          /* said in WELCOME: larger payloads are to travel as blobs (256 KiB) */
+	uint64_t blob_max;            /* bytes of one (64 GiB) */
+	uint64_t blob_store_max;      /* bytes of all; 0 = no limit */
+	uint64_t blob_principal_max;  /* bytes of all that one principal has uploaded; 0 = no limit */
+	uint64_t blob_memory;         /* for bytes on their way in and out (16 MiB) */
+	uint64_t blob_grace_ms;       /* how long one stays that nothing refers to (10 min) */
+	uint32_t blob_uploads;        /* at a time (256) */
+	uint32_t blob_session_uploads; /* of one session (16) */
+
+	/* Where the bytes of blobs are. Set, or opened by blobs_open once the store is locked and known by its number; borrowed until
+	 * shard_close. NULL from blobs_open: there are no blobs; NULL without it: they are files in the data directory. */
 	struct blob_backend *blobs;
 
 	void *ctx; /* of all callbacks below */

@@ -154,6 +154,11 @@ struct session {
 	struct event_peer *events; /* event.h; NULL until it publishes or subscribes */
 	char *client;
 	const char *vnet;
+	struct upload *uploads;    /* blob_desk.h */
+	struct blob_read *reads;
+	uint32_t last_read;
+	uint16_t upload_count, read_count;
+	struct last_read *last_reads; /* that were over last; NULL until there is one */
 	/* directory.c, call.c */
 	struct shard *shard;
 	uint64_t number;     /* its address */
@@ -394,6 +399,7 @@ struct shard {
 	bool compact_again, more; /* more: the next turn has work without waiting */
 
 	struct events *events;    /* event.h */
+	struct blob_desk *desk;   /* blob_desk.h; NULL = there are no blobs */
 
 	struct shard_counters counters;
 	struct applied applied;

@@ -1,4 +1,5 @@
 /* broker/shard_stats.c: every figure of a shard by name, for VERB_STATS and for metrics: one list, so that they agree. */
+#include "blob_desk.h"
 #include "event.h"
 #include "memory.h"
 
@@ -24,6 +25,35 @@ static void put_tls(struct out *o, const struct shard *s)
 	put(o, "tls_certificate_expires_seconds", s->tls ? (double)tls_ctx_expires(s->tls) : 0);
 	put(o, "tls_memory_bytes", (double)heap.used);
 	put(o, "tls_memory_refused_total", (double)heap.refused_total);
+}
+
+static void put_blobs(struct out *o, const struct shard *s)
+{
+	const struct blob_desk *d = s->desk;
+	struct blobs_stats b;
+	blobs_get_stats(tasks_blobs(s->tasks), &b);
+	if (!d)
+		return;
+	put(o, "blobs", (double)b.blobs);
+	put(o, "blob_bytes", (double)b.bytes);
+	put(o, "blob_references", (double)b.references);
+	put(o, "blobs_unreferenced", (double)b.idle);
+	put(o, "blob_uploads", d->upload_count);
+	put(o, "blob_reads", d->read_count);
+	put(o, "blob_memory_bytes", (double)d->memory);
+	put(o, "blob_removals_waiting", d->removal_count);
+	put(o, "blob_scrubs_waiting", (double)(d->scrub.numbers.len / sizeof(uint64_t) - d->scrub.at) + (d->scrub.number != 0));
+	put(o, "blobs_added_total", (double)b.added_total);
+	put(o, "blobs_collected_total", (double)b.collected_total);
+	put(o, "blob_uploads_total", (double)d->totals.uploads);
+	put(o, "blob_uploads_failed_total", (double)d->totals.upload_failures);
+	put(o, "blob_uploaded_bytes_total", (double)d->totals.uploaded_bytes);
+	put(o, "blob_reads_total", (double)d->totals.reads);
+	put(o, "blob_read_bytes_total", (double)d->totals.read_bytes);
+	put(o, "blobs_scrubbed_total", (double)d->totals.scrubbed);
+	put(o, "blobs_damaged_total", (double)d->totals.damaged);
+	put(o, "blobs_swept_total", (double)d->totals.swept);
+	put(o, "blob_removals_failed_total", (double)d->totals.removal_failures);
 }
 
 static void put_shard(struct shard *s, struct out *o)
@@ -60,6 +90,7 @@ static void put_shard(struct shard *s, struct out *o)
 	PUT("", c, tls_truncated_total);
 	PUT("", c, tls_distrusted_total);
 	put_tls(o, s);
+	put_blobs(o, s);
 	PUT("", c, conns_slow_total);
 	PUT("", c, conns_silent_total);
 	PUT("", c, conns_garbage_total);

@@ -132,7 +132,7 @@ static void step_add(struct model *m)
 	const struct blob *there = blobs_find(tasks_blobs(m->w->t), vnet_name(vnet), ref.digest);
 	uint64_t old = there ? there->number : 0;
 	bool ending = there && there->ending;
-	const struct blob_add add = { ++m->number, ref.size, m->w->now_ms, ref.digest, vnet_name(vnet), span_str("text/plain"), span_str("me") };
+	const struct blob_add add = { ++m->number, ref.size, ref.digest, vnet_name(vnet), span_str("text/plain"), span_str("me"), 0 };
 	assert_true(blobs_propose_add(LOG(m->w), &add));
 	flush(m);
 	assert_int_equal(m->w->affected, (old == 0 || ending) + (uint64_t)ending);
@@ -390,7 +390,7 @@ static void step_collect(struct model *m)
 	struct span vnet = b->vnet_size ? span_str("lab") : span_of(NULL, 0);
 	uint8_t digest[BLOB_DIGEST];
 	memcpy(digest, b->digest, sizeof digest);
-	const struct blob_add add = { ++m->number, b->size, m->w->now_ms, digest, vnet, span_str(""), span_str("you") };
+	const struct blob_add add = { ++m->number, b->size, digest, vnet, span_str(""), span_str("you"), 0 };
 	bool renewed = way == 0 && m->w->now_ms > b->unreferenced_ms;
 	if (way == 0)
 		assert_true(blobs_propose_add(LOG(m->w), &add));
@@ -477,7 +477,7 @@ static void references_are_what_everybody_says_they_are(void **state)
 static struct blob *add_one(struct world *w, int content)
 {
 	struct blob_ref ref = ref_of(content);
-	const struct blob_add add = { 100 + (uint64_t)content, ref.size, w->now_ms, ref.digest, span_of(NULL, 0), span_str("m"), span_str("p") };
+	const struct blob_add add = { 100 + (uint64_t)content, ref.size, ref.digest, span_of(NULL, 0), span_str("m"), span_str("p"), 0 };
 	assert_true(blobs_propose_add(LOG(w), &add));
 	world_flush(w);
 	return blobs_by_number(tasks_blobs(w->t), add.number);

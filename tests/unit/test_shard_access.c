@@ -1,6 +1,7 @@
 /* tests/unit/test_shard_access.c: the matrix: every frame and every verb against {no principal, other vnet, listed deny, listed allow}, and
  * every verb that takes an id with one of another vnet. A new frame or verb without a row here fails the first test. */
 #include "access_world.h"
+#include "blob_world.h"
 
 #include "../../broker/admin_permit.h"
 
@@ -43,6 +44,7 @@ static int setup(void **state)
 	r->task = client_expect(&ann, FRAME_CONFIRMS)->confirms.runs[0].first_task;
 	r->unknown = r->task + 1000;
 	client_free(&ann);
+	world_run(&r->w, SIM_MS); /* it is noticed */
 	*state = r;
 	return 0;
 }
@@ -84,6 +86,8 @@ static const struct { enum verb verb; enum row row; } verb_rows[] = {
 	{ VERB_PRINCIPAL_LIST, ROW_BROKER }, { VERB_TOKEN_ADD, ROW_BROKER }, { VERB_TOKEN_ROTATE, ROW_BROKER },
 	{ VERB_TOKEN_REMOVE, ROW_BROKER }, { VERB_TOKEN_LIST, ROW_BROKER }, { VERB_RULE_ADD, ROW_BROKER }, { VERB_RULE_REMOVE, ROW_BROKER },
 	{ VERB_RULE_LIST, ROW_BROKER }, { VERB_ACCESS_TEST, ROW_BROKER }, { VERB_ACCESS_TOKEN, ROW_SELF },
+	{ VERB_BLOB_LIST, ROW_LIST }, { VERB_BLOB_SHOW, ROW_SPEC }, { VERB_BLOB_PIN, ROW_SPEC }, { VERB_BLOB_UNPIN, ROW_SPEC },
+	{ VERB_BLOB_REMOVE, ROW_SPEC }, { VERB_BLOB_COLLECT, ROW_BROKER }, { VERB_BLOB_SCRUB, ROW_BROKER },
 };
 
 /* Where a test of each frame is: by name, so that whoever adds one has to look. */
@@ -97,6 +101,8 @@ static const struct { enum frame_kind kind; const char *tested; } frame_rows[] =
 	{ FRAME_INTEREST, "what_is_denied_is_refused" }, { FRAME_WATCH, "what_is_denied_is_refused" }, { FRAME_UNWATCH, "of its own watches" },
 	{ FRAME_CALL, "what_is_denied_is_refused" }, { FRAME_ANSWER, "only calls it was asked" }, { FRAME_CALL_CANCEL, "of its own calls" },
 	{ FRAME_BIND, "what_is_denied_is_refused" }, { FRAME_UNBIND, "of its own bindings" },
+	{ FRAME_BLOB_PUT, "a_blob_is_of_its_vnet" }, { FRAME_BLOB_CHUNK, "of its own uploads" }, { FRAME_BLOB_END, "of its own uploads" },
+	{ FRAME_BLOB_GET, "a_blob_is_of_its_vnet" }, { FRAME_BLOB_MORE, "of its own reads" },
 };
 
 static void every_frame_and_every_verb_has_a_row(void **state)
@@ -285,6 +291,48 @@ static void redrives_are_a_vnets_own(void **state)
 	client_free(&deb);
 }
 
+static enum err blob_ask(struct client *c, enum verb verb, const struct content *content)
+{
+	struct buf spec = { NULL, 0, 0 };
+	const struct blob_info info = { .digest = span_of(content->digest, BLOB_DIGEST), .pin = span_str("p") };
+	blob_info_encode(&spec, &info);
+	enum err e = (enum err)client_ask(c, (struct msg_request){ .verb = (uint16_t)verb, .spec = buf_span(&spec) })->code;
+	buf_free(&spec);
+	return e;
+}
+
+/* Neither by its digest, nor by how long an upload of the same takes, nor by a reference. */
+static void a_blob_is_of_its_vnet(void **state)
+{
+	static const enum verb verbs[] = { VERB_BLOB_SHOW, VERB_BLOB_PIN, VERB_BLOB_UNPIN, VERB_BLOB_REMOVE };
+	struct realm *r = *state;
+	struct client bob, ann, deb;
+	enter(&ann, r, ANN, r->t.ann);
+	enter(&bob, r, BOB, r->t.bob);
+	enter(&deb, r, DEB, r->t.deb);
+	struct content content = content_of(700, 1);
+	uint64_t number = store(&ann, 1, &content)->number;
+	send_get(&bob, 1, &content, 0, 0, UINT64_MAX);
+	assert_int_equal(client_expect(&bob, FRAME_BLOB_DATA)->blob_data.code, ERR_NOT_FOUND);
+	assert_int_equal(about(&bob, VERB_BLOB_LIST, "", 0).count, 0);
+	assert_int_equal(about(&ann, VERB_BLOB_LIST, "", 0).count, 1);
+	for (size_t i = 0; i < COUNT_OF(verbs); i++) {
+		assert_int_equal(blob_ask(&bob, verbs[i], &content), ERR_NOT_FOUND);
+		assert_int_equal(blob_ask(&deb, verbs[i], &content), ERR_PERMISSION);
+	}
+	send_put(&bob, (struct msg_blob_put){ .upload = 1, .size = content.len, .digest = span_of(content.digest, BLOB_DIGEST) });
+	assert_false(state_of(&bob)->stored); /* it has to come, though it is there in another vnet */
+	send_end(&bob, 1, 0, NULL);
+	assert_int_not_equal(store(&bob, 2, &content)->number, number);
+	assert_int_equal(fetch(&bob, 3, &content, 0), ERR_OK);
+	assert_int_equal(blob_ask(&ann, VERB_BLOB_REMOVE, &content), ERR_OK); /* ann's: bob's stays */
+	assert_int_equal(fetch(&bob, 4, &content, 0), ERR_OK);
+	free(content.bytes);
+	client_free(&bob);
+	client_free(&ann);
+	client_free(&deb);
+}
+
 static struct answer submit_head(struct client *c, struct task_head h, uint64_t producer)
 {
 	static const uint32_t none = 0;
@@ -400,7 +448,7 @@ static void what_is_denied_is_refused_and_the_session_stays(void **state)
 		enum verb verb = verb_rows[i].verb;
 		struct answer a = about(&deb, verb, "q", verb_rows[i].row == ROW_ID ? r->task : 0);
 		if (verb_rows[i].row == ROW_SPEC)
-			continue; /* redrives_are_a_vnets_own */
+			continue; /* redrives_are_a_vnets_own, a_blob_is_of_its_vnet */
 		bool hidden = verb_rows[i].row == ROW_ID && verb != VERB_DLQ_REDRIVE ? a.code == ERR_NOT_FOUND || a.code == ERR_PERMISSION
 			    : verb == VERB_QUEUE_LIST || verb == VERB_TYPE_LIST || verb == VERB_SCHEDULE_LIST ||
 				      verb == VERB_GROUP_LIST || verb == VERB_REDRIVE_LIST ? a.code == ERR_OK && a.count == 0
@@ -520,6 +568,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(names_and_lists_of_another_vnet_are_empty, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_same_queue_key_and_producer_in_two_vnets_are_two, setup, teardown),
 		cmocka_unit_test_setup_teardown(redrives_are_a_vnets_own, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_blob_is_of_its_vnet, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_task_comes_after_no_task_of_another_vnet_and_groups_do_not_meet, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_denied_is_refused_and_the_session_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_listed_allow_reaches_into_another_vnet_by_id_and_no_further, setup, teardown),
