@@ -2,7 +2,8 @@
  *
  *   idle for blob_grace -> COLLECT record -> log ... commit -> REMOVAL -> backend;   start -> list -> REMOVAL
  *
- * 1. Bytes are removed only of numbers that the index does not have: checked once more when the removal begins.
+ * 1. Bytes are removed only of numbers that the index does not have: checked once more when the removal begins. What a power cut left of a
+ *    write beside the whole file is no exception: the local backend has it under a name of its own.
  * 2. The sweep removes numbers of earlier epochs alone: those of this one are known to this process.
  * 3. A removal that failed is tried again later; over a restart the sweep finds it. */
 #include "blob_desk.h"
@@ -10,6 +11,13 @@
 enum { COLLECTS_PER_TURN = 64, REMOVAL_RETRY_MS = 30000, SWEEP_RETRY_MS = 60000 };
 
 /* ---- removals ---- */
+
+/* Of a write, whatever has become of it: where names tell digests, this one has none. */
+static bool is_part(const struct blob_desk *d, const struct blob_key *key)
+{
+	static const uint8_t none[BLOB_DIGEST];
+	return strcmp(d->backend->v->name, "local") == 0 && memcmp(key->digest, none, sizeof none) == 0;
+}
 
 void remove_later(struct blob_desk *d, const struct blob_key *key)
 {
@@ -52,7 +60,7 @@ static void removals_run(struct blob_desk *d)
 		if (!*at)
 			d->removals_last = at;
 		d->removal_count--;
-		ENSURE(!blobs_by_number(x, r->key.number)); /* never what somebody may refer to */
+		ENSURE(!blobs_by_number(x, r->key.number) || is_part(d, &r->key)); /* never what somebody may refer to */
 		d->removals_busy++;
 		r->job = (struct blob_job){ .done = removed, .ctx = r };
 		d->backend->v->remove(d->backend, &r->job, &r->key);
@@ -73,15 +81,14 @@ static void found(void *ctx, const struct blob_key *key, uint64_t size)
 {
 	struct blob_desk *d = ctx;
 	struct blob *b = blobs_by_number(tasks_blobs(d->s->tasks), key->number);
-	static const uint8_t none[BLOB_DIGEST];
-	bool unfinished = memcmp(key->digest, none, BLOB_DIGEST) == 0 && size == 0;
-	if (b && !unfinished) {
+	bool part = is_part(d, key);
+	if (b && !part) {
 		b->seen = true;
 		if (b->size != size)
 			blob_is_damaged(d, b->number, "the store has another size");
 		return;
 	}
-	if (key->number >> 32 >= d->s->epoch || b)
+	if (key->number >> 32 >= d->s->epoch)
 		return; /* of this process: it knows itself what becomes of it */
 	if (d->removal_count >= BLOB_REMOVALS_MAX) {
 		d->sweep_again = true;

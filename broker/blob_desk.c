@@ -5,9 +5,23 @@
 
 enum { TICK_MS = 1000 };
 
+/* A task that is kept no longer, and nothing that would say so: its blobs would stay for as long as nobody does anything. */
+static void let_time_pass(struct shard *s)
+{
+	const struct blobs *x = tasks_blobs(s->tasks);
+	uint32_t held = 0;
+	for (int owner = 0; owner < BLOB_OWNERS; owner++)
+		held += blobs_owned(x)->tasks[owner];
+	if (held == 0 || s->stop != STOP_NOT || tasks_forget_ms(s->tasks) > s->wall_ms || log_append_room(s->log) < 4096)
+		return;
+	if (blobs_propose_time(s->log))
+		hold_urgent(s);
+}
+
 static void tick(struct shard *s, struct timer *t)
 {
 	struct blob_desk *d = s->desk;
+	let_time_pass(s);
 	uploads_tick(d);
 	d->due = true;
 	timer_set(s, t, s->now_ms + TICK_MS);
@@ -90,7 +104,8 @@ void blob_applied(struct shard *s, const struct log_record *record, const struct
 			remove_later(d, &key);
 		break;
 	case BLOB_OP_PIN:
-	case BLOB_OP_UNPIN: break;
+	case BLOB_OP_UNPIN:
+	case BLOB_OP_TIME: break;
 	}
 }
 

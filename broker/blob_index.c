@@ -448,6 +448,11 @@ bool blobs_propose_collect(struct log *log, struct blob *b)
 	return append_end(log, b, BLOB_OP_COLLECT);
 }
 
+bool blobs_propose_time(struct log *log)
+{
+	return append(log, (struct rec_blob){ .op = BLOB_OP_TIME, .number = 1 }, &(struct blob_view){ .vnet = span_of(NULL, 0) });
+}
+
 enum err blobs_propose_remove(struct log *log, struct blob *b, char text[256])
 {
 	char name[BLOB_NAME_BYTES];
@@ -509,8 +514,8 @@ enum err rec_blob_read(struct span body, struct blob_view *out)
 	out->media = read_bytes(&r, out->fixed.media_size);
 	out->principal = read_bytes(&r, out->fixed.principal_size);
 	out->pin = read_bytes(&r, out->fixed.pin_size);
-	bool known = out->fixed.version == 1 && out->fixed.op >= BLOB_OP_ADD && out->fixed.op <= BLOB_OP_UNPIN && out->fixed.number != 0;
-	bool pinned = out->fixed.op >= BLOB_OP_PIN;
+	bool known = out->fixed.version == 1 && out->fixed.op >= BLOB_OP_ADD && out->fixed.op <= BLOB_OP_TIME && out->fixed.number != 0;
+	bool pinned = out->fixed.op == BLOB_OP_PIN || out->fixed.op == BLOB_OP_UNPIN;
 	return r.failed || !known || r.rest.len > 0 || pinned != (out->pin.len > 0) ? ERR_DAMAGED : ERR_OK;
 }
 
@@ -591,7 +596,9 @@ void blobs_apply(struct blobs *x, const struct log_entry *entry, const struct lo
 	enum err e = rec_blob_read(record->body, &v);
 	ENSURE(e == ERR_OK);
 	enum blob_op op = (enum blob_op)v.fixed.op;
-	out->origin = op == BLOB_OP_ADD || op == BLOB_OP_COLLECT ? APPLIED_INTERNAL : APPLIED_ADMIN;
+	out->origin = op == BLOB_OP_ADD || op == BLOB_OP_COLLECT || op == BLOB_OP_TIME ? APPLIED_INTERNAL : APPLIED_ADMIN;
+	if (op == BLOB_OP_TIME)
+		return;
 	if (op == BLOB_OP_ADD) {
 		apply_add(x, &v, entry->time_ms, out);
 		return;

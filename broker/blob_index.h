@@ -79,6 +79,9 @@ struct blob_add {
 bool blobs_propose_add(struct log *log, const struct blob_add *add) MUST_CHECK;
 /* Nothing refers to it: it is to go, unless something does by then. */
 bool blobs_propose_collect(struct log *log, struct blob *b) MUST_CHECK;
+/* Time has passed: what the task machine keeps for a while ends with a record, and takes its blobs along. A broker that nobody uses has no
+ * other records. */
+bool blobs_propose_time(struct log *log) MUST_CHECK;
 /* WRONG_STATE: something refers to it, and text says what. */
 enum err blobs_propose_remove(struct log *log, struct blob *b, char text[256]) MUST_CHECK;
 /* *records 0: it was so before. INVALID_INPUT, RESOURCE_EXHAUSTED, NOT_FOUND. */
@@ -86,7 +89,7 @@ enum err blobs_propose_pin(struct log *log, struct blob *b, struct span name, bo
 
 /* ---- records ---- */
 
-enum blob_op { BLOB_OP_ADD = 1, BLOB_OP_COLLECT, BLOB_OP_REMOVE, BLOB_OP_PIN, BLOB_OP_UNPIN };
+enum blob_op { BLOB_OP_ADD = 1, BLOB_OP_COLLECT, BLOB_OP_REMOVE, BLOB_OP_PIN, BLOB_OP_UNPIN, BLOB_OP_TIME };
 struct rec_blob { /* vnet, media type, principal and the name of the pin are behind it */
 	uint8_t version, op, vnet_size, media_size, principal_size, pin_size, pad[2];
 	uint64_t number, size;

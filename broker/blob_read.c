@@ -265,17 +265,18 @@ static struct blob_read *find(const struct session *session, uint32_t id)
 	return r;
 }
 
-/* An URL instead of bytes. False: there is no such thing. */
-static bool get_direct(struct conn *c, uint32_t id, const struct blob *b)
+/* An URL instead of bytes. */
+static void get_direct(struct conn *c, uint32_t id, const struct blob *b)
 {
 	struct blob_desk *d = c->s->desk;
 	char url[LIMIT_URL_BYTES];
 	struct blob_key key = { .number = b->number };
 	memcpy(key.digest, b->digest, sizeof key.digest);
-	if (d->backend->v->presign(d->backend, &key, false, READ_PRESIGN_S, url, sizeof url) != ERR_OK)
-		return false;
-	say(c, &(struct msg_blob_data){ .read = id, .total = b->size, .end = true, .media_type = blob_media(b), .url = span_str(url) });
-	return true;
+	enum err e = d->backend->v->presign(d->backend, &key, false, READ_PRESIGN_S, url, sizeof url);
+	if (e != ERR_OK)
+		refuse(c, id, e, "BLOB_GET.direct: this broker's store gives no URLs");
+	else
+		say(c, &(struct msg_blob_data){ .read = id, .total = b->size, .end = true, .media_type = blob_media(b), .url = span_str(url) });
 }
 
 static void begin(struct conn *c, const struct msg_blob_get *m, struct blob *b)
@@ -327,7 +328,9 @@ enum err blob_get(struct conn *c, const struct msg_blob_get *get)
 		       (unsigned long long)b->size);
 	else if (c->session->read_count >= BLOB_SESSION_READS || d->read_count >= BLOB_READS_MAX)
 		refuse(c, m.read, ERR_RESOURCE_EXHAUSTED, "this session has %u reads, all have %u", c->session->read_count, d->read_count);
-	else if (!m.direct || !get_direct(c, m.read, b))
+	else if (m.direct)
+		get_direct(c, m.read, b);
+	else
 		begin(c, &m, b);
 	return ERR_OK;
 }

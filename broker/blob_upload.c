@@ -465,11 +465,13 @@ static struct upload *begin(struct conn *c, const struct msg_blob_put *m)
 	d->upload_count++;
 	d->totals.uploads++;
 	session_join(u, c->session);
-	if (m->direct && d->backend->v->presign(d->backend, &u->key, true, UPLOAD_PRESIGN_S, u->url, sizeof u->url) == ERR_OK) {
+	if (m->direct) {
+		enum err e = d->backend->v->presign(d->backend, &u->key, true, UPLOAD_PRESIGN_S, u->url, sizeof u->url);
 		u->stage = UPLOAD_DIRECT;
+		if (e != ERR_OK)
+			fail(u, e, "BLOB_PUT.direct: this broker's store gives no URLs");
 		return u;
 	}
-	u->url[0] = '\0';
 	sha256_begin(&u->hash);
 	u->writer = d->backend->v->create(d->backend, u->number, u->size, m->digest.len ? u->key.digest : NULL);
 	return u;
@@ -499,9 +501,11 @@ enum err blob_put(struct conn *c, const struct msg_blob_put *put)
 			return ERR_OK;
 		}
 		b->touched_ms = s->wall_ms;
-		struct upload *old = find(c->session, m->upload);
+		struct upload *old = find(c->session, m->upload), *begun = resumed(c, m);
 		if (old)
 			end(old);
+		if (begun)
+			end(begun); /* what has come of it is not needed */
 		say_stored(c, m->upload, b);
 		return ERR_OK;
 	}
@@ -515,6 +519,8 @@ enum err blob_put(struct conn *c, const struct msg_blob_put *put)
 	if (!u)
 		u = begin(c, m);
 	d->due = true;
+	if (u->over)
+		return ERR_OK;
 	say_state(u); /* how far it is; credit follows when there is memory */
 	return ERR_OK;
 }
@@ -551,27 +557,28 @@ enum err blob_chunk(struct conn *c, const struct msg_blob_chunk *m, struct span 
 		return ERR_OK; /* it has ended while this was on its way */
 	struct blob_desk *d = u->desk;
 	uint64_t end_at = m->offset + m->size;
-	if (m->offset < u->offset)
-		return ERR_OK; /* it is there */
+	uint64_t skip = m->offset < u->offset ? u->offset - m->offset : 0; /* that is there */
+	if (skip >= m->size)
+		return ERR_OK;
 	if (m->offset > u->offset)
-		fail(u, ERR_INVALID_INPUT, "BLOB_CHUNK.offset: %llu, and %llu is next", (unsigned long long)m->offset,
+		fail(u, ERR_WRONG_STATE, "BLOB_CHUNK.offset: %llu, and %llu is next", (unsigned long long)m->offset,
 		     (unsigned long long)u->offset);
 	else if (u->ended || u->stage != UPLOAD_OPEN)
-		fail(u, ERR_INVALID_INPUT, "BLOB_CHUNK: upload %llu takes no bytes (any more)", (unsigned long long)u->number);
+		fail(u, ERR_WRONG_STATE, "BLOB_CHUNK: upload %llu takes no bytes (any more)", (unsigned long long)u->number);
 	else if (end_at > u->size)
 		fail(u, ERR_INTEGRITY_MISMATCH, "BLOB_CHUNK: %llu bytes were announced, and %llu come", (unsigned long long)u->size,
 		     (unsigned long long)end_at);
 	else if (end_at > d->s->config.blob_max)
 		fail(u, ERR_TOO_BIG, "BLOB_CHUNK: a blob has at most %llu bytes (blob_max)", (unsigned long long)d->s->config.blob_max);
 	else if (end_at > u->credit)
-		fail(u, ERR_INVALID_INPUT, "BLOB_CHUNK: it ends at %llu, and there is credit up to %llu", (unsigned long long)end_at,
+		fail(u, ERR_RESOURCE_EXHAUSTED, "BLOB_CHUNK: it ends at %llu, and there is credit up to %llu", (unsigned long long)end_at,
 		     (unsigned long long)u->credit);
 	if (u->over)
 		return ERR_OK;
-	keep(u, span_sub(payload, 0, m->size));
+	keep(u, span_sub(payload, skip, m->size - skip));
 	u->offset = end_at;
-	d->promised -= m->size;
-	d->totals.uploaded_bytes += m->size;
+	d->promised -= m->size - skip;
+	d->totals.uploaded_bytes += m->size - skip;
 	u->window = MIN_OF(u->window * 2, (uint64_t)BLOB_WINDOW_MAX);
 	u->active_ms = d->s->now_ms;
 	d->due = true;

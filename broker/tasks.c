@@ -411,6 +411,11 @@ uint32_t tasks_list(struct tasks *t, uint32_t queue, enum task_state state, uint
 	return count;
 }
 
+uint64_t tasks_forget_ms(const struct tasks *t)
+{
+	return t->retained.count > 0 ? t->retained.items[0].due : NEVER;
+}
+
 uint64_t tasks_newest(const struct tasks *t)
 {
 	return t->next_task - 1;

@@ -349,6 +349,8 @@ bool tasks_waits_for_share(struct tasks *t, uint64_t task, struct span *principa
 /* The task that goes before this one, because of their ordering key; 0 = none. */
 uint64_t tasks_waits_for(struct tasks *t, uint64_t task);
 
+/* When the next final task is forgotten (wall ms), with the next record from then on; UINT64_MAX = none is kept. */
+uint64_t tasks_forget_ms(const struct tasks *t);
 /* The highest number so far. */
 uint64_t tasks_newest(const struct tasks *t);
 uint32_t tasks_queue_count(const struct tasks *t);           /* ids are 1..count; removed ones have an empty name */

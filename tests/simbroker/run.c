@@ -11,10 +11,10 @@
 #include "link.h"
 #include "tenant.h"
 
-enum { PRODUCERS_MAX = 3, WORKERS_MAX = 5 };
+enum { PRODUCERS_MAX = 3, WORKERS_MAX = 5, BLOBS = 5 /* its place among the workloads */ };
 
 static const struct workload *const workloads[] = {
-	&workload_life, &workload_directory, &workload_events, &workload_refusals, &workload_timed,
+	&workload_life, &workload_directory, &workload_events, &workload_refusals, &workload_timed, &workload_blobs,
 };
 
 struct dice {                   /* what the seed meant */
@@ -65,7 +65,7 @@ static bool node_open(struct run *r)
 	static const char *const urls[] = { "tcp://127.0.0.1:4333" };
 	struct shard_config config = {
 		.io = r->io, .node = "sim", .listen = urls, .listen_count = 1,
-		.conns_max = 100, .heartbeat_ms = 500, .grace_ms = 1500, .stop_retry_ms = 50,
+		.blob_grace_ms = 1500, .conns_max = 100, .heartbeat_ms = 500, .grace_ms = 1500, .stop_retry_ms = 50,
 		.segment_bytes = r->dice.segment_bytes, .batch_bytes = r->dice.batch_bytes,
 		.cache_bytes = 2 * r->dice.segment_bytes, .reserve_segments = 1, .create = true,
 		.tasks = { .queues_max = 100, .producers_max = 1000, .keys_max = 10000, .recent_max = 100000,
@@ -306,7 +306,10 @@ static void roll(struct run *r, uint64_t seed)
 	if (seed % 6 == 0)
 		roll_fair(r);
 	for (uint32_t i = 0; i < COUNT_OF(workloads); i++)
-		d->has[i] = workloads[i] == &workload_refusals ? seed % 3 == 1 : workloads[i] == &workload_timed ? seed % 3 == 2 : chance(r, 50);
+		d->has[i] = workloads[i] == &workload_refusals ? seed % 3 == 1
+			    : workloads[i] == &workload_timed  ? seed % 3 == 2
+			    : workloads[i] == &workload_blobs  ? seed % 4 < 2
+							       : chance(r, 50);
 	int len = snprintf(r->result->options, sizeof r->result->options,
 		       "producers %u workers %u credit %u crash %u%s cut %u stall %u pause %u freeze %u fail %u*%u "
 		       "short %u slow %d clock %d split %d tenants %d "
@@ -386,6 +389,30 @@ static bool clients_idle(struct run *r)
 	return true;
 }
 
+struct files { char dir[16], first[120]; uint32_t count; };
+
+static void each_file(void *ctx, const char *name)
+{
+	struct files *f = ctx;
+	if (f->count++ == 0)
+		(void)snprintf(f->first, sizeof f->first, "%s/%s", f->dir, name);
+}
+
+/* Where the workload of blobs has let go of everything there is nothing left, and nothing half written. */
+static void check_files(struct run *r)
+{
+	struct files f = { .count = 0 };
+	for (uint32_t i = 0; r->states[BLOBS] && !r->result->violation[0] && i <= 256; i++) {
+		(void)snprintf(f.dir, sizeof f.dir, i < 256 ? "blobs/%02x" : "blobs/up", i);
+		(void)r->io->v->list(r->io, f.dir, each_file, &f);
+	}
+	if (f.count > 0) {
+		char line[256];
+		(void)snprintf(line, sizeof line, "B3: %u files of blobs are left that nothing refers to: %s", f.count, f.first);
+		violation(r, line);
+	}
+}
+
 enum { LANES_CLOSED_S = 60 }; /* of peace, before the closed lane is served */
 
 static void settle_down(struct run *r)
@@ -419,6 +446,7 @@ static void settle_down(struct run *r)
 		violation(r, line);
 	} else if (!inspector_done(r->inspector))
 		violation(r, "C9: 120 s after healing not every open task could be asked about");
+	check_files(r);
 	ledger_final(r->scene.ledger);
 	if (ledger_violation(r->scene.ledger))
 		violation(r, ledger_violation(r->scene.ledger));

@@ -62,7 +62,12 @@
 	M(TICK_OVER_RESTART, "tasks of schedules after a restart of the broker")             \
 	M(SCHEDULE_COUNTED, "schedules at rest, whose firings are their tasks")              \
 	M(LETTER_BACK, "dead letters that came back by a redrive")                           \
-	M(REDRIVES_COUNTED, "redrives that are over, which have put back what had died")
+	M(REDRIVES_COUNTED, "redrives that are over, which have put back what had died")      \
+	M(BLOB_STORED, "blobs stored")                                                       \
+	M(BLOB_RESUMED, "uploads that went on after a cut")                                  \
+	M(BLOB_READ, "blobs read")                                                           \
+	M(BLOB_RESULT, "results that are blobs")                                             \
+	M(BLOB_NONE_LEFT, "stores without a blob in the end")
 
 #define MARK_ENUM(name, text) MARK_##name,
 enum mark { MARKS(MARK_ENUM) MARK_COUNT };
@@ -111,4 +116,4 @@ struct workload {
 	bool (*idle)(void *state);  /* after healing: nothing waits for an answer */
 	const char *(*waits)(void *state); /* for what, in words */
 };
-extern const struct workload workload_life, workload_directory, workload_events, workload_refusals, workload_timed;
+extern const struct workload workload_life, workload_directory, workload_events, workload_refusals, workload_timed, workload_blobs;
