@@ -135,4 +135,6 @@ void blob_session_ended(struct session *session)
 {
 	uploads_ended(session);
 	blob_reads_end(session);
+	free(session->last_reads);
+	session->last_reads = NULL;
 }

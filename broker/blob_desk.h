@@ -20,6 +20,7 @@ enum { BLOB_TURN_BYTES = 1 << 20, BLOB_QUEUED_BYTES = 256 << 10, BLOB_WINDOW_MAX
 
 struct upload;
 struct blob_read;
+struct last_read { uint32_t id; uint64_t number; };
 
 struct removal { /* of bytes that the index does not have (any more) */
 	struct removal *next;

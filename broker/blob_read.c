@@ -7,6 +7,7 @@
  * 3. What goes through memory from its first byte to its last is compared with its digest before the end is said. What goes from file to
  *    socket is compared by the client, who says so (BLOB_MORE.damaged), and then the broker reads it itself. */
 #include "blob_desk.h"
+#include "conn_file.h"
 
 #include <stdarg.h>
 
@@ -83,6 +84,8 @@ static void session_leave(struct blob_read *r)
 	*at = r->session_next;
 	struct session *session = r->session;
 	session->read_count--;
+	if (!session->last_reads)
+		session->last_reads = zalloc(BLOB_LAST_READS * sizeof *session->last_reads);
 	session->last_reads[session->last_read++ % BLOB_LAST_READS] = (struct last_read){ r->id, r->key.number };
 	r->session = NULL;
 }
@@ -99,8 +102,7 @@ static void read_free(struct blob_read *r)
 	struct blob_desk *d = r->desk;
 	struct blob *b = blobs_by_number(tasks_blobs(d->s->tasks), r->key.number);
 	if (b) {
-		ENSURE(b->users > 0);
-		b->users--;
+		b->users -= b->users > 0;
 		b->touched_ms = d->s->wall_ms; /* its reader may be about to refer to it */
 	}
 	room_free(r);
@@ -207,6 +209,59 @@ static void emit(struct blob_read *r)
 		end(r);
 }
 
+/* ---- from file to socket ---- */
+
+/* The head of its frame is out already: the bytes have to follow, from memory then. */
+static void read_instead(struct blob_job *job, enum err code)
+{
+	struct blob_read *r = job->ctx;
+	struct conn *c = conn_of(r);
+	r->busy = false;
+	r->desk->due = true;
+	if (r->splicing && c && code == ERR_OK && job->got == LIMIT_BLOB_CHUNK) {
+		r->splicing = false;
+		conn_file_instead(c, span_of(r->room, LIMIT_BLOB_CHUNK));
+	} else if (r->splicing && c) {
+		conn_abort(c, "a blob cannot be read whose frame was begun");
+	}
+	room_free(r);
+	if (r->offset == r->end)
+		end(r);
+}
+
+static void spliced(void *ctx, enum conn_file_how how)
+{
+	struct blob_read *r = ctx;
+	struct blob_desk *d = r->desk;
+	d->due = true;
+	if (how == CONN_FILE_STUCK) {
+		r->room = zalloc(LIMIT_BLOB_CHUNK);
+		d->memory += LIMIT_BLOB_CHUNK;
+		r->busy = true;
+		r->job = (struct blob_job){ .done = read_instead, .ctx = r };
+		d->backend->v->read(r->reader, &r->job, r->offset - LIMIT_BLOB_CHUNK, r->room, LIMIT_BLOB_CHUNK);
+		return;
+	}
+	r->splicing = false;
+	if (how == CONN_FILE_SENT && r->offset == r->end)
+		end(r);
+}
+
+/* A whole chunk: it is a multiple of 8, so that nothing follows it. */
+static void splice(struct blob_read *r, struct conn *c, int file)
+{
+	struct blob_desk *d = r->desk;
+	const struct msg_blob_data m = { .read = r->id, .size = LIMIT_BLOB_CHUNK, .end = r->offset + LIMIT_BLOB_CHUNK == r->end,
+					 .offset = r->offset, .total = r->size, .media_type = media_of(r) };
+	msg_begin_blob_data(&c->out, &m);
+	r->whole = false; /* whoever gets it compares */
+	r->splicing = true;
+	conn_file_put(c, file, r->offset, LIMIT_BLOB_CHUNK, spliced, r);
+	d->turn_bytes += LIMIT_BLOB_CHUNK;
+	d->totals.read_bytes += LIMIT_BLOB_CHUNK;
+	r->offset += LIMIT_BLOB_CHUNK;
+}
+
 /* ---- the turn ---- */
 
 static void step(struct blob_read *r)
@@ -230,6 +285,11 @@ static void step(struct blob_read *r)
 		return;
 	}
 	uint64_t n = r->credit > r->offset ? MIN_OF(MIN_OF(r->credit, r->end) - r->offset, (uint64_t)LIMIT_BLOB_CHUNK) : 0;
+	int file = n == LIMIT_BLOB_CHUNK && conn_file_free(c) ? d->backend->v->file(r->reader) : -1;
+	if (file >= 0) {
+		splice(r, c, file);
+		return;
+	}
 	if (n == 0 || !desk_memory(d, LIMIT_BLOB_CHUNK))
 		return;
 	r->room = malloc(LIMIT_BLOB_CHUNK);
@@ -340,7 +400,7 @@ static uint64_t number_of_read(const struct session *session, uint32_t id)
 	const struct blob_read *r = find(session, id);
 	if (r)
 		return r->key.number;
-	for (uint32_t i = 0; i < BLOB_LAST_READS; i++)
+	for (uint32_t i = 0; session->last_reads && i < BLOB_LAST_READS; i++)
 		if (session->last_reads[i].id == id)
 			return session->last_reads[i].number;
 	return 0;

@@ -10,6 +10,7 @@
 #include "audit.h"
 #include "blob_desk.h"
 #include "call.h"
+#include "conn_file.h"
 #include "conn_tls.h"
 #include "door.h"
 #include "event.h"
@@ -530,6 +531,9 @@ static void send_next(struct conn *c)
 		conn_tls_fill(c);
 		if (c->close_started) /* it broke */
 			return;
+	} else if (c->file) {
+		if (!conn_file_next(c))
+			return;
 	} else {
 		struct buf spare = c->sending;
 		c->sending = c->out;
@@ -586,6 +590,7 @@ static void on_sent(void *owner, void *ctx, int res)
 	shard_time(s);
 	c->send_busy = false;
 	c->sending.len = 0;
+	conn_file_sent(c, res);
 	if (res == 0) {
 		if (c->sending.cap <= KEEP_BYTES)
 			buf_free(&c->sending);
@@ -599,7 +604,7 @@ static void on_sent(void *owner, void *ctx, int res)
 			streams_list(s, c->session);
 		if (c->session && c->session->reads)
 			blob_conn_room(c->session);
-		if (conn_queued(c) > 0 || c->closing)
+		if (conn_queued(c) > 0 || c->file || c->closing)
 			conn_touch(c);
 	}
 	account(c);
@@ -662,6 +667,7 @@ static void on_closed(void *owner, void *ctx, int res)
 	struct conn *c = ctx;
 	shard_time(s);
 	ENSURE(!c->gone);
+	conn_file_lost(c);
 	if (c->tls)
 		conn_tls_closed(c, res);
 	door_left(c);

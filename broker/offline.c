@@ -18,7 +18,7 @@ static void print_line(void *ctx, const char *text)
 enum err offline_fsck(struct io *io, FILE *out)
 {
 	struct log_check check = { .segments = 0 };
-	enum err e = log_check_dir(io, &check, print_line, out);
+	enum err blobs, e = offline_check(io, &check, print_line, out, &blobs);
 	if (e == ERR_OK || e == ERR_DAMAGED)
 		(void)fprintf(out, "segments=%llu batches=%llu records=%llu bytes=%llu damaged_batches=%llu torn_bytes=%llu "
 				   "missing_files=%llu\n",
@@ -26,7 +26,9 @@ enum err offline_fsck(struct io *io, FILE *out)
 			      (unsigned long long)check.records, (unsigned long long)check.bytes,
 			      (unsigned long long)check.damaged_batches, (unsigned long long)check.torn_bytes,
 			      (unsigned long long)check.missing_files);
-	if (e == ERR_OK && check.torn_bytes > 0)
+	if (e == ERR_OK && blobs != ERR_OK)
+		(void)fprintf(out, "%s: blobs that the log knows of are not there as they should be; tasks and all else are\n", err_name(blobs));
+	else if (e == ERR_OK && check.torn_bytes > 0)
 		(void)fprintf(out, "ok: the torn end was never confirmed; the next start cuts it\n");
 	else if (e == ERR_OK)
 		(void)fprintf(out, "ok\n");
@@ -35,7 +37,7 @@ enum err offline_fsck(struct io *io, FILE *out)
 	else
 		(void)fprintf(out, "%s: %s%s\n", err_name(e), err_text(e),
 			      check.would_lose_confirmed ? "; confirmed tasks would be lost" : "");
-	return e;
+	return e == ERR_OK ? blobs : e;
 }
 
 static const char *kind_name(uint16_t kind)

@@ -9,3 +9,6 @@ enum err offline_fsck(struct io *io, FILE *out) MUST_CHECK;
 
 /* Writes one line for each record of the log, in order. */
 enum err offline_dump(struct io *io, FILE *out) MUST_CHECK;
+/* log_check_dir, and the same for blobs that are files: *blobs is ERR_DAMAGED where one is missing or has another size. */
+enum err offline_check(struct io *io, struct log_check *check, void (*line)(void *ctx, const char *text), FILE *out, enum err *blobs)
+	MUST_CHECK;

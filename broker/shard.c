@@ -280,7 +280,6 @@ static void shard_free(struct shard *s)
 	purges_free(s);
 	conns_free(s);
 	sessions_free(s);
-	desk_free(s);
 	if (s->audit)
 		audit_free(s->audit);
 	s->audit = NULL;
@@ -296,6 +295,8 @@ static void shard_free(struct shard *s)
 	deliver_free(s);
 	if (s->log)
 		log_close(s->log);
+	s->log = NULL;
+	desk_free(s); /* the last that may have something under way: files that go to sockets stay open until here */
 	if (s->tasks)
 		tasks_free(s->tasks);
 	if (s->types)

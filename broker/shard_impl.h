@@ -86,6 +86,7 @@ struct conn {
 	bool dirty, closing, close_started, gone, send_busy, paused, retry_wait, starved, local;
 	uint8_t tls_principal_kind; /* enum tls_name_kind */
 	struct conn_tls *tls;    /* conn_tls.h; NULL = the bytes are plain */
+	struct conn_file *file;  /* conn_file.h; NULL = all that goes out is in memory */
 	char *tls_principal;     /* whom the certificate of the client names; NULL = nobody */
 	char peer[];             /* its address, for people */
 };

@@ -13,8 +13,8 @@ struct checker {
 	struct log *log;      /* never opened: carries the state of the replay */
 	struct log_check *out;
 	void (*line)(void *ctx, const char *text);
-	void (*each)(void *ctx, const struct log_entry *entry, const struct log_record *record);
 	void *ctx;
+	struct log_look look; /* all NULL: nobody looks */
 	char text[256];
 };
 
@@ -34,8 +34,8 @@ static void on_apply(void *ctx, const struct log_entry *entry, const struct log_
 	struct checker *c = (struct checker *)ctx;
 
 	(void)live;
-	if (c->each)
-		c->each(c->ctx, entry, record);
+	if (c->look.each)
+		c->look.each(c->look.ctx, entry, record);
 }
 
 static void checker_begin(struct checker *c, struct io *io)
@@ -144,7 +144,7 @@ static enum err check_sealed(struct checker *c, const struct checkpoint_segment 
 			lost(c, false);
 			return ERR_OK;
 		}
-		if (c->each)
+		if (c->look.each)
 			log_apply_batch(c->log, &head, body, false);
 		c->out->batches++;
 		c->out->records += head.records;
@@ -202,6 +202,8 @@ static enum err check_before(struct checker *c)
 	}
 	enum err e = checkpoint_decode(buf_span(&bytes), log->store, &checkpoint, c->text);
 	if (e == ERR_OK) {
+		if (c->look.state)
+			c->look.state(c->look.ctx, checkpoint.state, checkpoint.index);
 		for (uint32_t i = 0; i < checkpoint.segment_count; i++) {
 			check_index(c, checkpoint.segments[i].number);
 			(void)check_sealed(c, &checkpoint.segments[i]);
@@ -259,9 +261,10 @@ static enum err check(struct checker *c)
 	return c->out->would_lose_confirmed ? ERR_DAMAGED : ERR_OK;
 }
 
-enum err log_check_dir(struct io *io, struct log_check *out, void (*line)(void *ctx, const char *text), void *ctx)
+enum err log_check_with(struct io *io, struct log_check *out, void (*line)(void *ctx, const char *text), void *ctx,
+			const struct log_look *look)
 {
-	struct checker c = { .out = out, .line = line, .ctx = ctx };
+	struct checker c = { .out = out, .line = line, .ctx = ctx, .look = *look };
 
 	memset(out, 0, sizeof *out);
 	checker_begin(&c, io);
@@ -270,11 +273,16 @@ enum err log_check_dir(struct io *io, struct log_check *out, void (*line)(void *
 	return e;
 }
 
+enum err log_check_dir(struct io *io, struct log_check *out, void (*line)(void *ctx, const char *text), void *ctx)
+{
+	return log_check_with(io, out, line, ctx, &(struct log_look){ .ctx = NULL });
+}
+
 enum err log_walk_dir(struct io *io, void (*each)(void *ctx, const struct log_entry *entry, const struct log_record *record),
 		      void *ctx)
 {
 	struct log_check out = { 0 };
-	struct checker c = { .out = &out, .each = each, .ctx = ctx };
+	struct checker c = { .out = &out, .look = { .each = each, .ctx = ctx } };
 
 	checker_begin(&c, io);
 	enum err e = check(&c);

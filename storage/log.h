@@ -147,6 +147,15 @@ struct log_check {
 /* Checks every file in io's directory; `line` gets findings in plain words, one at a time. ERR_OK when clean or only a
  * torn, never confirmed tail; ERR_DAMAGED when confirmed bytes are lost; ERR_FOREIGN, ERR_NOT_FOUND, ERR_LOCKED. */
 enum err log_check_dir(struct io *io, struct log_check *out, void (*line)(void *ctx, const char *text), void *ctx) MUST_CHECK;
+/* The same, and what is in the log: the state of the checkpoint, if there is one, and how far it goes; then every record that can be
+ * read. */
+struct log_look {
+	void (*state)(void *ctx, struct span state, uint64_t index);
+	void (*each)(void *ctx, const struct log_entry *entry, const struct log_record *record);
+	void *ctx;
+};
+enum err log_check_with(struct io *io, struct log_check *out, void (*line)(void *ctx, const char *text), void *ctx,
+			const struct log_look *look) MUST_CHECK;
 /* Walks all readable records in order (for dump). */
 enum err log_walk_dir(struct io *io, void (*each)(void *ctx, const struct log_entry *entry, const struct log_record *record),
 		      void *ctx) MUST_CHECK;

@@ -384,8 +384,8 @@ static void on_data(struct blobs_client *b, const struct msg_blob_data *m, struc
 	if (b->doing != GETS || m->read != b->ticket)
 		return;
 	if (m->code != ERR_OK) {
-		bool peace = sc->healed_ns > 0 && scene_now(sc) > sc->healed_ns + 2 * SIM_S;
-		if (b->expected && (m->code == ERR_NOT_FOUND || (peace && m->code == ERR_DAMAGED)))
+		bool honest = !sc->disk_fails || (sc->healed_ns > 0 && scene_now(sc) > sc->healed_ns + 2 * SIM_S);
+		if (b->expected && (m->code == ERR_NOT_FOUND || (honest && m->code == ERR_DAMAGED)))
 			scene_violate(sc, "B1: item %u is referred to and cannot be read: %s %.*s", b->at, err_name(m->code), (int)m->text.len,
 				      (const char *)m->text.data);
 		b->doing = IDLE;

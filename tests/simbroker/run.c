@@ -358,6 +358,7 @@ static void begin(struct run *r)
 	if (d->jumpy_clock)
 		sim_after(r->world, SIM_MS * 100, jump, r);
 	sim_short_io(r->world, d->short_io);
+	r->scene.disk_fails = d->fail_every_ms > 0;
 }
 
 /* Black holes made during the chaos end with the connections they are on, so those are cut. */

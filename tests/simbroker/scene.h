@@ -95,6 +95,7 @@ struct scene {
 	uint8_t owners[65536];      /* of tasks with such numbers: the first letter of the colour of who got it confirmed */
 	char crossed[160];          /* what went from one vnet into another, the first time; "" = nothing */
 	bool checks_state;          /* the inspector is at work */
+	bool disk_fails;            /* calls of the broker fail now and then, in this seed */
 	uint64_t healed_ns;         /* 0 = not yet */
 	uint64_t restarts;          /* of the broker so far */
 	uint64_t jumped_ms;         /* how far the wall clock has jumped in all, either way */

@@ -1,6 +1,8 @@
 /* tests/unit/test_shard_blobs.c: blobs through a whole broker in the simulated world: in, out, kept, refused, collected. */
 #include "blob_world.h"
 
+#include <errno.h>
+
 /* ---- in and out ---- */
 
 static void what_goes_in_comes_out(void **unused)
@@ -30,6 +32,34 @@ static void what_goes_in_comes_out(void **unused)
 	assert_int_equal(files_of(&w).whole, COUNT_OF(sizes));
 	assert_int_equal(files_of(&w).parts, 0);
 	assert_true(stat_of(&w, "blob_memory_bytes") == 0);
+	client_free(&c);
+	world_close(&w);
+}
+
+/* Where a file cannot be sent from, its bytes go through memory; where it cannot be read, the connection ends: half a frame is none. */
+static void what_cannot_go_from_file_to_socket_goes_through_memory(void **unused)
+{
+	struct world w;
+	struct client c;
+	(void)unused;
+	world_init(&w);
+	world_open(&w);
+	client_open(&c, &w, 1);
+	struct content content = content_of(5 * CHUNK, 1);
+	(void)store(&c, 1, &content);
+	uint64_t before = sim_calls_of(w.sim, SIM_SEND_FILE);
+	assert_int_equal(fetch(&c, 1, &content, 0), ERR_OK);
+	assert_int_equal(sim_calls_of(w.sim, SIM_SEND_FILE) - before, 5);
+	sim_fail_kind(w.sim, SIM_SEND_FILE, 1, EMFILE, true);
+	assert_int_equal(fetch(&c, 2, &content, 0), ERR_OK);
+	assert_true(sim_fault_fired(w.sim));
+	sim_fail_kind(w.sim, SIM_SEND_FILE, 1, EIO, true);
+	send_get(&c, 3, &content, 0, 0, UINT64_MAX);
+	client_expect_closed(&c);
+	sim_fail_none(w.sim);
+	world_run(&w, SIM_S);
+	assert_true(stat_of(&w, "blob_reads") == 0 && stat_of(&w, "blob_memory_bytes") == 0);
+	free(content.bytes);
 	client_free(&c);
 	world_close(&w);
 }
@@ -615,9 +645,9 @@ static void a_damaged_blob_is_an_error_and_the_same_content_takes_its_place(void
 	world_init(&w);
 	world_open(&w);
 	client_open(&c, &w, 1);
-	struct content content = content_of(2 * CHUNK, 1);
+	struct content content = content_of(CHUNK - 1, 1); /* not as a whole chunk from file to socket */
 	uint64_t number = store(&c, 1, &content)->number;
-	assert_int_equal(sim_flip(w.sim, 0, files_of(&w).last, CHUNK + 5, 1), 0);
+	assert_int_equal(sim_flip(w.sim, 0, files_of(&w).last, CHUNK / 2, 1), 0);
 	send_get(&c, 1, &content, 0, 0, UINT64_MAX);
 	const struct msg_blob_data *d;
 	do {
@@ -636,7 +666,7 @@ static void a_damaged_blob_is_an_error_and_the_same_content_takes_its_place(void
 	assert_int_equal(files_of(&w).whole, 1);
 	/* A reader that has found out for itself. */
 	assert_int_equal(sim_flip(w.sim, 0, files_of(&w).last, 5, 1), 0);
-	send_get(&c, 3, &content, CHUNK, 0, UINT64_MAX);
+	send_get(&c, 3, &content, 100, 0, UINT64_MAX);
 	assert_true(client_expect(&c, FRAME_BLOB_DATA)->blob_data.end);
 	struct msg m = { .kind = FRAME_BLOB_MORE };
 	m.blob_more = (struct msg_blob_more){ .read = 3, .damaged = true };
@@ -694,6 +724,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_goes_in_comes_out),
+		cmocka_unit_test(what_cannot_go_from_file_to_socket_goes_through_memory),
 		cmocka_unit_test(a_part_of_a_blob_is_what_was_asked_for),
 		cmocka_unit_test(a_store_without_urls_says_so),
 		cmocka_unit_test(what_is_there_is_not_sent_again),
