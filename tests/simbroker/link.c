@@ -34,6 +34,7 @@ static void on_connected(void *ctx, struct sim_peer *peer)
 	memcpy(m.hello.session, l->session, 16);
 	m.hello.client = span_str(l->name);
 	m.hello.vnet = span_str(l->vnet);
+	m.hello.token = span_str(l->token ? l->token : l->scene->token);
 	m.hello.resume = l->ever;
 	struct buf out = { 0 };
 	msg_encode(&out, &m, 0, NULL, 0);

@@ -19,6 +19,7 @@ struct link {
 	uint32_t epoch, heartbeat_ms, generation;
 	uint64_t heard_ns;
 	const char *name, *vnet;    /* vnet NULL: the default one */
+	const char *token;          /* NULL: the scene's */
 };
 
 void link_open(struct link *l, struct scene *scene, const char *name, void *owner);

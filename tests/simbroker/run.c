@@ -9,6 +9,7 @@
 
 #include "../../broker/shard.h"
 #include "link.h"
+#include "realm.h"
 #include "tenant.h"
 
 enum { PRODUCERS_MAX = 3, WORKERS_MAX = 5, BLOBS = 5 /* its place among the workloads */ };
@@ -23,7 +24,7 @@ struct dice {                   /* what the seed meant */
 	bool has[COUNT_OF(workloads)];
 	uint64_t segment_bytes;
 	uint32_t batch_bytes;
-	bool kill_only, slow_disk, jumpy_clock, split, tenants, fair;
+	bool kill_only, slow_disk, jumpy_clock, split, tenants, fair, closed;
 };
 
 struct run {
@@ -37,6 +38,7 @@ struct run {
 	struct inspector *inspector;
 	void *states[COUNT_OF(workloads)];
 	struct tenant *tenants[2];
+	struct realm *realm;    /* NULL: the broker is open */
 	struct sim_result *result;
 	uint64_t pause_ns;      /* the broker's process does nothing for this long, from its next turn on */
 	bool healing, storage_failed;
@@ -115,6 +117,8 @@ static void node_run(struct run *r, uint64_t until_ns)
 						break;
 				}
 				shard_turn(r->shard);
+				if (r->realm)
+					realm_look(r->realm, shard_tasks(r->shard));
 				const char *bad = ledger_violation(r->scene.ledger);
 				if (!bad && r->scene.violation[0])
 					bad = r->scene.violation;
@@ -302,6 +306,7 @@ static void roll(struct run *r, uint64_t seed)
 	m->stale = chance(r, 50) ? between(r, 5, 200) : 0;
 	m->key = chance(r, 40) ? between(r, 20, 500) : 0;
 	r->scene.priorities = chance(r, 30) ? 3 : 1;
+	d->closed = d->tenants && seed % 3 == 1; /* as fair below; with it all would be one principal */
 	d->fair = seed % 3 == 0; /* by the seed alone: what the others of it mean stays what it was */
 	if (seed % 6 == 0)
 		roll_fair(r);
@@ -313,16 +318,28 @@ static void roll(struct run *r, uint64_t seed)
 	int len = snprintf(r->result->options, sizeof r->result->options,
 		       "producers %u workers %u credit %u crash %u%s cut %u stall %u pause %u freeze %u fail %u*%u "
 		       "short %u slow %d clock %d split %d tenants %d "
-		       "segment %lluk fail/release/reject %u/%u/%u vanish %u twice %u late %u stale %u key %u priorities %u fair %d",
+		       "closed %d segment %lluk fail/release/reject %u/%u/%u vanish %u twice %u late %u stale %u key %u priorities %u fair %d",
 		       d->producers, d->workers, d->credit, d->crash_every_ms, d->kill_only ? "(kill)" : "", d->cut_every_ms,
 		       d->stall_every_ms, d->pause_every_ms, d->freeze_every_ms, d->fail_every_ms, d->faults, d->short_io,
-		       d->slow_disk, d->jumpy_clock, d->split, d->tenants,
+		       d->slow_disk, d->jumpy_clock, d->split, d->tenants, d->closed,
 		       (unsigned long long)d->segment_bytes >> 10, m->fail, m->release, m->reject, m->vanish, m->answer_twice,
 		       m->answer_late, m->stale, m->key, r->scene.priorities, d->fair);
 	for (uint32_t i = 0; i < COUNT_OF(workloads); i++)
 		if (d->has[i])
 			len += snprintf(r->result->options + len, sizeof r->result->options - (size_t)len, " %s",
 					workloads[i]->name);
+}
+
+/* Before anything goes wrong. */
+static void close_broker(struct run *r)
+{
+	r->realm = realm_new(&r->scene);
+	for (int step = 0; step < 1000 && !realm_ready(r->realm); step++)
+		node_run(r, sim_now_ns(r->world) + 10 * SIM_MS);
+	if (!realm_ready(r->realm))
+		violation(r, "C18: ten seconds were not enough to make three principals");
+	else
+		r->scene.token = realm_token(r->realm, "ops");
 }
 
 static void begin(struct run *r)
@@ -342,7 +359,7 @@ static void begin(struct run *r)
 		if (d->has[i])
 			r->states[i] = workloads[i]->open(&r->scene);
 	for (uint32_t i = 0; d->tenants && i < 2; i++)
-		r->tenants[i] = tenant_new(&r->scene, i ? "blue" : "red");
+		r->tenants[i] = tenant_new(&r->scene, i ? "blue" : "red", r->realm ? realm_token(r->realm, i ? "blue" : "red") : NULL);
 	if (d->crash_every_ms)
 		sim_after(r->world, SIM_MS * (1 + sim_rand_below(r->world, 2 * d->crash_every_ms)), crash, r);
 	if (d->cut_every_ms)
@@ -467,8 +484,10 @@ void sim_run_seed(const struct sim_options *options, struct sim_result *result)
 	}
 	uint64_t start_ns = sim_now_ns(r->world);
 	r->io = sim_node_io(r->world, 0);
+	if (r->dice.closed)
+		close_broker(r);
 	begin(r);
-	node_run(r, start_ns + options->chaos_ms * SIM_MS);
+	node_run(r, sim_now_ns(r->world) + options->chaos_ms * SIM_MS);
 	if (!result->violation[0])
 		settle_down(r);
 	struct ledger_counts counts;

@@ -58,6 +58,7 @@
 	M(REFUSED_SERVE, "entries refused, for their parameters did not parse")              \
 	M(REFUSED_TASK, "cancels refused, for there was no such task")                       \
 	M(REFUSED_EVENT, "events refused, for they would have been the broker's own")        \
+	M(REFUSED_LIMIT, "tasks refused, for their principal was at its limit")                \
 	M(TICK, "tasks of schedules")                                                        \
 	M(TICK_OVER_RESTART, "tasks of schedules after a restart of the broker")             \
 	M(SCHEDULE_COUNTED, "schedules at rest, whose firings are their tasks")              \
@@ -89,6 +90,7 @@ struct scene {
 	struct mood mood;
 	struct link *links;         /* of all clients */
 	bool stop_submitting;
+	const char *token;          /* what clients show that have none of their own; NULL: the broker is open */
 	bool greedy;                /* the first producer submits far more than the others */
 	bool lanes_open;            /* workers serve every lane, also the closed one */
 	uint32_t priorities;        /* how many different ones are used */

@@ -2,6 +2,7 @@
 #include "tenant.h"
 
 #include "link.h"
+#include "realm.h"
 
 enum { SUBSCRIPTION = 1, ENTRY = 1, PRODUCER = 4711, KEYS = 6 };
 
@@ -190,6 +191,9 @@ static void results(struct tenant *t, const struct msg_results *m, struct span p
 static void confirmed(struct tenant *t, const struct msg_confirms *m)
 {
 	for (uint32_t r = 0; r < m->run_count; r++)
+		if (t->link.token && m->runs[r].code == ERR_RESOURCE_EXHAUSTED)
+			realm_refused(t->link.scene);
+	for (uint32_t r = 0; r < m->run_count; r++)
 		for (uint64_t i = 0; m->runs[r].code == ERR_OK && i < m->runs[r].count; i++) {
 			uint64_t task = m->runs[r].first_task + i;
 			uint8_t *owner = task < COUNT_OF(t->link.scene->owners) ? &t->link.scene->owners[task] : NULL;
@@ -246,7 +250,7 @@ static void down(void *owner)
 	link_new_session(&t->link); /* numbers of calls begin anew with it */
 }
 
-struct tenant *tenant_new(struct scene *scene, const char *colour)
+struct tenant *tenant_new(struct scene *scene, const char *colour, const char *token)
 {
 	struct tenant *t = calloc(1, sizeof *t);
 	ENSURE(t);
@@ -257,6 +261,7 @@ struct tenant *tenant_new(struct scene *scene, const char *colour)
 	t->link.down = down;
 	t->link.frame = frame;
 	t->link.vnet = colour;
+	t->link.token = token;
 	link_open(&t->link, scene, t->name, t);
 	act(t);
 	return t;

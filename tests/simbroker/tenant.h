@@ -5,8 +5,8 @@
 #include "clients.h"
 
 struct tenant;
-/* The colour is its vnet ("red"), and the first word of everything it says. */
-struct tenant *tenant_new(struct scene *scene, const char *colour);
+/* token: of its principal; NULL where the broker is open. The colour is its vnet ("red"), and the first word of everything it says. */
+struct tenant *tenant_new(struct scene *scene, const char *colour, const char *token);
 struct sim_peer *tenant_peer(struct tenant *t);
 /* How often it has seen something of its own: a tenant that sees nothing proves nothing. */
 uint64_t tenant_seen(const struct tenant *t);
