@@ -9,7 +9,7 @@ enum { SUBSCRIPTION = 1, ENTRY = 1, PRODUCER = 4711, KEYS = 6 };
 struct tenant {
 	struct link link;
 	const char *colour;
-	uint64_t next_seq, next_event, next_call, seen;
+	uint64_t next_seq, next_event, next_call, seen, last; /* last: the newest task of its own */
 	char name[32];
 };
 
@@ -87,6 +87,8 @@ static void ask(struct tenant *t)
 	uint64_t task = 1 + sim_rand_below(t->link.scene->world, 400);
 	m.request.settings = QUEUE_SETTINGS_UNSET;
 	m.request.verb = verbs[sim_rand_below(t->link.scene->world, COUNT_OF(verbs))];
+	if (m.request.verb == VERB_TASK_CANCEL && t->last && t->link.token) /* that may still wait, or be worked on */
+		task = t->last;
 	if (m.request.verb == VERB_TASK_PEEK || m.request.verb == VERB_TASK_CANCEL)
 		m.request.tasks = (struct u64s){ &task, 1 };
 	else if (m.request.verb == VERB_QUEUE_PEEK)
@@ -196,6 +198,7 @@ static void confirmed(struct tenant *t, const struct msg_confirms *m)
 	for (uint32_t r = 0; r < m->run_count; r++)
 		for (uint64_t i = 0; m->runs[r].code == ERR_OK && i < m->runs[r].count; i++) {
 			uint64_t task = m->runs[r].first_task + i;
+			t->last = task;
 			uint8_t *owner = task < COUNT_OF(t->link.scene->owners) ? &t->link.scene->owners[task] : NULL;
 			if (owner && *owner != 0 && *owner != (uint8_t)t->colour[0])
 				crossed(t, "CONFIRMS", span_str("the number of a task"));

@@ -292,11 +292,27 @@ static void who_is_not_counted_costs_no_byte(void **state)
 	model_close(&m);
 }
 
+static void what_others_keep_for_somebody_counts_as_its_bytes(void **state)
+{
+	struct model m;
+	(void)state;
+	model_open(&m, (struct owner_limits){ .stored_bytes = 1000 });
+	tasks_owner_charge(m.w->t, span_str("ann"), 900);
+	assert_int_equal(tasks_owner_bytes(m.w->t, span_str("ann")), 900);
+	assert_int_equal(submit(&m, 1, 0, 1, 100, 0, 0), 0);
+	assert_int_equal(submit(&m, 2, 0, 1, 100, 0, 0), 1);
+	tasks_owner_charge(m.w->t, span_str("ann"), -900);
+	assert_int_equal(tasks_owner_bytes(m.w->t, span_str("ann")), 0);
+	assert_int_equal(submit(&m, 1, 0, 1, 100, 0, 0), 1);
+	model_close(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_prefix_that_fits_is_taken_and_the_rest_is_told_which_limit),
 		cmocka_unit_test(what_is_proposed_counts_before_it_is_applied),
+		cmocka_unit_test(what_others_keep_for_somebody_counts_as_its_bytes),
 		cmocka_unit_test(who_is_not_counted_costs_no_byte),
 		cmocka_unit_test(random_histories_count_as_a_naive_model_does_and_leave_nothing_behind),
 	};
