@@ -23,6 +23,10 @@ static void refuse(struct hlk_call *call, int code, const char *text)
 /* True: the answer went as it is. */
 static bool pass_back(struct hlk_bridge *b, struct hlk_call *call, const struct hlk_answer *answer)
 {
+	if (answer->kind == HLK_BLOB) {
+		refuse(call, HLK_TOO_BIG, "the answer is a blob of the other broker, which does not cross a bridge");
+		return false;
+	}
 	if (bridge_backlog(b->to) > BRIDGE_BACKLOG) {
 		refuse(call, HLK_RESOURCE_EXHAUSTED, "the bridge has too much to send already");
 		return false;
@@ -63,6 +67,10 @@ void passing_begin(struct hlk *to, struct hlk_call *call, void *bridge)
 		refuse(call, HLK_NOT_DELIVERED, "the bridge has lost the connection to its holder");
 		return;
 	}
+	if (info->kind == HLK_BLOB) {
+		refuse(call, HLK_TOO_BIG, "a payload of more than 64 MiB does not cross a bridge");
+		return;
+	}
 	if (bridge_backlog(b->from) > BRIDGE_BACKLOG) {
 		refuse(call, HLK_RESOURCE_EXHAUSTED, "the bridge has too much to send already");
 		return;
@@ -78,7 +86,10 @@ void passing_begin(struct hlk *to, struct hlk_call *call, void *bridge)
 		.address = m->address, .type = info->type, .deadline_ms = MAX_OF(info->deadline_ms, 1u), .stream = info->stream,
 		.trace = info->trace, .correlation = info->correlation, .headers = info->headers, .header_count = info->header_count,
 		.fingerprint = info->fingerprint };
-	int code = hlk_call(b->from, &o, info->payload, info->size, answered, p, &p->number);
+	struct hlk_payload payload; /* inline, what was fetched, too; or a reference */
+	int code = hlk_payload_of(b->from, info->kind, info->payload, info->size, &payload);
+	if (code == HLK_OK)
+		code = hlk_call_payload(b->from, &o, &payload, answered, p, &p->number);
 	if (code == HLK_OK) {
 		b->counts.calls_total++;
 		return;

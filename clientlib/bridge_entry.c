@@ -171,6 +171,7 @@ static void put(struct hlk_bridge *b, uint32_t watch, const struct hlk_entry_row
 		declare(b, watch, row, &(struct hlk_serve_options){
 			.type = row->service, .params = (const char *)params.data, .capacity = row->capacity, .cost = row->cost,
 			.hot = row->hot, .hot_count = row->hot_count, .call = passing_begin, .call_cancelled = passing_cancelled,
+			.fetch = BRIDGE_FETCH,
 			.ctx = b }, at);
 	} else {
 		if (*at)

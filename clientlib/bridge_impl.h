@@ -13,6 +13,7 @@ enum {
 	BRIDGE_WATCHES = 32,              /* services; patterns of events */
 	BRIDGE_HOPS = 8,
 	BRIDGE_BACKLOG = 32 << 20,        /* bytes that wait to be sent at one end: beyond, calls are refused */
+	BRIDGE_FETCH = 64 << 20,          /* larger payloads of calls do not cross */
 };
 
 struct mirror {                           /* an entry that is there twice */

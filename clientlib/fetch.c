@@ -6,7 +6,7 @@
 #include "holder_impl.h"
 
 /* Why a reference is not taken, or NULL. */
-static const char *refused(struct hlk *c, const struct entry *e, int kind, const void *payload, size_t size)
+static const char *refused(struct hlk *c, const struct entry *e, enum hlk_payload_kind kind, const void *payload, size_t size)
 {
 	struct hlk_payload p;
 	if (kind != HLK_REFERENCE || !e->reference_type)
@@ -16,7 +16,7 @@ static const char *refused(struct hlk *c, const struct entry *e, int kind, const
 	return c->error.text;
 }
 
-static bool wanted(struct hlk *c, int kind, const void *payload, size_t size, size_t max, struct hlk_payload *out)
+static bool wanted(struct hlk *c, enum hlk_payload_kind kind, const void *payload, size_t size, size_t max, struct hlk_payload *out)
 {
 	return kind == HLK_BLOB && hlk_payload_of(c, HLK_BLOB, payload, size, out) == HLK_OK && out->size <= max;
 }

@@ -172,6 +172,9 @@ HLK_API int hlk_submit_wait(struct hlk *c, const struct hlk_submit_options *opti
 			    int timeout_ms, uint64_t *task_out, bool *duplicate_out);
 HLK_API uint32_t hlk_unconfirmed(const struct hlk *c);
 
+/* What payload and size of a task, result, yield, event, call or answer are: see hlk_payload_of. */
+enum hlk_payload_kind { HLK_INLINE, HLK_BLOB, HLK_REFERENCE };
+
 /* ---------------------------------------------------------------- results */
 
 struct hlk_result {
@@ -179,7 +182,7 @@ struct hlk_result {
 	const char *state;       /* "done", "failed", "dead", "cancelled", "expired", "lost" */
 	int code;                /* HLK_OK when done, else the class; HLK_NOT_FOUND; HLK_TIMEOUT; HLK_CLOSED */
 	uint32_t app_code, failed; void *object; /* object: see hlk_shape */
-	const void *data; size_t size; int kind; /* result (kind: enum hlk_payload_kind), or error text; borrowed until return */
+	const void *data; size_t size; enum hlk_payload_kind kind; /* result, or error text; borrowed until return */
 };
 typedef void hlk_result_fn(struct hlk *c, const struct hlk_result *result, void *ctx);
 
@@ -203,7 +206,7 @@ struct hlk_update {
 	int level;               /* HLK_LOG: 0 debug, 1 info, 2 notice, 3 warning, 4 error */
 	const char *state;       /* HLK_STATE: "started", "cancelling", "paused", "retry" ...; else "" */
 	int code;                /* HLK_STATE "retry": the class of the failure; HLK_YIELD: HLK_OK, or HLK_DAMAGED: the broker cannot read it */
-	const void *data; size_t size; int item_kind; /* the text, or the item of a yield, of this payload kind; borrowed until return */
+	const void *data; size_t size; enum hlk_payload_kind item_kind; /* the text, or the item of a yield; borrowed until return */
 };
 typedef void hlk_update_fn(struct hlk *c, const struct hlk_update *update, void *ctx);
 
@@ -224,7 +227,7 @@ struct hlk_task_info {
 	const char *type, *queue, *key, *trace, *correlation; /* "" when absent */
 	uint64_t fingerprint, execution_ms; int priority;
 	bool never_again;         /* it will not be handed out again */
-	const void *payload; size_t size; int kind; /* enum hlk_payload_kind: see hlk_payload_of */
+	const void *payload; size_t size; enum hlk_payload_kind kind;
 	const struct hlk_header *headers; size_t header_count;
 	uint64_t parent;          /* 0 = none */
 	const char *group, *after_group; /* it is a member of; it is the callback of: see hlk_group_show, hlk_group_members */
@@ -377,7 +380,7 @@ HLK_API uint64_t hlk_events_held_back(const struct hlk *c);
 struct hlk_event {
 	const char *type, *key, *trace, *correlation; /* "" when absent */
 	uint64_t fingerprint, id_hi, id_lo, origin;
-	const void *payload; size_t size; int kind; /* enum hlk_payload_kind */
+	const void *payload; size_t size; enum hlk_payload_kind kind;
 	const void *object;       /* of hlk_publish_object in this client: then there is no payload */
 	const struct hlk_header *headers; size_t header_count;
 	uint32_t subscription; bool retained; /* it is the last value as of the subscription */
@@ -467,7 +470,7 @@ struct hlk_call_options {
 struct hlk_answer {
 	uint64_t call; int code; /* HLK_OK; HLK_NOT_DELIVERED, HLK_TIMEOUT, HLK_DOES_NOT_UNDERSTAND, HLK_NETWORK ...; or the holder's */
 	uint32_t app_code;     /* the holder's own */
-	const void *data; size_t size; int kind; /* the answer, of this kind, or the error text; borrowed until return */
+	const void *data; size_t size; enum hlk_payload_kind kind; /* the answer, of this kind, or the error text; borrowed until return */
 	bool more;             /* not the last of this call */
 	const char *address;   /* who answered; "" where nobody did */
 };
@@ -487,7 +490,7 @@ HLK_API uint64_t hlk_late_answers(const struct hlk *c); /* came when nobody wait
 struct hlk_call_info {
 	const char *type, *client, *caller; /* caller: its address, for calls back (with its entry for 0) */
 	const char *trace, *correlation;
-	const void *payload; size_t size; int kind; /* enum hlk_payload_kind */
+	const void *payload; size_t size; enum hlk_payload_kind kind;
 	const struct hlk_header *headers; size_t header_count;
 	uint64_t fingerprint; uint32_t entry, deadline_ms; /* how long the caller waits, from when the broker handed it out */
 	bool stream;

@@ -10,14 +10,13 @@ extern "C" {
 
 /* ---------------------------------------------------------------- payloads of any size */
 
-/* What payload and size of a task, result, yield, event, call or answer are, as its `kind` says. INLINE: the bytes themselves. BLOB: the
- * broker keeps them, and they are fetched when they are wanted. REFERENCE: something that is kept elsewhere, which is carried and never
- * opened. hlk_payload_of reads either of them.
+/* What payload and size of a task, result, yield, event, call or answer are, as its `kind` says. HLK_INLINE: the bytes themselves.
+ * HLK_BLOB: the broker keeps them, and they are fetched when they are wanted. HLK_REFERENCE: something that is kept elsewhere, which is
+ * carried and never opened. hlk_payload_of reads either of them.
  *
  * Sending needs no care: hlk_submit, hlk_complete, hlk_yield, hlk_publish, hlk_call and hlk_answer upload what is too big for a frame (the
  * broker says from how many bytes on) and send a blob instead; the payload is copied until then. What is submitted or published behind it
  * waits for it, so that the order stays; calls do not wait. Confirms, results and errors are as ever, those of the upload included. */
-enum hlk_payload_kind { HLK_INLINE, HLK_BLOB, HLK_REFERENCE };
 
 #define HLK_DIGEST_BYTES 32
 #define HLK_DIGEST_TEXT 65 /* as hexadecimal text, with its end */

@@ -198,7 +198,7 @@ int hlk_answer_payload(struct hlk_call *call, const struct hlk_payload *p)
 	if (p->kind == HLK_INLINE)
 		return hlk_answer(call, p->data, (size_t)p->size);
 	int code = spill_encode(call->client, p, "answer", &bytes)
-			   ? give(call, &(struct hlk_answer){ .data = bytes.data, .size = bytes.len, .kind = (int)p->kind })
+			   ? give(call, &(struct hlk_answer){ .data = bytes.data, .size = bytes.len, .kind = p->kind })
 			   : call->client->error.code;
 	buf_free(&bytes);
 	return code;

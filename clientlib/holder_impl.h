@@ -8,7 +8,7 @@ struct spilled_answer {
 	struct spilled_answer *next;
 	struct hlk_call *call;
 	uint32_t transfer;               /* 0: it is up, or needs not go up */
-	int kind;
+	enum hlk_payload_kind kind;
 	bool more;
 	struct buf data;
 };

@@ -485,7 +485,7 @@ int hlk_publish_payload(struct hlk *c, struct hlk_topic *t, const struct hlk_pay
 		struct hlk_event event = t->event;
 		event.payload = bytes.data;
 		event.size = bytes.len;
-		event.kind = (int)p->kind;
+		event.kind = p->kind;
 		code = publish(c, t, event, held_back(t) ? NULL : &encoded, (struct published_slot){ fn, ctx, 0 });
 	}
 	buf_free(&bytes);

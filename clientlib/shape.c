@@ -59,7 +59,7 @@ bool shape_expand_task(struct hlk *c, struct hlk_task *task)
 	char text[MAP_ERROR_TEXT];
 	if (!s || !s->is.expand)
 		return true;
-	int code = hlk_payload_of(c, (enum hlk_payload_kind)i->kind, i->payload, i->size, &p);
+	int code = hlk_payload_of(c, i->kind, i->payload, i->size, &p);
 	if (code == HLK_OK)
 		code = s->is.expand(c, &p, &task->object, s->is.ctx);
 	if (code == HLK_OK)
@@ -153,7 +153,7 @@ void shape_expect(struct hlk *c, const struct hlk_head *head, uint64_t task)
 static void give(struct hlk *c, const struct shape *s, struct hlk_result *r)
 {
 	struct hlk_payload p;
-	int code = hlk_payload_of(c, (enum hlk_payload_kind)r->kind, r->data, r->size, &p);
+	int code = hlk_payload_of(c, r->kind, r->data, r->size, &p);
 	if (code == HLK_OK)
 		code = s->is.expand(c, &p, &r->object, s->is.ctx);
 	if (code != HLK_OK)
@@ -188,7 +188,7 @@ bool shape_result(struct hlk *c, const struct hlk_result *result)
 	struct hlk_result r = *result;
 	if (!s || result->code != HLK_OK)
 		return false;
-	bool fetch = hlk_payload_of(c, (enum hlk_payload_kind)r.kind, r.data, r.size, &p) == HLK_OK && r.kind == HLK_BLOB &&
+	bool fetch = hlk_payload_of(c, r.kind, r.data, r.size, &p) == HLK_OK && r.kind == HLK_BLOB &&
 		     p.size <= shape_max(s);
 	if (!fetch) {
 		give(c, s, &r);

@@ -134,7 +134,7 @@ static void saved(struct hlk *c, const struct hlk_blob_done *done, void *ctx)
 	(void)snprintf(s->text, sizeof s->text, "%s", done->text);
 }
 
-int input_save(struct cli *cli, int kind, const void *data, size_t size, const char *file)
+int input_save(struct cli *cli, enum hlk_payload_kind kind, const void *data, size_t size, const char *file)
 {
 	struct progress progress;
 	struct hlk_payload p;
@@ -143,7 +143,7 @@ int input_save(struct cli *cli, int kind, const void *data, size_t size, const c
 	const struct hlk_blob_sink sink = { .path = out ? NULL : file, .write = out ? write_out : NULL, .write_ctx = stdout,
 					    .progress = input_progress, .progress_ctx = &progress };
 	progress_begin(&progress, "downloading", 0);
-	int code = hlk_payload_of(cli->client, (enum hlk_payload_kind)kind, data, size, &p);
+	int code = hlk_payload_of(cli->client, kind, data, size, &p);
 	if (code == HLK_OK)
 		code = hlk_payload_get(cli->client, &p, &sink, saved, &s, NULL);
 	while (code == HLK_OK && !s.done)
@@ -159,11 +159,11 @@ int input_save(struct cli *cli, int kind, const void *data, size_t size, const c
 	return cli_exit_of(s.code);
 }
 
-void input_describe(struct hlk *c, json_t *object, const char *key, int kind, const void *data, size_t size)
+void input_describe(struct hlk *c, json_t *object, const char *key, enum hlk_payload_kind kind, const void *data, size_t size)
 {
 	struct hlk_payload p;
 	char digest[HLK_DIGEST_TEXT];
-	if (kind == HLK_INLINE || hlk_payload_of(c, (enum hlk_payload_kind)kind, data, size, &p) != HLK_OK) {
+	if (kind == HLK_INLINE || hlk_payload_of(c, kind, data, size, &p) != HLK_OK) {
 		output_set_bytes(object, key, data, size);
 		return;
 	}

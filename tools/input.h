@@ -20,9 +20,9 @@ int input_send(struct cli *cli, struct input *in) MUST_CHECK;
 void input_free(struct input *in);
 
 /* Puts a payload that came into a file (- is standard output): its bytes, checked. An exit code, after a message where it fails. */
-int input_save(struct cli *cli, int kind, const void *data, size_t size, const char *file) MUST_CHECK;
+int input_save(struct cli *cli, enum hlk_payload_kind kind, const void *data, size_t size, const char *file) MUST_CHECK;
 /* Sets object[key] to inline bytes, or says what it is: "blob" with digest and size, "reference" with scheme, key, type, size. */
-void input_describe(struct hlk *c, json_t *object, const char *key, int kind, const void *data, size_t size);
+void input_describe(struct hlk *c, json_t *object, const char *key, enum hlk_payload_kind kind, const void *data, size_t size);
 
 /* hlk_blob_progress_fn; ctx: struct progress. */
 void input_progress(struct hlk *c, uint32_t transfer, uint64_t done, uint64_t total, void *ctx);

@@ -64,7 +64,7 @@ int job_files_begin(struct hlk *c, struct job_files *f, const struct job_wish *w
 	name(f->payload, f, "payload");
 	f->on_stdin = !wish->payload_file;
 	const struct hlk_blob_sink sink = { .path = f->payload };
-	int code = hlk_payload_of(c, (enum hlk_payload_kind)info->kind, info->payload, info->size, &p);
+	int code = hlk_payload_of(c, info->kind, info->payload, info->size, &p);
 	if (code == HLK_OK)
 		code = hlk_payload_get(c, &p, &sink, fn, ctx, &f->transfer);
 	if (code != HLK_OK)

@@ -113,7 +113,7 @@ static void on_call(struct hlk *c, struct hlk_call *call, void *ctx)
 	struct shelf *s = ctx;
 	struct hlk_payload p;
 	char text[512];
-	ENSURE(hlk_payload_of(c, (enum hlk_payload_kind)info->kind, info->payload, info->size, &p) == HLK_OK && p.kind == HLK_REFERENCE);
+	ENSURE(hlk_payload_of(c, info->kind, info->payload, info->size, &p) == HLK_OK && p.kind == HLK_REFERENCE);
 	const struct hlk_reference r = p.reference;
 	if (strcmp(r.scheme, "put") == 0 && s->count < SHELF_MAX) {
 		ENSURE(hlk_address(c, s->entry, s->address) == HLK_OK);

@@ -165,6 +165,16 @@ def events_and_calls_carry_files(scratch):
     equal(small, digest, "the file itself")
 
 
+def a_call_with_a_file_crosses_a_bridge(scratch):
+    near, far = Broker(scratch / "near"), Broker(scratch / "far")
+    digest = content(scratch / "in", 2 * MIB)
+    Process([HILLOCK, "--server", far.url, "serve", "c.Sum", "--exec", "sha256sum"]).wait_for("serving")
+    Process([HILLOCK, "bridge", "--from", far.url, "--to", near.url, "--service", "c.Sum"])
+    wait_until(lambda: near.ask("directory", "ls"), "the entry to come across")
+    contains(near.ask("call", "c.Sum", "--file", scratch / "in")[0]["answer"], digest)
+    equal((digest in blobs(near), digest in blobs(far)), (True, True), "it is a blob of either broker")
+
+
 def rekuest_12_large_structures(scratch):
     """1 GB that is kept elsewhere: the call carries {type id, key} alone; a worker of another type id refuses it; a handle that is local to
     its worker finds its owner, fails cleanly after its owner was restarted, and is dropped by COLLECT."""
@@ -235,6 +245,7 @@ main([
     a_task_and_its_result_outlive_kill_9,
     what_is_pinned_stays_and_what_is_damaged_is_said,
     events_and_calls_carry_files,
+    a_call_with_a_file_crosses_a_bridge,
     rekuest_12_large_structures,
     a_backup_has_the_blobs_and_is_compared_when_it_is_restored,
 ])
