@@ -642,8 +642,12 @@ void upload_applied(struct blob_desk *d, const struct blob_view *v, const struct
 
 void uploads_detached(struct session *session)
 {
-	for (struct upload *u = session->uploads; u; u = u->session_next)
+	for (struct upload *u = session->uploads, *next; u; u = next) {
+		next = u->session_next;
 		promise(u, u->offset);
+		if (u->offset == 0 && u->stage == UPLOAD_OPEN)
+			end(u); /* its client may not even know its number, and loses nothing */
+	}
 }
 
 void uploads_ended(struct session *session)

@@ -546,6 +546,43 @@ static void tasks_results_and_yields_hold_their_blobs(void **unused)
 	world_close(&w);
 }
 
+/* Both are in one batch, the submission in front: the collection's apply finds a reference, and not a byte may be gone by then. */
+static void a_collection_behind_a_submission_takes_nothing(void **unused)
+{
+	struct world w;
+	struct client c;
+	struct buf out = { NULL, 0, 0 }, head = { NULL, 0, 0 };
+	(void)unused;
+	world_init(&w);
+	world_open(&w);
+	client_open(&c, &w, 1);
+	struct content content = content_of(5000, 1);
+	(void)store(&c, 1, &content);
+	const struct task_head h = { .type = span_str("work"), .priority = 4, .payload = PAYLOAD_BLOB };
+	struct blob_ref ref = ref_of(&content);
+	const struct span payload = span_of(&ref, sizeof ref);
+	uint32_t size = sizeof ref;
+	struct msg m = { .kind = FRAME_SUBMIT };
+	task_head_encode(&head, &h);
+	m.submit = (struct msg_submit){ .producer = 1, .first_seq = 1, .resolved_below = 1, .confirm = CONFIRM_DURABLE,
+					.head = buf_span(&head), .sizes = { &size, 1 } };
+	msg_encode(&out, &m, 0, &payload, 1);
+	m.kind = FRAME_REQUEST;
+	m.request = (struct msg_request){ .verb = VERB_BLOB_COLLECT, .settings = QUEUE_SETTINGS_UNSET };
+	msg_encode(&out, &m, 7, NULL, 0);
+	sim_peer_send(c.peer, buf_span(&out));
+	assert_int_equal(client_expect(&c, FRAME_REPLY)->reply.count, 1); /* proposed: nothing referred to it yet */
+	assert_int_equal(client_expect(&c, FRAME_CONFIRMS)->confirms.runs[0].code, ERR_OK);
+	world_run(&w, 2 * SIM_S);
+	assert_int_equal(blob_in(&w, &content)->references, 1);
+	assert_int_equal(fetch(&c, 1, &content, 0), ERR_OK);
+	free(content.bytes);
+	buf_free(&out);
+	buf_free(&head);
+	client_free(&c);
+	world_close(&w);
+}
+
 static void a_queue_can_ask_for_blobs(void **unused)
 {
 	struct world w;
@@ -737,6 +774,7 @@ int main(void)
 		cmocka_unit_test(an_upload_ends_with_its_session),
 		cmocka_unit_test(an_upload_that_stands_still_ends),
 		cmocka_unit_test(tasks_results_and_yields_hold_their_blobs),
+		cmocka_unit_test(a_collection_behind_a_submission_takes_nothing),
 		cmocka_unit_test(a_queue_can_ask_for_blobs),
 		cmocka_unit_test(verbs_list_pin_remove_and_collect),
 		cmocka_unit_test(a_damaged_blob_is_an_error_and_the_same_content_takes_its_place),
