@@ -159,6 +159,19 @@ int input_save(struct cli *cli, enum hlk_payload_kind kind, const void *data, si
 	return cli_exit_of(s.code);
 }
 
+void input_fetch_small(struct cli *cli, struct hlk_result *r)
+{
+	struct hlk_payload p;
+	const void *data;
+	size_t size;
+	if (r->kind != HLK_BLOB || hlk_payload_of(cli->client, r->kind, r->data, r->size, &p) != HLK_OK || p.size > LIMIT_PAYLOAD_BYTES ||
+	    hlk_payload_read_wait(cli->client, &p, LIMIT_PAYLOAD_BYTES, cli->timeout_ms, &data, &size) != HLK_OK)
+		return; /* it is shown as what it is */
+	r->data = data;
+	r->size = size;
+	r->kind = HLK_INLINE;
+}
+
 void input_describe(struct hlk *c, json_t *object, const char *key, enum hlk_payload_kind kind, const void *data, size_t size)
 {
 	struct hlk_payload p;

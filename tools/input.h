@@ -24,5 +24,8 @@ int input_save(struct cli *cli, enum hlk_payload_kind kind, const void *data, si
 /* Sets object[key] to inline bytes, or says what it is: "blob" with digest and size, "reference" with scheme, key, type, size. */
 void input_describe(struct hlk *c, json_t *object, const char *key, enum hlk_payload_kind kind, const void *data, size_t size);
 
+/* A result that is a blob of no more than 1 MiB becomes its bytes, as they would be shown; valid until the next call. Not for callbacks. */
+void input_fetch_small(struct cli *cli, struct hlk_result *result);
+
 /* hlk_blob_progress_fn; ctx: struct progress. */
 void input_progress(struct hlk *c, uint32_t transfer, uint64_t done, uint64_t total, void *ctx);

@@ -255,6 +255,7 @@ static int submit_one(struct cli *cli, const struct request *request)
 		ended = cli_failed(cli, code, "waiting for task %llu", (unsigned long long)task);
 		ended = ended == CLI_UNAVAILABLE ? CLI_UNAVAILABLE : CLI_PARTIAL;
 	} else if (request->wait) {
+		input_fetch_small(cli, &result);
 		result_set(cli->client, object, &result);
 		ended = result.code == HLK_OK ? CLI_OK : CLI_PARTIAL;
 	} else if (duplicate) {

@@ -224,8 +224,10 @@ static int task_wait(struct cli *cli)
 	if (code != HLK_OK)
 		return cli_failed(cli, code, "task %llu", (unsigned long long)task);
 	json_t *object = json_object();
-	result_set(cli->client, object, &result);
 	const char *file = args_text(&cli->args, "file");
+	if (!file)
+		input_fetch_small(cli, &result);
+	result_set(cli->client, object, &result);
 	if (file && result.code == HLK_OK) {
 		code = input_save(cli, result.kind, result.data, result.size, file);
 		cli_set(object, "result", json_string(file));
