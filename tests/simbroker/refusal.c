@@ -37,10 +37,10 @@ static void answered(struct refusals *r, enum err code, bool text_there)
 	if (!r->waits)
 		return;
 	r->waits = false;
-	bool disk = r->asked == ASK_FULL && code == ERR_DISK_FULL && sc->healed_ns == 0; /* the chaos may have filled it: as true */
+	bool peace = sc->healed_ns > 0 && r->sent_ns > sc->healed_ns + MARGIN_NS;
+	bool disk = r->asked == ASK_FULL && code == ERR_DISK_FULL && !peace; /* the chaos may have filled it: as true */
 	if ((code != questions[r->asked].code && !disk) || !text_there)
 		scene_violate(sc, "R1: %s was answered with %s%s", questions[r->asked].name, err_name(code), text_there ? "" : " without a text");
-	bool peace = sc->healed_ns > 0 && r->sent_ns > sc->healed_ns + MARGIN_NS;
 	if (peace && scene_now(sc) - r->sent_ns > AT_ONCE_MS * SIM_MS)
 		scene_violate(sc, "R3: the answer to %s took %llu ms", questions[r->asked].name,
 			      (unsigned long long)((scene_now(sc) - r->sent_ns) / SIM_MS));

@@ -382,6 +382,7 @@ static void begin(struct run *r)
 static void heal(struct run *r)
 {
 	r->healing = true;
+	ledger_fair(r->scene.ledger, 0); /* what was on its way is lost with the connections, and held until their sessions end */
 	r->scene.stop_submitting = true;
 	sim_fail_none(r->world);
 	sim_node_stall(r->world, 0, SIM_BOTH_WAYS, false);
