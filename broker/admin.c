@@ -91,6 +91,7 @@ static enum err fill_payload(struct ask *a, const struct task_view *v, bool bodi
 	if (task_head_decode(r.head, &head, text) == ERR_OK) {
 		out->type = head.type;
 		out->key = head.key;
+		out->payload_kind = head.payload;
 	}
 	out->size = r.sizes[item];
 	if (out->submitted_ms == 0)
@@ -108,7 +109,7 @@ static enum err fill_result(struct ask *a, const struct task_view *v, bool bodie
 	enum err e = log_fetch(a->s->log, v->result_addr, &record);
 	if (e != ERR_OK)
 		return fetch_again(a, e);
-	struct span bytes = settle_record_result(&record, out->task, NULL);
+	struct span bytes = settle_record_result(&record, out->task, &out->result_kind);
 	if (v->state != TASK_DONE)
 		out->reason = cut(bytes, 1024);
 	else if (bodies)

@@ -164,6 +164,7 @@ static void task_rows(struct hlk *c, const struct msg_reply *m, void *arg)
 			.max_attempts = t.max_attempts, .app_code = t.app_code, .code = t.code, .size = t.size,
 			.result = t.result.data, .result_size = t.result.len,
 			.payload = t.payload.data, .payload_size = t.payload.len, .phase = phase_name(t.phase),
+			.payload_kind = (enum hlk_payload_kind)t.payload_kind, .result_kind = (enum hlk_payload_kind)t.result_kind,
 			.progress = t.progress / 1e6, .progress_text = text_of(t.progress_text), .yields = t.yields,
 			.parent = t.parent, .root = t.root, .attempts = attempts, .attempt_count = t.attempt_count,
 			.waits = t.waits, .waits_for = t.waits_for, .group = text_of(t.group), .after_group = text_of(t.after_group),

@@ -566,6 +566,7 @@ struct hlk_task_row {
 	int priority; uint64_t submitted_ms, ready_ms, expires_ms, settled_ms; /* since 1970; 0 = does not apply */
 	uint32_t acquired, failed, max_attempts, app_code; int code; uint32_t size;
 	const void *result; size_t result_size; const void *payload; size_t payload_size;
+	enum hlk_payload_kind result_kind, payload_kind; /* what these bytes are */
 	const char *phase;                      /* "paused", "cancelling" ...; "" = nothing of that */
 	double progress; const char *progress_text; uint32_t yields; uint64_t parent, root;
 	const struct hlk_attempt_row *attempts; size_t attempt_count; /* the last ones that failed */

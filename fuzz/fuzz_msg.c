@@ -55,12 +55,10 @@ static uint32_t payload_bytes(const struct msg *m)
 	else if (m->kind == FRAME_RESULTS)
 		for (uint32_t i = 0; i < m->results.count; i++)
 			bytes += m->results.items[i].size;
-	else if (m->kind == FRAME_PUBLISH)
-		for (uint32_t i = 0; i < m->publish.sizes.count; i++)
-			bytes += m->publish.sizes.at[i];
-	else if (m->kind == FRAME_EVENTS)
-		for (uint32_t i = 0; i < m->events.sizes.count; i++)
-			bytes += m->events.sizes.at[i];
+	else if (m->kind == FRAME_BLOB_CHUNK)
+		bytes = m->blob_chunk.size;
+	else if (m->kind == FRAME_BLOB_DATA)
+		bytes = m->blob_data.size;
 	else if (m->kind == FRAME_CALL)
 		for (uint32_t i = 0; i < m->call.sizes.count; i++)
 			bytes += m->call.sizes.at[i];

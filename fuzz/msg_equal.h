@@ -54,7 +54,8 @@ static inline bool task_info_equal(const struct task_info *a, const struct task_
 	       a->app_code == b->app_code && a->code == b->code && a->parent == b->parent && a->root == b->root &&
 	       a->phase == b->phase && a->progress == b->progress && a->yields == b->yields &&
 	       span_eq(a->progress_text, b->progress_text) && attempts_equal(a, b) && a->waits == b->waits &&
-	       a->waits_for == b->waits_for && span_eq(a->group, b->group) && span_eq(a->after_group, b->after_group);
+	       a->waits_for == b->waits_for && span_eq(a->group, b->group) && span_eq(a->after_group, b->after_group) &&
+	       a->payload_kind == b->payload_kind && a->result_kind == b->result_kind;
 }
 
 static inline bool queue_info_equal(const struct queue_info *a, const struct queue_info *b)

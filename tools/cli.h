@@ -62,7 +62,7 @@ int cli_sure(const struct cli *cli, const char *format, ...) MUST_CHECK PRINTF_L
 int cli_task_id(const struct cli *cli, uint32_t index, uint64_t *out) MUST_CHECK;
 
 /* One row of a task as every command shows it, the columns of lists and of `show`. */
-json_t *cli_task_json(const struct hlk_task_row *row);
+json_t *cli_task_json(struct cli *cli, const struct hlk_task_row *row);
 extern const struct column cli_task_columns[], cli_task_fields[];
 extern const uint32_t cli_task_column_count, cli_task_field_count;
 /* hlk_task_row_fn that outputs the row; ctx is the struct cli. */

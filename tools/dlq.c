@@ -29,7 +29,7 @@ static void dead_one(const struct hlk_task_row *row, void *ctx)
 	struct dead_row *found = ctx;
 	found->dead = strcmp(row->state, "dead") == 0;
 	if (found->dead)
-		output_one(&found->cli->out, cli_task_fields, cli_task_field_count, cli_task_json(row));
+		output_one(&found->cli->out, cli_task_fields, cli_task_field_count, cli_task_json(found->cli, row));
 }
 
 static int dlq_show(struct cli *cli)

@@ -5,7 +5,7 @@
 
 #include "input.h"
 
-json_t *cli_task_json(const struct hlk_task_row *row)
+json_t *cli_task_json(struct cli *cli, const struct hlk_task_row *row)
 {
 	json_t *object = json_object();
 	cli_set(object, "id", cli_integer(row->task));
@@ -64,9 +64,9 @@ json_t *cli_task_json(const struct hlk_task_row *row)
 	if (attempts)
 		cli_set(object, "attempts", attempts);
 	if (row->result_size > 0 || strcmp(row->state, "done") == 0)
-		output_set_bytes(object, "result", row->result, row->result_size);
+		input_describe(cli->client, object, "result", row->result_kind, row->result, row->result_size);
 	if (row->payload_size > 0)
-		output_set_bytes(object, "payload", row->payload, row->payload_size);
+		input_describe(cli->client, object, "payload", row->payload_kind, row->payload, row->payload_size);
 	return object;
 }
 
@@ -117,13 +117,13 @@ void cli_task_row(const struct hlk_task_row *row, void *ctx)
 {
 	struct cli *cli = ctx;
 	cli->row_count++;
-	output_row(&cli->out, cli_task_json(row));
+	output_row(&cli->out, cli_task_json(cli, row));
 }
 
 static void task_one(const struct hlk_task_row *row, void *ctx)
 {
 	struct cli *cli = ctx;
-	output_one(&cli->out, cli_task_fields, cli_task_field_count, cli_task_json(row));
+	output_one(&cli->out, cli_task_fields, cli_task_field_count, cli_task_json(cli, row));
 }
 
 static const struct option ls_options[] = {

@@ -111,6 +111,8 @@ extern "C" void msg_reply_task(const struct msg_reply *reply, uint32_t index, st
 	out->waits_for = t->waits_for();
 	out->group = text_of(t->group());
 	out->after_group = text_of(t->after_group());
+	out->payload_kind = static_cast<uint8_t>(t->payload_kind());
+	out->result_kind = static_cast<uint8_t>(t->result_kind());
 	uint32_t count = t->attempts() ? t->attempts()->size() : 0;
 	out->attempt_count = MIN_OF(count, (uint32_t)COUNT_OF(out->attempts));
 	for (uint32_t i = 0; i < out->attempt_count; i++) {
@@ -261,7 +263,8 @@ static fb::Offset<hw::TaskInfo> put(builder &b, const struct task_info *t)
 				  t->submitted_ms, t->ready_ms, t->expires_ms, t->settled_ms, t->acquired, t->failed,
 				  t->max_attempts, t->size, t->code, t->app_code, reason, worker, result, payload,
 				  key, t->parent, t->root, static_cast<hw::Phase>(t->phase), t->progress, progress_text,
-				  t->yields, attempts, t->waits, t->waits_for, group, after_group);
+				  t->yields, attempts, t->waits, t->waits_for, group, after_group,
+				  static_cast<hw::PayloadKind>(t->payload_kind), static_cast<hw::PayloadKind>(t->result_kind));
 }
 
 static fb::Offset<hw::QueueInfo> put(builder &b, const struct queue_info *q)

@@ -168,6 +168,7 @@ struct task_info {
 	uint64_t parent, root; struct span progress_text; uint32_t progress, yields; uint8_t phase;
 	struct attempt_info attempts[LIMIT_HISTORY]; uint32_t attempt_count;
 	uint32_t waits; uint64_t waits_for; struct span group, after_group;
+	uint8_t payload_kind, result_kind; /* enum payload_kind */
 };
 struct queue_info {
 	struct span name; bool paused; struct queue_settings settings;

@@ -101,6 +101,7 @@ static inline struct task_info sample_task_info(void)
 		.expires_ms = 3, .settled_ms = 4, .acquired = 5, .failed = 6, .max_attempts = 7, .size = 8,
 		.app_code = 9, .code = ERR_LOST, .parent = 10, .root = 11, .phase = PHASE_PAUSED, .progress = 12,
 		.progress_text = span_str("half"), .yields = 13, .attempt_count = 2,
+		.payload_kind = PAYLOAD_BLOB, .result_kind = PAYLOAD_REFERENCE,
 		.attempts = { { 1, 2, 3, ERR_TRANSIENT, span_str("w1"), span_str("shaky") }, { .attempt = 3 } },
 	};
 }
