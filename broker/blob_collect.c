@@ -12,11 +12,16 @@ enum { COLLECTS_PER_TURN = 64, REMOVAL_RETRY_MS = 30000, SWEEP_RETRY_MS = 60000 
 
 /* ---- removals ---- */
 
+static bool is_bare(const struct blob_key *key)
+{
+	static const uint8_t none[BLOB_DIGEST];
+	return memcmp(key->digest, none, sizeof none) == 0;
+}
+
 /* Of a write, whatever has become of it: where names tell digests, this one has none. */
 static bool is_part(const struct blob_desk *d, const struct blob_key *key)
 {
-	static const uint8_t none[BLOB_DIGEST];
-	return strcmp(d->backend->v->name, "local") == 0 && memcmp(key->digest, none, sizeof none) == 0;
+	return strcmp(d->backend->v->name, "local") == 0 && is_bare(key);
 }
 
 void remove_later(struct blob_desk *d, const struct blob_key *key)
@@ -82,6 +87,8 @@ static void found(void *ctx, const struct blob_key *key, uint64_t size)
 	struct blob_desk *d = ctx;
 	struct blob *b = blobs_by_number(tasks_blobs(d->s->tasks), key->number);
 	bool part = is_part(d, key);
+	if (b && !part && size == 0 && b->size > 0 && is_bare(key))
+		return; /* a multipart upload of the same number that was begun and never heard of; the whole object is another line */
 	if (b && !part) {
 		b->seen = true;
 		if (b->size != size)
