@@ -572,7 +572,9 @@ bool blob_pin_set(struct blobs *x, struct blob *b, struct span name)
 	blob_idle_leave(x, b);
 	b->pins = blob_must(realloc(b->pins, size_mul(b->pin_count + 1, sizeof(char *))));
 	memmove(&b->pins[at + 1], &b->pins[at], (b->pin_count - at) * sizeof(char *));
-	b->pins[at] = blob_must(strndup((const char *)name.data, name.len));
+	b->pins[at] = blob_must(malloc(name.len + 1));
+	memcpy(b->pins[at], name.data, name.len);
+	b->pins[at][name.len] = '\0';
 	b->pin_count++;
 	x->sums.pins++;
 	return true;
