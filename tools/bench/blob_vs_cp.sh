@@ -55,12 +55,12 @@ most=$(sort -n "$dir/rss" | tail -1)
 for _ in $(seq "$rounds"); do
 	"$build/hillock" bench task --count "$tasks" --size 128 -o json >"$dir/out"
 	field tasks_per_s <"$dir/out" >>"$dir/alone"
-	tr -d '\n ' <"$dir/out" | sed -n 's/.*"confirm_us":{[^}]*"p99":\([0-9.]*\).*/\1/p' >>"$dir/alone_p99"
+	{ tr -d '\n ' <"$dir/out"; echo; } | sed -n 's/.*"confirm_us":{[^}]*"p99":\([0-9.]*\).*/\1/p' >>"$dir/alone_p99"
 	"$build/hillock" blob put "$dir/file" >/dev/null &
 	upload=$!
 	"$build/hillock" bench task --count "$tasks" --size 128 -o json >"$dir/out"
 	field tasks_per_s <"$dir/out" >>"$dir/beside"
-	tr -d '\n ' <"$dir/out" | sed -n 's/.*"confirm_us":{[^}]*"p99":\([0-9.]*\).*/\1/p' >>"$dir/beside_p99"
+	{ tr -d '\n ' <"$dir/out"; echo; } | sed -n 's/.*"confirm_us":{[^}]*"p99":\([0-9.]*\).*/\1/p' >>"$dir/beside_p99"
 	kill -0 $upload 2>/dev/null || echo "the upload was over before the tasks were: use a larger SIZE or fewer TASKS" >&2
 	wait $upload
 	"$build/hillock" blob gc >/dev/null
