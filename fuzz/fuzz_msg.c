@@ -142,7 +142,8 @@ static void reply_items_free(struct reply_items *items)
 	free(items->topics);
 }
 
-static void check_again(const struct msg *first, const struct msg *to_encode, struct span payload)
+/* `intact`: the payload part had its checksum; else nobody has looked at what is in it, and the encoder makes that right. */
+static void check_again(const struct msg *first, const struct msg *to_encode, struct span payload, bool intact)
 {
 	static struct msg second; /* large; filled anew every time */
 	struct buf out = { 0 };
@@ -153,10 +154,10 @@ static void check_again(const struct msg *first, const struct msg *to_encode, st
 	ENSURE(frame_decode(buf_span(&out), LIMIT_FRAME_BYTES, &frame, &used, &need, text) == ERR_OK);
 	ENSURE(used == out.len && frame.correlation == 5);
 	enum err e = msg_decode(&frame, &second, text);
-	if (e != ERR_OK)
+	if (e != ERR_OK && intact)
 		(void)fprintf(stderr, "%s\n", text);
-	ENSURE(e == ERR_OK);
-	ENSURE(msg_equal(first, &second));
+	ENSURE(e == ERR_OK || (!intact && text[0] != 0));
+	ENSURE(e != ERR_OK || msg_equal(first, &second));
 	buf_free(&out);
 }
 
@@ -178,7 +179,7 @@ static void check_reply(const struct msg *m)
 	for (uint32_t i = 0; i < copy.reply.task_count; i++)
 		tables += items.tasks[i].attempt_count;
 	if (bytes < LIMIT_META_BYTES / 2 && tables <= LIMIT_FB_TABLES)
-		check_again(m, &copy, span_of(NULL, 0));
+		check_again(m, &copy, span_of(NULL, 0), true);
 	reply_items_free(&items);
 }
 
@@ -209,7 +210,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			if (m.kind == FRAME_REPLY)
 				check_reply(&m);
 			else
-				check_again(&m, &m, span_sub(p.frame.payload, 0, payload_bytes(&m)));
+				check_again(&m, &m, span_sub(p.frame.payload, 0, payload_bytes(&m)), e == ERR_OK);
 			if (m.kind == FRAME_SUBMIT)
 				check_head(m.submit.head);
 			else if (m.kind == FRAME_DELIVER)
