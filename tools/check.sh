@@ -6,7 +6,7 @@
 # Each stage prints its time; its output is in build/check/NAME.log. The last line is 'N passed, N failed' over all tests of all
 # stages (a stage that fails to build counts as one failed test). Exit status 0 only when nothing failed.
 # CHECK_SEEDS, CHECK_KILLS and CHECK_FUZZ_SECONDS make the long stages longer, CHECK_ALL=1 runs what the commit suite takes in turns
-# by the number of commits (a fourth of the planted bugs; a build without TLS; the slowest program under sanitizers) or in steps (faults of the
+# by the number of commits (a fifth of the planted bugs; a build without TLS; the slowest program under sanitizers) or in steps (faults of the
 # log under sanitizers); docs/testing.md says how to repeat one failure.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -21,7 +21,7 @@ esac
 
 seeds=${CHECK_SEEDS:-300}
 kills=${CHECK_KILLS:-5}
-fuzz_seconds=${CHECK_FUZZ_SECONDS:-5}
+fuzz_seconds=${CHECK_FUZZ_SECONDS:-3}
 all=${CHECK_ALL:-}
 turn=$(git rev-list --count HEAD 2>/dev/null || echo 0)
 # its_turn N OF: what the commit suite does at one of so many commits
@@ -145,7 +145,7 @@ simulate() {
 planted() {
 	local status=0 names=''
 	# shellcheck disable=SC2012
-	[ -n "$all" ] || names=$(ls tests/planted/*.patch | sed 's|.*/||; s|\.patch$||' | awk -v turn="$turn" '(NR + turn) % 4 == 0')
+	[ -n "$all" ] || names=$(ls tests/planted/*.patch | sed 's|.*/||; s|\.patch$||' | awk -v turn="$turn" '(NR + turn) % 5 == 0')
 	# shellcheck disable=SC2086
 	tests/planted/run.sh build/planted $names || status=$?
 	sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$logs/planted-bugs.log" | tail -n 1 >"$logs/planted-bugs.count"
