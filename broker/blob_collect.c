@@ -87,9 +87,9 @@ static void found(void *ctx, const struct blob_key *key, uint64_t size)
 	struct blob_desk *d = ctx;
 	struct blob *b = blobs_by_number(tasks_blobs(d->s->tasks), key->number);
 	bool part = is_part(d, key);
-	if (b && !part && size == 0 && b->size > 0 && is_bare(key))
-		return; /* a multipart upload of the same number that was begun and never heard of; the whole object is another line */
 	if (b && !part) {
+		if (size == 0 && b->size > 0 && is_bare(key))
+			return; /* a multipart upload of the same number that was begun and never heard of; the whole object is another line */
 		b->seen = true;
 		if (b->size != size)
 			blob_is_damaged(d, b->number, "the store has another size");
