@@ -28,13 +28,8 @@ struct blobs *blobs_new(uint64_t seed)
 
 const char *blob_name(const uint8_t digest[BLOB_DIGEST], char out[BLOB_NAME_BYTES])
 {
-	static const char digits[] = "0123456789abcdef";
 	memcpy(out, "sha256:", 7);
-	for (int i = 0; i < BLOB_DIGEST; i++) {
-		out[7 + 2 * i] = digits[digest[i] >> 4];
-		out[8 + 2 * i] = digits[digest[i] & 15];
-	}
-	out[BLOB_NAME_BYTES - 1] = '\0';
+	hex_print(digest, BLOB_DIGEST, out + 7);
 	return out;
 }
 

@@ -165,16 +165,21 @@ static void work_done(void *ctx)
 	u->desk->due = true;
 }
 
+/* A job of the writer is over. False: it failed, which is told. */
+static bool job_done(struct upload *u, enum err code)
+{
+	u->job_busy = false;
+	u->desk->due = true;
+	if (code != ERR_OK && !u->over)
+		backend_failed(u, code);
+	return code == ERR_OK;
+}
+
 static void written(struct blob_job *job, enum err code)
 {
 	struct upload *u = job->ctx;
-	u->job_busy = false;
-	u->desk->due = true;
-	if (code != ERR_OK) {
-		if (!u->over)
-			backend_failed(u, code);
+	if (!job_done(u, code))
 		return;
-	}
 	u->to_write->written = true;
 	u->to_write = u->to_write->next;
 }
@@ -183,13 +188,8 @@ static void written(struct blob_job *job, enum err code)
 static void finished(struct blob_job *job, enum err code)
 {
 	struct upload *u = job->ctx;
-	u->job_busy = false;
-	u->desk->due = true;
-	if (code != ERR_OK) {
-		if (!u->over)
-			backend_failed(u, code);
+	if (!job_done(u, code))
 		return;
-	}
 	u->writer = NULL;
 	u->stage = UPLOAD_THERE;
 	if (u->over) /* its session has ended meanwhile */

@@ -58,9 +58,11 @@ static enum err take_section(struct check *c, struct span state, char text[256])
 
 static void look_at(struct check *c, const struct blob *b)
 {
-	char name[BLOB_NAME_BYTES], path[160];
+	char name[BLOB_NAME_BYTES], path[BLOB_LOCAL_NAME];
+	struct blob_key key = { .number = b->number };
+	memcpy(key.digest, b->digest, sizeof key.digest);
+	blob_local_name(&key, path);
 	(void)blob_name(b->digest, name);
-	(void)snprintf(path, sizeof path, "blobs/%02x/%s-%016llx", b->digest[0], name + 7, (unsigned long long)b->number);
 	int64_t size = c->io->v->size_of(c->io, path);
 	if (size >= 0 && (uint64_t)size == b->size) {
 		c->bytes += b->size;

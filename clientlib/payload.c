@@ -118,8 +118,7 @@ int hlk_payload_file_wait(struct hlk *c, const struct hlk_payload *payload, cons
 
 void hlk_digest_print(const uint8_t digest[HLK_DIGEST_BYTES], char out[HLK_DIGEST_TEXT])
 {
-	for (int i = 0; i < HLK_DIGEST_BYTES; i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
+	hex_print(digest, HLK_DIGEST_BYTES, out);
 }
 
 static int hex(char x)

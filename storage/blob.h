@@ -13,8 +13,9 @@
 
 #include "io.h"
 #include "../wire/err.h"
+#include "../wire/sha256.h"
 
-enum { BLOB_DIGEST = 32, BLOB_CHUNK = 256 << 10, BLOB_JOB_TEXT = 160 };
+enum { BLOB_DIGEST = SHA256_BYTES, BLOB_JOB_TEXT = 160 };
 
 struct blob_key {
 	uint8_t digest[BLOB_DIGEST]; /* SHA-256 of the content */
@@ -96,6 +97,9 @@ struct blob_backend {
 int blob_local_open(struct io *io, struct blob_backend **out, char text[256]) MUST_CHECK;
 /* What a name in blobs/up/ (up) or in the directory of the digests that begin with `dir` means; false where nothing of ours. */
 bool blob_local_parse(const char *name, bool up, unsigned dir, struct blob_key *out);
+/* The whole name of the file of this blob. */
+enum { BLOB_LOCAL_NAME = 9 + 2 * BLOB_DIGEST + 1 + 16 + 1 };
+void blob_local_name(const struct blob_key *key, char out[BLOB_LOCAL_NAME]);
 
 /* 0 in a number means the default in parentheses. All strings are copied. */
 struct blob_s3_config {

@@ -180,6 +180,13 @@ void local_name_up(struct item *i, uint64_t number)
 	(void)snprintf(i->name, sizeof i->name, "blobs/up/%016llx", (unsigned long long)number);
 }
 
+void blob_local_name(const struct blob_key *key, char out[BLOB_LOCAL_NAME])
+{
+	char hex[2 * BLOB_DIGEST + 1];
+	hex_print(key->digest, BLOB_DIGEST, hex);
+	(void)snprintf(out, BLOB_LOCAL_NAME, "blobs/%02x/%s-%016llx", key->digest[0], hex, (unsigned long long)key->number);
+}
+
 void local_name_of(struct item *i, const struct blob_key *key)
 {
 	static const uint8_t none[BLOB_DIGEST];
@@ -187,11 +194,8 @@ void local_name_of(struct item *i, const struct blob_key *key)
 		local_name_up(i, key->number);
 		return;
 	}
-	char hex[2 * BLOB_DIGEST + 1];
-	for (size_t n = 0; n < BLOB_DIGEST; n++)
-		(void)snprintf(hex + 2 * n, 3, "%02x", key->digest[n]);
 	(void)snprintf(i->dir, sizeof i->dir, "blobs/%02x", key->digest[0]);
-	(void)snprintf(i->name, sizeof i->name, "%s/%s-%016llx", i->dir, hex, (unsigned long long)key->number);
+	blob_local_name(key, i->name);
 }
 
 bool local_hex(const char *text, size_t digits, uint64_t *out)

@@ -51,7 +51,7 @@ static enum err judge_head(struct blob_reader *r)
 	struct s3_req *q = &r->req;
 	char hex[S3_HEX + 1];
 	static const uint8_t none[BLOB_DIGEST];
-	s3_hex(r->key.digest, BLOB_DIGEST, hex);
+	hex_print(r->key.digest, BLOB_DIGEST, hex);
 	if (q->length < 0 || (uint64_t)q->length != r->size) {
 		s3_req_text(q, "it has %lld bytes instead of %llu", (long long)q->length, (unsigned long long)r->size);
 		return ERR_DAMAGED;

@@ -90,13 +90,6 @@ void s3_append(struct buf *out, const char *text)
 	buf_append(out, text, strlen(text));
 }
 
-void s3_hex(const uint8_t *bytes, size_t count, char *out)
-{
-	for (size_t i = 0; i < count; i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-	out[2 * count] = '\0';
-}
-
 void s3_encode(struct buf *out, const char *text, bool keep_slash)
 {
 	for (; *text; text++) {
@@ -116,7 +109,7 @@ static void hash_hex(struct span bytes, char out[S3_HEX + 1])
 	sha256_begin(&s);
 	sha256_add(&s, bytes);
 	sha256_end(&s, digest);
-	s3_hex(digest, sizeof digest, out);
+	hex_print(digest, sizeof digest, out);
 }
 
 static void mac_text(const uint8_t key[SHA256_BYTES], const char *text, uint8_t out[SHA256_BYTES])
@@ -158,7 +151,7 @@ static void sign(const struct scope *scope, const char *region, const struct s3_
 	mac_text(key, "s3", key);
 	mac_text(key, "aws4_request", key);
 	mac_text(key, text, key);
-	s3_hex(key, sizeof key, out);
+	hex_print(key, sizeof key, out);
 	explicit_bzero(secret, sizeof secret);
 	explicit_bzero(key, sizeof key);
 }

@@ -16,7 +16,6 @@ int s3_keys_parse(struct span file, struct s3_keys *out, char text[256]) MUST_CH
 /* Appends `text` percent-encoded as SigV4 wants it, '/' kept on demand. */
 void s3_encode(struct buf *out, const char *text, bool keep_slash);
 void s3_append(struct buf *out, const char *text);
-void s3_hex(const uint8_t *bytes, size_t count, char *out); /* 2 * count characters and a zero */
 
 struct s3_signed {
 	const char *method, *host, *region;

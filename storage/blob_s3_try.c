@@ -163,7 +163,7 @@ static void sign_request(struct s3_req *r, const char *path)
 		sha256_add(&sha, r->body);
 		sha256_end(&sha, hash);
 	}
-	s3_hex(r->body_hash ? r->body_hash : hash, SHA256_BYTES, hex);
+	hex_print(r->body_hash ? r->body_hash : hash, SHA256_BYTES, hex);
 	(void)pthread_mutex_lock(&s3->lock);
 	keys = s3->keys;
 	(void)pthread_mutex_unlock(&s3->lock);

@@ -347,7 +347,7 @@ static void begin_upload(struct blob_writer *w)
 	w->beginning = true;
 	request(w, &w->req, "POST", on_begun);
 	if (w->has_digest)
-		s3_hex(w->digest, sizeof w->digest, w->req.meta);
+		hex_print(w->digest, sizeof w->digest, w->req.meta);
 	s3_query(&w->req, "uploads", "");
 	w->req.alone = true;
 	s3_req_start(&w->req);
@@ -494,7 +494,7 @@ static void put_whole(struct blob_writer *w)
 	if (p)
 		w->req.body = span_of(p->data, p->len);
 	w->req.body_hash = w->digest;
-	s3_hex(w->digest, BLOB_DIGEST, w->req.meta);
+	hex_print(w->digest, BLOB_DIGEST, w->req.meta);
 	s3_req_start(&w->req);
 }
 

@@ -224,13 +224,14 @@ static int principal_rm_run(struct cli *cli)
 
 /* ---- tokens ---- */
 
-static int token_number(struct cli *cli, uint64_t *out)
+/* For a command about one token: its number, and a connection. */
+static int token_begin(struct cli *cli, uint64_t *out)
 {
 	const char *text = cli->args.plain[0];
 	char *end = NULL;
 	*out = strtoull(text, &end, 16);
 	if (strlen(text) == 16 && *end == '\0' && *out != 0)
-		return CLI_OK;
+		return cli_connect(cli);
 	return cli_usage(cli, "%.60s: expected the number of a token, 16 hexadecimal digits, as token ls prints it", text);
 }
 
@@ -259,9 +260,7 @@ static int token_add_run(struct cli *cli)
 static int token_rotate_run(struct cli *cli)
 {
 	uint64_t number;
-	int code = token_number(cli, &number);
-	if (code == CLI_OK)
-		code = cli_connect(cli);
+	int code = token_begin(cli, &number);
 	if (code != CLI_OK)
 		return code;
 	code = hlk_token_rotate(cli->client, number, args_number(&cli->args, "lifetime"), args_number(&cli->args, "overlap"), secret_one, cli);
@@ -271,9 +270,7 @@ static int token_rotate_run(struct cli *cli)
 static int token_rm_run(struct cli *cli)
 {
 	uint64_t number;
-	int code = token_number(cli, &number);
-	if (code == CLI_OK)
-		code = cli_connect(cli);
+	int code = token_begin(cli, &number);
 	if (code != CLI_OK)
 		return code;
 	code = hlk_token_remove(cli->client, number);

@@ -130,3 +130,14 @@ static inline struct span buf_span(const struct buf *b)
 {
 	return (struct span){ b->data, b->len };
 }
+
+/* Two lower-case hexadecimal digits for each byte, and a zero behind them. */
+static inline void hex_print(const uint8_t *bytes, size_t count, char *out)
+{
+	static const char digits[] = "0123456789abcdef";
+	for (size_t i = 0; i < count; i++) {
+		*out++ = digits[bytes[i] >> 4];
+		*out++ = digits[bytes[i] & 15];
+	}
+	*out = '\0';
+}

@@ -138,9 +138,9 @@ static void set_fault(const char *json)
 
 static enum err read_all(struct blob_world *world, struct blob_reader *r, uint64_t size, struct waited *j)
 {
-	static uint8_t bytes[BLOB_CHUNK];
+	static uint8_t bytes[LIMIT_BLOB_CHUNK];
 	enum err e = ERR_OK;
-	for (uint64_t at = 0; at < size && e == ERR_OK; at += BLOB_CHUNK) {
+	for (uint64_t at = 0; at < size && e == ERR_OK; at += LIMIT_BLOB_CHUNK) {
 		world->b->v->read(r, job_of(j), at, bytes, sizeof bytes);
 		e = wait_for(world, j);
 	}
@@ -199,7 +199,7 @@ static enum err carry_out(struct blob_world *world, enum verb verb, const struct
 static void test_every_fault_has_its_code_and_its_text(void **state)
 {
 	struct blob_world *world = *state;
-	uint64_t size = BLOB_CHUNK + 1000;
+	uint64_t size = LIMIT_BLOB_CHUNK + 1000;
 	struct blob_key key = put(world, size, true);
 	for (size_t i = 0; i < COUNT_OF(faults); i++) {
 		const struct fault *f = &faults[i];
@@ -209,7 +209,7 @@ static void test_every_fault_has_its_code_and_its_text(void **state)
 			fail_msg("%s: %s (%s)", f->json, err_name(e), j.job.text);
 		assert_null(strstr(j.job.text, SECRET));
 		/* What failed is over: the same goes well now, and a failed upload leaves nothing. */
-		expect_whole(world, &key, size, BLOB_CHUNK);
+		expect_whole(world, &key, size, LIMIT_BLOB_CHUNK);
 		expect_left(world, 1);
 	}
 }
@@ -236,7 +236,7 @@ static void test_an_outage_that_ends_is_not_noticed(void **state)
 				fail_msg("%s: %s (%s)", passing[i], err_name(e), j.job.text);
 		}
 	}
-	expect_whole(world, &key, size, BLOB_CHUNK);
+	expect_whole(world, &key, size, LIMIT_BLOB_CHUNK);
 }
 
 static void test_answers_that_are_lost_leave_nothing_twice(void **state)
@@ -249,7 +249,7 @@ static void test_answers_that_are_lost_leave_nothing_twice(void **state)
 		set_fault(lost[i]);
 		struct blob_key key = put(world, i == 0 ? 1000 : size, true);
 		set_fault("{}");
-		expect_whole(world, &key, i == 0 ? 1000 : size, BLOB_CHUNK);
+		expect_whole(world, &key, i == 0 ? 1000 : size, LIMIT_BLOB_CHUNK);
 		remove_it(world, &key);
 		expect_nothing_left(world); /* uploads are listed, too */
 	}
@@ -266,7 +266,7 @@ static void test_figures_tell_an_outage(void **state)
 	assert_true(before.sent_bytes_total >= 3 * PART && before.failed_total == 0 && before.retries_total == 0);
 	assert_int_equal(before.memory_bytes, 0);
 	assert_int_equal(carry_out(world, CHECK, &key, 3 * PART, "{'mode': '500', 'method': 'HEAD'}", &j), ERR_UNAVAILABLE);
-	expect_whole(world, &key, 3 * PART, BLOB_CHUNK);
+	expect_whole(world, &key, 3 * PART, LIMIT_BLOB_CHUNK);
 	world->b->v->stats(world->b, &after);
 	assert_int_equal(after.failed_total, 1);
 	assert_int_equal(after.retries_total, 1);
@@ -292,7 +292,7 @@ static void test_a_sweep_ends_the_uploads_of_a_life_before(void **state)
 	struct blob_s3_config config = config_of();
 	struct blob_key key = key_of(++world->number, 10 * PART);
 	struct blob_writer *w = world->b->v->create(world->b, key.number, 10 * PART, key.digest);
-	assert_int_equal(write_some(world, w, key.number, 0, 3 * PART, BLOB_CHUNK, &j), ERR_OK);
+	assert_int_equal(write_some(world, w, key.number, 0, 3 * PART, LIMIT_BLOB_CHUNK, &j), ERR_OK);
 	while (state_count(&server, "abcd/") == 0) /* until the upload has begun */
 		(void)io_reap(world->io, io_now_ns(world->io) + 10000000);
 	world->b->v->free(world->b); /* as a kill -9 would */
@@ -321,7 +321,7 @@ static void test_a_finish_that_nobody_waits_for_any_more_is_taken_back(void **st
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
 		struct blob_key key = key_of(++world->number, sizes[i]);
 		struct blob_writer *w = world->b->v->create(world->b, key.number, sizes[i], key.digest);
-		assert_int_equal(write_some(world, w, key.number, 0, sizes[i], BLOB_CHUNK, &j), ERR_OK);
+		assert_int_equal(write_some(world, w, key.number, 0, sizes[i], LIMIT_BLOB_CHUNK, &j), ERR_OK);
 		world->b->v->finish(w, job_of(&finish), key.digest);
 		while (state_count(&server, "\"meta\": {}") > 0) /* without a reap */
 			;
@@ -337,7 +337,7 @@ static void test_a_blob_that_is_on_its_way_is_removed_when_it_is_there_and_not_b
 	struct waited j, finish;
 	struct blob_key key = key_of(++world->number, 1000);
 	struct blob_writer *w = world->b->v->create(world->b, key.number, 1000, key.digest);
-	assert_int_equal(write_some(world, w, key.number, 0, 1000, BLOB_CHUNK, &j), ERR_OK);
+	assert_int_equal(write_some(world, w, key.number, 0, 1000, LIMIT_BLOB_CHUNK, &j), ERR_OK);
 	set_fault("{'mode': 'held', 'method': 'PUT'}");
 	world->b->v->finish(w, job_of(&finish), key.digest);
 	while (state_count(&server, "\"PUT object\": 1") == 0)
@@ -380,7 +380,7 @@ static void test_the_bucket_may_be_in_the_name_of_the_host(void **state)
 	struct blob_world *other = world_of(&config);
 	other->number = world->number + 100;
 	struct blob_key key = put(other, 3 * PART, true);
-	expect_whole(world, &key, 3 * PART, BLOB_CHUNK); /* the same bucket */
+	expect_whole(world, &key, 3 * PART, LIMIT_BLOB_CHUNK); /* the same bucket */
 	assert_int_equal(count_all(other), 1);
 	remove_it(other, &key);
 	assert_int_equal(count_all(world), 0);
@@ -442,12 +442,12 @@ static void test_a_write_waits_until_there_is_memory(void **state)
 {
 	struct blob_world *world = *state;
 	struct waited j, waiting;
-	static uint8_t bytes[BLOB_CHUNK];
+	static uint8_t bytes[LIMIT_BLOB_CHUNK];
 	uint64_t size = 6 * PART, first = PARTS_IN_MEMORY * PART;
 	struct blob_key key = key_of(++world->number, size);
 	struct blob_writer *w = world->b->v->create(world->b, key.number, size, key.digest);
 	set_fault("{'mode': 'held', 'sub': 'part'}");
-	assert_int_equal(write_some(world, w, key.number, 0, first, BLOB_CHUNK, &j), ERR_OK);
+	assert_int_equal(write_some(world, w, key.number, 0, first, LIMIT_BLOB_CHUNK, &j), ERR_OK);
 	fill(bytes, first, sizeof bytes, key.number);
 	world->b->v->write(w, job_of(&waiting), span_of(bytes, sizeof bytes));
 	while (state_count(&server, "\"PUT part\": 3") == 0) /* all that there is memory for is on its way */
@@ -456,10 +456,11 @@ static void test_a_write_waits_until_there_is_memory(void **state)
 	assert_false(waiting.done);
 	set_fault("{}");
 	assert_err(world, &waiting, ERR_OK);
-	assert_int_equal(write_some(world, w, key.number, first + BLOB_CHUNK, size - first - BLOB_CHUNK, BLOB_CHUNK, &j), ERR_OK);
+	assert_int_equal(write_some(world, w, key.number, first + LIMIT_BLOB_CHUNK, size - first - LIMIT_BLOB_CHUNK,
+				LIMIT_BLOB_CHUNK, &j), ERR_OK);
 	world->b->v->finish(w, job_of(&j), key.digest);
 	assert_err(world, &j, ERR_OK);
-	expect_whole(world, &key, size, BLOB_CHUNK);
+	expect_whole(world, &key, size, LIMIT_BLOB_CHUNK);
 }
 
 static void test_a_reader_may_pause_for_longer_than_a_stall(void **state)
@@ -476,8 +477,8 @@ static void test_a_reader_may_pause_for_longer_than_a_stall(void **state)
 	uint64_t until = io_now_ns(world->io) + (PAUSE_MS + 300) * 1000000ull;
 	while (io_now_ns(world->io) < until)
 		(void)io_reap(world->io, until);
-	for (uint64_t at = 100000; at < size; at += BLOB_CHUNK)
-		expect_bytes(world, r, &key, size, at, BLOB_CHUNK);
+	for (uint64_t at = 100000; at < size; at += LIMIT_BLOB_CHUNK)
+		expect_bytes(world, r, &key, size, at, LIMIT_BLOB_CHUNK);
 	world->b->v->close(r);
 	assert_int_equal(state_count(&server, "\"GET object\": 1,") + state_count(&server, "\"GET object\": 1}"), 1);
 }
@@ -654,7 +655,7 @@ static void test_over_tls_whoever_is_not_trusted_gets_nothing(void **state)
 	c.ca_file = CERTS "/ca.pem";
 	attach(world, &c);
 	key = put(world, 2 * PART + 1, true);
-	expect_whole(world, &key, 2 * PART + 1, BLOB_CHUNK);
+	expect_whole(world, &key, 2 * PART + 1, LIMIT_BLOB_CHUNK);
 	server_stop(&tls);
 }
 
@@ -724,14 +725,8 @@ static void test_behind_the_sandbox_it_reaches_s3_and_reads_its_files(void **sta
 
 int main(void)
 {
-	char text[256];
-	struct io *io = NULL;
-	struct io_uring_config config = { .dir = "/tmp", .conns_max = 1, .recv_buffers = 2, .recv_buffer_bytes = 512 };
-	if (io_uring_open(&config, &io, text) != 0) {
-		(void)fprintf(stderr, "skipped: %s\n", text);
+	if (!blob_suite_has_ring())
 		return 77;
-	}
-	io->v->free(io);
 	const struct CMUnitTest tests[] = {
 		BLOB_SUITE(setup, teardown),
 		WITH(test_every_fault_has_its_code_and_its_text),
